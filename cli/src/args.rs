@@ -1,0 +1,336 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueHint};
+
+const EXAMPLES: &str = "\
+Examples:
+  yolo-lowbit convert yolov5n_w4a4.onnx             make yolov5n_w4a4.ylb
+  yolo-lowbit run yolov5n_w4a4.ylb street.jpg       find objects, save runs/street.jpg
+  yolo-lowbit info yolov5n_w4a4.ylb                 what is in the file
+  yolo-lowbit bench yolov5n_w4a4.ylb --profile      how fast it is on this machine
+
+Exit status: 0 done, 1 failed, 2 wrong usage.
+Set YLB_KERNELS=generic (or neon, dotprod, avx2, ...) to force a kind of micro-kernel.";
+
+const CONVERT_EXAMPLES: &str = "\
+Examples:
+  yolo-lowbit convert best.onnx --names data.yaml
+  yolo-lowbit convert best.onnx -o detector.ylb --imgsz 320
+
+The model must be an export of quantization-aware training (QONNX or QCDQ). A plain float export is
+refused: nothing in it says how to round.";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  yolo-lowbit run model.ylb photo.jpg
+  yolo-lowbit run model.ylb photos/ --conf 0.4 --classes person,2 --out found
+  yolo-lowbit run model.ylb photos/ --no-save --json > found.json
+  yolo-lowbit run model.ylb --tensor input.npy --raw outputs.npz --codes codes.npz
+
+With --json, standard output is one JSON document:
+  {\"model\": \"model.ylb\", \"images\": [{\"path\": \"photo.jpg\", \"width\": 640, \"height\": 480,
+    \"detections\": [{\"class\": 0, \"name\": \"person\", \"confidence\": 0.91,
+                    \"box\": {\"x1\": 12.5, \"y1\": 3.0, \"x2\": 200.0, \"y2\": 471.5}}],
+    \"times_ms\": {\"decode\": 4.1, \"preprocess\": 1.0, \"inference\": 35.2, \"postprocess\": 0.2, \"save\": 9.8},
+    \"saved\": \"runs/photo.jpg\"}]}
+A picture that could not be processed has \"path\" and \"error\" instead.";
+
+const INFO_EXAMPLES: &str = "\
+Examples:
+  yolo-lowbit info model.ylb
+  yolo-lowbit info model.ylb --json | jq .totals";
+
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  yolo-lowbit bench model.ylb --threads 1
+  yolo-lowbit bench model.ylb --profile
+  yolo-lowbit bench model.ylb --iterations 200 --json > bench.json
+
+The network alone is timed, on the same random input each time: no picture is read, resized or drawn.";
+
+/// Finds objects in pictures with YOLOv5 networks of 1 to 8 bit, fast on small ARM computers.
+#[derive(Debug, Parser)]
+#[command(name = "yolo-lowbit", version, after_help = EXAMPLES, arg_required_else_help = true)]
+pub struct Cli {
+    /// Print no progress, notes or warnings: only results and errors
+    #[arg(long, short, global = true, display_order = 900)]
+    pub quiet: bool,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Turn an ONNX export of a quantized YOLOv5 into a .ylb file
+    Convert(ConvertArgs),
+    /// Find objects in pictures
+    Run(RunArgs),
+    /// Show what is in a .ylb file
+    Info(InfoArgs),
+    /// Measure how fast a model runs on this machine
+    Bench(BenchArgs),
+}
+
+/// Arguments of `convert`.
+#[derive(Debug, Args)]
+#[command(after_help = CONVERT_EXAMPLES)]
+pub struct ConvertArgs {
+    /// The ONNX file
+    #[arg(value_name = "MODEL.onnx", value_hint = ValueHint::FilePath)]
+    pub model: PathBuf,
+
+    /// Where to write the result [default: the input's name with the extension .ylb]
+    #[arg(long, short, value_name = "MODEL.ylb", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+
+    /// Class names: a file with one name a line, or the data.yaml of the training
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub names: Option<PathBuf>,
+
+    /// Input height and width, for exports that leave them open: 640, or 384,640
+    #[arg(long, value_name = "H[,W]")]
+    pub imgsz: Option<ImageSize>,
+
+    /// Anchors, for exports without box decoding: w,h,w,h,... and a slash between levels, finest first
+    #[arg(long, value_name = "LIST")]
+    pub anchors: Option<Anchors>,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+#[command(after_help = RUN_EXAMPLES, group = ArgGroup::new("tensor_results").multiple(true))]
+pub struct RunArgs {
+    /// The model
+    #[arg(value_name = "MODEL.ylb", value_hint = ValueHint::FilePath)]
+    pub model: PathBuf,
+
+    /// JPEG and PNG files, or folders of them
+    #[arg(value_name = "IMAGE|FOLDER", value_hint = ValueHint::AnyPath)]
+    #[arg(required_unless_present = "tensor", conflicts_with = "tensor")]
+    pub inputs: Vec<PathBuf>,
+
+    /// Report objects of at least this confidence, 0 to 1
+    #[arg(long, value_name = "NUMBER", default_value = "0.25", value_parser = fraction)]
+    pub conf: f32,
+
+    /// Of two boxes that overlap more than this (intersection over union, 0 to 1), drop the worse
+    #[arg(long, value_name = "NUMBER", default_value = "0.45", value_parser = fraction)]
+    pub iou: f32,
+
+    /// Report at most this many objects a picture
+    #[arg(long, value_name = "N", default_value = "300", value_parser = at_least_one)]
+    pub max_det: usize,
+
+    /// Report only these classes: indices or names, separated by commas
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub classes: Vec<String>,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
+    pub threads: Threads,
+
+    /// Folder for the pictures with boxes drawn
+    #[arg(long, value_name = "DIR", default_value = "runs", value_hint = ValueHint::DirPath)]
+    pub out: PathBuf,
+
+    /// Do not save pictures
+    #[arg(long, conflicts_with = "out")]
+    pub no_save: bool,
+
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    pub json: bool,
+
+    /// Instead of pictures: a float32 input tensor [1, 3, height, width], RGB from 0 to 1
+    #[arg(long, value_name = "IN.npy", requires = "tensor_results", value_hint = ValueHint::FilePath)]
+    pub tensor: Option<PathBuf>,
+
+    /// Write the network's outputs for the tensor, under their ONNX names
+    #[arg(long, value_name = "OUT.npz", value_hint = ValueHint::FilePath)]
+    #[arg(group = "tensor_results", requires = "tensor", conflicts_with = "inputs")]
+    pub raw: Option<PathBuf>,
+
+    /// Write the integer codes of every intermediate tensor, under their ONNX names
+    #[arg(long, value_name = "OUT.npz", value_hint = ValueHint::FilePath)]
+    #[arg(group = "tensor_results", requires = "tensor", conflicts_with = "inputs")]
+    pub codes: Option<PathBuf>,
+}
+
+/// Arguments of `info`.
+#[derive(Debug, Args)]
+#[command(after_help = INFO_EXAMPLES)]
+pub struct InfoArgs {
+    /// The model
+    #[arg(value_name = "MODEL.ylb", value_hint = ValueHint::FilePath)]
+    pub model: PathBuf,
+
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+#[command(after_help = BENCH_EXAMPLES)]
+pub struct BenchArgs {
+    /// The model
+    #[arg(value_name = "MODEL.ylb", value_hint = ValueHint::FilePath)]
+    pub model: PathBuf,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
+    pub threads: Threads,
+
+    /// Inferences before the timed ones
+    #[arg(long, value_name = "N", default_value = "5")]
+    pub warmup: usize,
+
+    /// Inferences timed
+    #[arg(long, value_name = "N", default_value = "50", value_parser = at_least_one)]
+    pub iterations: usize,
+
+    /// Also time every layer; this takes a little time itself
+    #[arg(long)]
+    pub profile: bool,
+
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The `--threads` option.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Threads {
+    /// Threads that compute [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+impl Threads {
+    /// The number, 0 for one thread a core.
+    pub fn count(self) -> usize {
+        self.threads.map_or(0, usize::from)
+    }
+}
+
+/// Height and width of the network's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageSize {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+impl FromStr for ImageSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let extent = |text: &str| text.trim().parse().ok().filter(|&extent| extent > 0);
+        let (height, width) = text.split_once(',').unwrap_or((text, text));
+        match (extent(height), extent(width)) {
+            (Some(height), Some(width)) => Ok(Self { height, width }),
+            _ => Err("expected pixels as H or H,W, such as 640 or 384,640".to_owned()),
+        }
+    }
+}
+
+/// Widths and heights of anchors by feature-map level, finest first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Anchors(pub Vec<Vec<[f32; 2]>>);
+
+impl FromStr for Anchors {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected =
+            "expected w,h,w,h,... for each level and a slash between levels, such as 10,13,16,30/62,45";
+        let number =
+            |text: &str| text.trim().parse::<f32>().ok().filter(|number| *number > 0.0 && number.is_finite());
+        let level = |text: &str| {
+            let numbers: Vec<f32> = text.split(',').map(number).collect::<Option<_>>()?;
+            let (pairs, rest) = numbers.as_chunks::<2>();
+            rest.is_empty().then(|| pairs.to_vec())
+        };
+        text.split('/').map(level).collect::<Option<_>>().map(Self).ok_or_else(|| expected.to_owned())
+    }
+}
+
+fn fraction(text: &str) -> Result<f32, String> {
+    let number = text.parse().ok().filter(|number| (0.0..=1.0).contains(number));
+    number.ok_or_else(|| "expected a number from 0 to 1".to_owned())
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|&number| number > 0)
+        .ok_or_else(|| "expected a whole number from 1 on".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_and_anchors() {
+        assert_eq!("640".parse(), Ok(ImageSize { height: 640, width: 640 }));
+        assert_eq!("384,640".parse(), Ok(ImageSize { height: 384, width: 640 }));
+        for wrong in ["", "0", "640x640", "-32", "1,2,3"] {
+            assert!(wrong.parse::<ImageSize>().is_err(), "{wrong}");
+        }
+        let anchors = Anchors(vec![vec![[10.0, 13.0], [16.0, 30.5]], vec![[62.0, 45.0]]]);
+        assert_eq!("10,13,16,30.5/62,45".parse(), Ok(anchors));
+        for wrong in ["", "10", "10,13,16", "10,13/", "10,x", "10,-3", "10,inf"] {
+            assert!(wrong.parse::<Anchors>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_flags_that_scripts_rely_on() {
+        for line in [
+            "yolo-lowbit convert a.onnx -o b.ylb --names names.txt --imgsz 640 --anchors 1,2/3,4",
+            "yolo-lowbit run a.ylb b.jpg c --conf 0.25 --iou 0.45 --max-det 300 --classes 0,cat --threads 4 --out d --json",
+            "yolo-lowbit run a.ylb b.jpg --no-save --quiet",
+            "yolo-lowbit run a.ylb --tensor in.npy --raw out.npz --codes codes.npz",
+            "yolo-lowbit --quiet info a.ylb --json",
+            "yolo-lowbit bench a.ylb --threads 1 --warmup 0 --iterations 3 --profile --json",
+        ] {
+            assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_refused() {
+        for line in [
+            "yolo-lowbit run a.ylb",
+            "yolo-lowbit run a.ylb b.jpg --conf 1.5",
+            "yolo-lowbit run a.ylb b.jpg --iou nan",
+            "yolo-lowbit run a.ylb b.jpg --max-det 0",
+            "yolo-lowbit run a.ylb b.jpg --threads 0",
+            "yolo-lowbit run a.ylb b.jpg --raw out.npz",
+            "yolo-lowbit run a.ylb --tensor in.npy",
+            "yolo-lowbit run a.ylb b.jpg --tensor in.npy --raw out.npz",
+            "yolo-lowbit bench a.ylb --iterations 0",
+            "yolo-lowbit convert",
+        ] {
+            assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! `bench`: how fast a model runs on this machine.
+
+mod statistics;
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use serde::Serialize;
+use ylb_runtime::{Network, Session, SessionOptions};
+
+use super::Outcome;
+use crate::args::BenchArgs;
+use crate::machine::{self, Machine};
+use crate::model::{self, Layer};
+use crate::output::{self, Align, Messages, Table, as_ms, bytes, millions, milliseconds};
+use crate::progress::Progress;
+use statistics::Statistics;
+
+#[derive(Debug, Serialize)]
+struct Document {
+    version: &'static str,
+    model: String,
+    input: [u32; 2],
+    macs: u64,
+    machine: Machine,
+    threads: usize,
+    warmup: usize,
+    iterations: usize,
+    load_ms: f64,
+    latency_ms: Statistics,
+    arena_bytes: usize,
+    session_bytes: usize,
+    packed_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peak_memory_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layers: Option<Vec<TimedLayer>>,
+}
+
+#[derive(Debug, Serialize)]
+struct TimedLayer {
+    #[serde(flatten)]
+    layer: Layer,
+    mean_ms: f64,
+    /// Of the time of all layers, 0 to 1.
+    share: f64,
+    macs_per_second: f64,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If the model cannot be loaded or run.
+pub fn run(args: &BenchArgs, messages: Messages) -> Result<Outcome> {
+    let start = Instant::now();
+    let network = model::open(&args.model)?;
+    let options =
+        SessionOptions { threads: args.threads.count(), profile: args.profile, ..Default::default() };
+    let mut session = model::start(&network, options)?;
+    let load = start.elapsed();
+
+    let input = &network.model().values[network.model().input.value.0 as usize];
+    let pixels = random_pixels(input.height as usize * input.width as usize * 3);
+    let progress = Progress::new(args.iterations, !messages.quiet && !args.json);
+    let (latencies, layer_times) = measure(&mut session, &pixels, args, &progress)?;
+    drop(progress);
+
+    let layers = model::layers(&network);
+    let document = Document {
+        version: env!("CARGO_PKG_VERSION"),
+        model: args.model.display().to_string(),
+        input: [input.height, input.width],
+        macs: layers.iter().map(|layer| layer.macs).sum(),
+        machine: Machine::this(),
+        threads: session.threads(),
+        warmup: args.warmup,
+        iterations: args.iterations,
+        load_ms: as_ms(load),
+        latency_ms: Statistics::of(latencies),
+        arena_bytes: network.arena_len(),
+        session_bytes: session.memory_len(),
+        packed_bytes: layers.iter().map(|layer| layer.packed_bytes).sum(),
+        peak_memory_bytes: machine::peak_memory(),
+        layers: args.profile.then(|| timed_layers(&network, &layer_times, args.iterations)),
+    };
+    if args.json {
+        output::print_json(&document)?;
+    } else {
+        io::stdout().lock().write_all(document.text().as_bytes())?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// Times the network. The second result is each layer's time, summed over the iterations; empty
+/// without profile.
+fn measure(
+    session: &mut Session,
+    pixels: &[u8],
+    args: &BenchArgs,
+    progress: &Progress,
+) -> Result<(Vec<Duration>, Vec<Duration>)> {
+    for _ in 0..args.warmup {
+        session.run_pixels(pixels)?;
+    }
+    let mut latencies = Vec::with_capacity(args.iterations);
+    let mut layer_times = Vec::new();
+    for iteration in 0..args.iterations {
+        session.run_pixels(pixels)?;
+        latencies.push(session.times().inference);
+        layer_times.resize(session.profile().len(), Duration::ZERO);
+        for (sum, time) in layer_times.iter_mut().zip(session.profile()) {
+            *sum += *time;
+        }
+        progress.set(iteration + 1, "inferences");
+    }
+    Ok((latencies, layer_times))
+}
+
+/// A random picture, the same on every machine: high bytes of SplitMix64 (G. L. Steele et al.,
+/// "Fast Splittable Pseudorandom Number Generators", 2014).
+fn random_pixels(len: usize) -> Vec<u8> {
+    let mut state = 0u64;
+    let mut next = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
+    };
+    (0..len).map(|_| (next() >> 56) as u8).collect()
+}
+
+fn timed_layers(network: &Network, sums: &[Duration], iterations: usize) -> Vec<TimedLayer> {
+    let total: f64 = sums.iter().map(Duration::as_secs_f64).sum();
+    let timed = |(layer, sum): (Layer, &Duration)| {
+        let mean = sum.as_secs_f64() / iterations as f64;
+        let macs_per_second = if mean > 0.0 { layer.macs as f64 / mean } else { 0.0 };
+        let share = if total > 0.0 { sum.as_secs_f64() / total } else { 0.0 };
+        TimedLayer { layer, mean_ms: mean * 1e3, share, macs_per_second }
+    };
+    model::layers(network).into_iter().zip(sums).map(timed).collect()
+}
+
+impl Document {
+    fn text(&self) -> String {
+        let [height, width] = self.input;
+        let machine = &self.machine;
+        let board = machine.board.as_ref().map(|board| format!("{board}, ")).unwrap_or_default();
+        let latency = &self.latency_ms;
+        let ms = |ms: f64| milliseconds(Duration::from_secs_f64(ms / 1e3));
+        let memory = self
+            .peak_memory_bytes
+            .map(|peak| format!(", process at most {}", bytes(peak)))
+            .unwrap_or_default();
+        let mut text = format!(
+            "{}: {width}x{height} input, {} MACs\n\
+             machine     {board}{} ({}; {}), {} on {}\n\
+             load        {}\n\
+             inference   min {}, median {}, p95 {}, mean {} ({} iterations after {})\n\
+             throughput  {:.1} images/s, {:.2} GMAC/s at the median\n\
+             memory      activations {}, with working memory {}, packed weights {}{memory}\n",
+            self.model,
+            millions(self.macs),
+            machine.cpu,
+            machine.architecture,
+            machine.features.join(", "),
+            output::count(self.threads, "thread"),
+            output::count(machine.processors, "processor"),
+            ms(self.load_ms),
+            ms(latency.min),
+            ms(latency.median),
+            ms(latency.p95),
+            ms(latency.mean),
+            self.iterations,
+            self.warmup,
+            1e3 / latency.median,
+            self.macs as f64 / latency.median / 1e6,
+            bytes(self.arena_bytes as u64),
+            bytes(self.session_bytes as u64),
+            bytes(self.packed_bytes),
+        );
+        if let Some(layers) = &self.layers {
+            text.push_str(&format!("\n{}", profile_table(layers)));
+        }
+        text
+    }
+}
+
+fn profile_table(layers: &[TimedLayer]) -> Table {
+    let mut table = Table::new(&[
+        ("layer", Align::Left),
+        ("operator", Align::Left),
+        ("output", Align::Left),
+        ("bits", Align::Left),
+        ("ms", Align::Right),
+        ("share", Align::Right),
+        ("GMAC/s", Align::Right),
+        ("kernel", Align::Left),
+    ]);
+    for TimedLayer { layer, mean_ms, share, macs_per_second } in layers {
+        let rate = if layer.macs == 0 { String::new() } else { format!("{:.2}", macs_per_second / 1e9) };
+        table.row(vec![
+            layer.name.clone(),
+            layer.title(),
+            layer.shape(),
+            layer.bits(),
+            format!("{mean_ms:.3}"),
+            format!("{:.1} %", 100.0 * share),
+            rate,
+            layer.kernel.clone(),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_random_picture_is_the_published_generator() {
+        // First outputs of SplitMix64 with seed 0: e220a8397b1dcdaf, 6e789e6aa1b965f4, 06c45d188009454f.
+        assert_eq!(random_pixels(3), [0xe2, 0x6e, 0x06]);
+    }
+}

@@ -1,0 +1,131 @@
+//! `convert`: from an ONNX export to a `.ylb` file.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow};
+use ylb_converter::{Converted, Options, Report, Row, Warning};
+use ylb_kernels::registry::Dispatch;
+use ylb_runtime::Network;
+
+use super::{Outcome, UsageError};
+use crate::args::ConvertArgs;
+use crate::files;
+use crate::model::{self, Layer};
+use crate::output::{Align, Messages, Table, bytes, millions, milliseconds};
+use crate::progress::Progress;
+
+/// Runs the command.
+///
+/// # Errors
+/// If a file cannot be read or written, or the model cannot be converted exactly.
+pub fn run(args: &ConvertArgs, messages: Messages) -> Result<Outcome> {
+    let start = Instant::now();
+    let output = output_path(args)?;
+    let onnx = fs::read(&args.model).with_context(|| format!("cannot open {}", args.model.display()))?;
+    let options = options(args)?;
+    let source_name = args.model.file_name().unwrap_or_default().to_string_lossy();
+    let Converted { model, report } = {
+        let progress = Progress::new(0, !messages.quiet);
+        ylb_converter::convert(&onnx, &source_name, &options, &mut |step| show(&progress, step))
+            .with_context(|| format!("cannot convert {}", args.model.display()))?
+    };
+    for Warning { node, message } in &report.warnings {
+        let node = if node.is_empty() { String::new() } else { format!("node \"{node}\": ") };
+        messages.warning(format_args!("{node}{message}"));
+    }
+    ylb_format::write_file(&model, &output)?;
+    let written = fs::metadata(&output).with_context(|| format!("cannot read {}", output.display()))?.len();
+
+    let network = Network::new(model, &Dispatch::from_environment()?)
+        .context("the converted model cannot be loaded")?;
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{}", layer_table(&model::layers(&network), &report))?;
+    for pass in &report.passes {
+        writeln!(stdout, "{pass}")?;
+    }
+    writeln!(
+        stdout,
+        "{} ({}) converted to {} ({}) in {}",
+        args.model.display(),
+        bytes(onnx.len() as u64),
+        output.display(),
+        bytes(written),
+        milliseconds(start.elapsed())
+    )?;
+    Ok(Outcome::Done)
+}
+
+fn show(progress: &Progress, step: ylb_converter::Progress) {
+    match step {
+        ylb_converter::Progress::Reading => progress.set(0, "reading"),
+        ylb_converter::Progress::Pass(pass) => progress.set(0, pass),
+        ylb_converter::Progress::Lowering { done, total } => {
+            progress.set_steps(total);
+            progress.set(done, "nodes to integers");
+        }
+        _ => {}
+    }
+}
+
+/// Where the result goes: never onto an input.
+fn output_path(args: &ConvertArgs) -> Result<PathBuf> {
+    let output = args.output.clone().unwrap_or_else(|| args.model.with_extension("ylb"));
+    for input in [Some(&args.model), args.names.as_ref()].into_iter().flatten() {
+        if files::same_file(&output, input) {
+            let message = format!("{} is an input: name another file with -o", output.display());
+            return Err(UsageError(message).into());
+        }
+    }
+    if output.is_dir() {
+        return Err(UsageError(format!("{} is a folder: name a file in it with -o", output.display())).into());
+    }
+    Ok(output)
+}
+
+fn options(args: &ConvertArgs) -> Result<Options> {
+    Ok(Options {
+        class_names: args.names.as_deref().map(read_names).transpose()?.unwrap_or_default(),
+        image_size: args.imgsz.map(|size| [size.height, size.width]),
+        anchors: args.anchors.clone().map(|anchors| anchors.0),
+    })
+}
+
+fn read_names(path: &Path) -> Result<Vec<String>> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot open {}", path.display()))?;
+    ylb_converter::names::parse(&text).map_err(|reason| {
+        anyhow!("{}: {reason}; give a file with one name a line, or a data.yaml", path.display())
+    })
+}
+
+fn layer_table(layers: &[Layer], report: &Report) -> Table {
+    let mut table = Table::new(&[
+        ("layer", Align::Left),
+        ("type", Align::Left),
+        ("shape", Align::Left),
+        ("weight bits", Align::Right),
+        ("activation bits", Align::Right),
+        ("MACs", Align::Right),
+        ("size", Align::Right),
+        ("to levels by", Align::Left),
+        ("kernel", Align::Left),
+    ]);
+    for (layer, Row { bytes: size, requantize, .. }) in layers.iter().zip(&report.rows) {
+        let number = |bits: Option<u8>| bits.map(|bits| bits.to_string()).unwrap_or_default();
+        let or_nothing = |count: u64, text: String| if count == 0 { String::new() } else { text };
+        table.row(vec![
+            layer.name.clone(),
+            layer.title(),
+            layer.shape(),
+            number(layer.weight_bits),
+            number(layer.activation_bits),
+            or_nothing(layer.macs, millions(layer.macs)),
+            or_nothing(*size as u64, bytes(*size as u64)),
+            (*requantize).to_owned(),
+            layer.kernel.clone(),
+        ]);
+    }
+    table
+}

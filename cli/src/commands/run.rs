@@ -1,0 +1,203 @@
+//! `run`: finds objects in pictures, or runs the network on a tensor.
+
+mod report;
+mod saving;
+mod tensor;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use image::RgbImage;
+use ylb_format::model::Model;
+use ylb_runtime::{DetectOptions, Detection, Picture, PixelFormat, Session, SessionError, SessionOptions};
+
+use super::{Outcome, UsageError};
+use crate::args::RunArgs;
+use crate::draw::{self, Mark};
+use crate::images;
+use crate::model::{self, class_name};
+use crate::output::{self, Messages};
+use crate::progress::Progress;
+use report::{Failure, Found, Report, Stages, Totals};
+use saving::ResultNames;
+
+/// Runs the command.
+///
+/// # Errors
+/// If a path is wrong, the model cannot be loaded or results cannot be written. A picture that cannot
+/// be processed is reported and makes the outcome incomplete.
+pub fn run(args: &RunArgs, messages: Messages) -> Result<Outcome> {
+    match &args.tensor {
+        Some(tensor) => tensor::run(args, tensor),
+        None => find_objects(args, messages),
+    }
+}
+
+fn find_objects(args: &RunArgs, messages: Messages) -> Result<Outcome> {
+    let pictures = images::collect(&args.inputs)?;
+    let network = model::open(&args.model)?;
+    let options = detect_options(args, network.model())?;
+    let session_options = SessionOptions { threads: args.threads.count(), ..Default::default() };
+    let session = model::start(&network, session_options)?;
+    let input = &network.model().values[network.model().input.value.0 as usize];
+    messages.note(format_args!(
+        "{}: {}x{} input, classes: {}, {}",
+        args.model.display(),
+        input.width,
+        input.height,
+        network.model().detect.classes,
+        output::count(session.threads(), "thread")
+    ));
+    let names = if args.no_save { None } else { Some(ResultNames::new(&args.out, &pictures)?) };
+    let mut detector = Detector { model: network.model(), session, options, names };
+
+    let progress = Progress::new(pictures.len(), pictures.len() > 1 && !messages.quiet && !args.json);
+    let mut totals = Totals::default();
+    let mut reports = Vec::new();
+    for (index, path) in pictures.iter().enumerate() {
+        progress.set(index, &path.display().to_string());
+        let report = match detector.process(path) {
+            Ok(found) => Report::Found(found),
+            Err(error) if concerns_all_pictures(&error) => return Err(error),
+            Err(error) => {
+                let error = error.context(format!("image {}", path.display()));
+                progress.suspend(|| output::report_error(&error));
+                Report::Failure(Failure { path: path.display().to_string(), error: output::one_line(&error) })
+            }
+        };
+        totals.add(&report);
+        if args.json {
+            reports.push(report);
+        } else if let Report::Found(found) = report {
+            let position = format!("{}/{}", index + 1, pictures.len());
+            progress.suspend(|| write!(io::stdout().lock(), "{}", found.text(&position)))?;
+        }
+    }
+    drop(progress);
+    if args.json {
+        output::print_json(&report::Document { model: args.model.display().to_string(), images: reports })?;
+    } else if pictures.len() > 1 {
+        write!(io::stdout().lock(), "{totals}")?;
+    }
+    Ok(if totals.failed == 0 { Outcome::Done } else { Outcome::Incomplete })
+}
+
+/// Whether the session itself cannot detect, so that the next picture would fail in the same way.
+fn concerns_all_pictures(error: &anyhow::Error) -> bool {
+    error.downcast_ref().is_some_and(|error| !matches!(error, SessionError::Picture(_)))
+}
+
+/// Everything that stays the same from picture to picture.
+struct Detector<'a> {
+    model: &'a Model,
+    session: Session,
+    options: DetectOptions,
+    names: Option<ResultNames>,
+}
+
+impl Detector<'_> {
+    fn process(&mut self, path: &Path) -> Result<Found> {
+        let start = Instant::now();
+        let mut picture = images::read(path)?;
+        let decode = start.elapsed();
+
+        let (width, height) = picture.dimensions();
+        let view = Picture::new(picture.as_raw(), width as usize, height as usize, PixelFormat::Rgb)?;
+        let detections = self.session.detect(&view, &self.options)?.to_vec();
+        let times = self.session.times();
+
+        let start = Instant::now();
+        let saved = match &mut self.names {
+            Some(names) => Some(save(&mut picture, &marks(self.model, &detections), names.next(path))?),
+            None => None,
+        };
+        let stages = Stages {
+            decode,
+            preprocess: times.preprocess,
+            inference: times.inference,
+            postprocess: times.postprocess,
+            save: saved.is_some().then(|| start.elapsed()),
+        };
+        Ok(Found::new(path, [width, height], self.model, &detections, stages, saved.as_deref()))
+    }
+}
+
+fn save(picture: &mut RgbImage, marks: &[Mark], path: PathBuf) -> Result<PathBuf> {
+    draw::draw(picture, marks);
+    saving::save(picture, &path).with_context(|| format!("cannot save {}", path.display()))?;
+    Ok(path)
+}
+
+fn marks(model: &Model, detections: &[Detection]) -> Vec<Mark> {
+    let mark = |found: &Detection| Mark {
+        edges: [found.left, found.top, found.right, found.bottom],
+        class: found.class,
+        label: format!("{} {:.2}", class_name(model, found.class), found.confidence),
+    };
+    detections.iter().map(mark).collect()
+}
+
+fn detect_options(args: &RunArgs, model: &Model) -> Result<DetectOptions> {
+    let classes = args.classes.iter().map(|class| parse_class(class, model)).collect::<Result<Vec<_>>>()?;
+    Ok(DetectOptions {
+        confidence: args.conf,
+        iou: args.iou,
+        max_detections: args.max_det,
+        classes: (!classes.is_empty()).then_some(classes),
+        ..Default::default()
+    })
+}
+
+/// A class by its index or its name.
+fn parse_class(text: &str, model: &Model) -> Result<u32> {
+    let (text, names) = (text.trim(), &model.metadata.class_names);
+    let by_index = text.parse().ok().filter(|&class: &u32| class < model.detect.classes);
+    let by_name = || names.iter().position(|name| name == text).and_then(|class| u32::try_from(class).ok());
+    by_index.or_else(by_name).ok_or_else(|| {
+        let known = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
+        let last = model.detect.classes.saturating_sub(1);
+        UsageError(format!(
+            "the model has no class \"{text}\": --classes takes indices 0 to {last} or names{known}"
+        ))
+        .into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ylb_format::model::{Detect, Input, Metadata, ValueId};
+
+    fn model(names: &[&str]) -> Model {
+        let class_names = names.iter().map(|name| (*name).to_owned()).collect();
+        Model {
+            metadata: Metadata { class_names, ..Default::default() },
+            input: Input {
+                name: String::new(),
+                value: ValueId(0),
+                pixel_levels: [0; 256],
+                letterbox_fill: 114,
+            },
+            values: Vec::new(),
+            nodes: Vec::new(),
+            outputs: Vec::new(),
+            detect: Detect { classes: 3, levels: Vec::new() },
+        }
+    }
+
+    #[test]
+    fn classes_by_index_or_name() {
+        let cells = model(&["RBC", "WBC", "Platelets"]);
+        assert_eq!(parse_class("2", &cells).unwrap(), 2);
+        assert_eq!(parse_class(" WBC ", &cells).unwrap(), 1);
+        let digits = model(&["7", "8", "9"]);
+        assert_eq!(parse_class("8", &digits).unwrap(), 1);
+        for wrong in ["3", "-1", "wbc", ""] {
+            let error = parse_class(wrong, &cells).unwrap_err();
+            assert!(error.is::<UsageError>() && error.to_string().contains("RBC, WBC, Platelets"), "{error}");
+        }
+        assert!(parse_class("RBC", &model(&[])).unwrap_err().to_string().ends_with("0 to 2 or names"));
+    }
+}

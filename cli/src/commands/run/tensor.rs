@@ -1,0 +1,109 @@
+//! `run --tensor`: the network alone, from one NumPy file to another, for comparisons with the
+//! exporting tool.
+
+use std::fs::File;
+use std::io::{self, BufReader, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+use ylb_runtime::SessionOptions;
+
+use crate::args::RunArgs;
+use crate::commands::{Outcome, UsageError};
+use crate::files;
+use crate::model;
+use crate::npy::{self, Element, NpzWriter};
+use crate::output;
+
+/// What was written, for `--json`.
+#[derive(Debug, Serialize)]
+struct Document {
+    model: String,
+    files: Vec<Written>,
+}
+
+#[derive(Debug, Serialize)]
+struct Written {
+    path: String,
+    tensors: Vec<Tensor>,
+}
+
+#[derive(Debug, Serialize)]
+struct Tensor {
+    name: String,
+    shape: Vec<usize>,
+}
+
+/// Runs the network on a `.npy` tensor and writes what was asked for.
+///
+/// # Errors
+/// If a file cannot be read or written, or the tensor does not have the input's shape.
+pub fn run(args: &RunArgs, tensor: &Path) -> Result<Outcome> {
+    for result in [&args.raw, &args.codes].into_iter().flatten() {
+        if files::same_file(result, tensor) || files::same_file(result, &args.model) {
+            return Err(UsageError(format!("{} is an input: write to another file", result.display())).into());
+        }
+    }
+    if args.raw.is_some() && args.raw == args.codes {
+        return Err(UsageError("--raw and --codes need files of their own".to_owned()).into());
+    }
+    let network = model::open(&args.model)?;
+    let array = File::open(tensor)
+        .map_err(anyhow::Error::from)
+        .and_then(|file| npy::read_f32(BufReader::new(file)))
+        .with_context(|| format!("cannot load {}", tensor.display()))?;
+    let input = &network.model().values[network.model().input.value.0 as usize];
+    let expected = [1, input.channels, input.height, input.width].map(|extent| extent as usize);
+    ensure!(
+        array.shape == expected,
+        "{} has the shape {:?}, but the model needs {expected:?}",
+        tensor.display(),
+        array.shape
+    );
+    let keep_values = args.codes.is_some();
+    let options = SessionOptions { threads: args.threads.count(), keep_values, ..Default::default() };
+    let mut session = model::start(&network, options)?;
+    session.run_tensor(&array.data)?;
+
+    let mut written = Vec::new();
+    if let Some(path) = &args.raw {
+        let outputs = session.outputs()?;
+        let arrays = outputs
+            .iter()
+            .map(|output| (output.name.as_str(), output.shape.as_slice(), output.data.as_slice()));
+        written.push(write_npz(path, arrays)?);
+    }
+    if let Some(path) = &args.codes {
+        let codes = session.codes();
+        let arrays =
+            codes.iter().map(|codes| (codes.name.as_str(), codes.shape.as_slice(), codes.data.as_slice()));
+        written.push(write_npz(path, arrays)?);
+    }
+    if args.json {
+        output::print_json(&Document { model: args.model.display().to_string(), files: written })?;
+    } else {
+        for Written { path, tensors } in written {
+            writeln!(io::stdout().lock(), "{} written to {path}", output::count(tensors.len(), "tensor"))?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+fn write_npz<'a, T: Element + 'a>(
+    path: &Path,
+    arrays: impl Iterator<Item = (&'a str, &'a [usize], &'a [T])>,
+) -> Result<Written> {
+    let mut tensors = Vec::new();
+    files::write_atomically(path, |writer| {
+        let mut archive = NpzWriter::new(writer);
+        for (name, shape, data) in arrays {
+            archive.add(name, shape, data)?;
+            tensors.push(Tensor { name: name.to_owned(), shape: shape.to_vec() });
+        }
+        archive.finish()?;
+        Ok(())
+    })
+    .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(Written { path: path.display().to_string(), tensors })
+}

@@ -1,0 +1,82 @@
+//! `yolo-lowbit`: converts, runs, inspects and times low-bit YOLOv5 networks.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`args`] | the command line |
+//! | [`commands`] | one file for each command |
+//! | [`images`], [`draw`] | pictures: reading, drawing |
+//! | [`model`] | opening models, and what their layers look like to people |
+//! | [`npy`], [`files`] | NumPy's files; writing files safely |
+//! | [`output`], [`progress`] | tables, units and JSON; progress bars |
+//! | [`machine`] | what computer this is |
+//!
+//! Results go to standard output; progress, notes, warnings and errors to standard error.
+#![forbid(unsafe_code)]
+
+mod args;
+mod commands;
+mod draw;
+mod files;
+mod images;
+mod machine;
+mod model;
+mod npy;
+mod output;
+mod progress;
+
+use std::io;
+use std::panic::{self, PanicHookInfo};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::Cli;
+use commands::{Outcome, UsageError};
+
+const FAILED: u8 = 1;
+const WRONG_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    panic::set_hook(Box::new(report_panic));
+    panic::catch_unwind(run).unwrap_or(ExitCode::from(FAILED))
+}
+
+fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help is no error for clap's user, but an Err here. If nobody reads it, nothing is lost.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(WRONG_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match commands::run(&cli) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Incomplete) => ExitCode::from(FAILED),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::report_error(&error);
+            ExitCode::from(if error.is::<UsageError>() { WRONG_USAGE } else { FAILED })
+        }
+    }
+}
+
+/// Whether whoever reads our output has stopped to, as `head` does: they have what they wanted.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let io = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        let json = cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
+        io.or(json) == Some(io::ErrorKind::BrokenPipe)
+    })
+}
+
+/// A panic is a mistake of ours: one line that says so, and where.
+fn report_panic(info: &PanicHookInfo<'_>) {
+    let place =
+        info.location().map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
+    let message = info.payload_as_str().unwrap_or("unknown");
+    output::report_error(&anyhow::anyhow!(
+        "internal error: {message}{place}; please report it at {}/issues",
+        env!("CARGO_PKG_REPOSITORY")
+    ));
+}

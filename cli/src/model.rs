@@ -1,0 +1,195 @@
+//! Models: opening them with messages that help, and their layers in words.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use ylb_format::model::{Conv, Model, Operator, Value, ValueKind};
+use ylb_runtime::{Network, Session, SessionOptions, StepInfo};
+
+/// Opens a `.ylb` file.
+///
+/// # Errors
+/// If it cannot be read, is an ONNX file, is no valid model, or is of a newer format version.
+pub fn open(path: &Path) -> Result<Arc<Network>> {
+    let cannot_load = || format!("cannot load {}", path.display());
+    // A first look, for the reasons that are clearer when the file as a whole is in view.
+    let mut start = [0; 8];
+    let mut file = File::open(path).with_context(cannot_load)?;
+    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        bail!("{} is a folder, but the model must be a .ylb file", path.display());
+    }
+    let read = file.read(&mut start).with_context(cannot_load)?;
+    if looks_like_onnx(path, &start[..read]) {
+        bail!("{0} is an ONNX file: convert it first with \"yolo-lowbit convert {0}\"", path.display());
+    }
+    Ok(Arc::new(Network::open(path)?))
+}
+
+/// Starts threads and takes memory for a network.
+///
+/// # Errors
+/// If the system does not give them.
+pub fn start(network: &Arc<Network>, options: SessionOptions) -> Result<Session> {
+    Session::new(Arc::clone(network), options).context("cannot start the network")
+}
+
+/// By its name, or by the field that every exporter writes first: the IR version.
+fn looks_like_onnx(path: &Path, start: &[u8]) -> bool {
+    const IR_VERSION_FIELD: u8 = 0x08;
+    let named_so = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"));
+    named_so || matches!(start, [IR_VERSION_FIELD, 1..=20, ..])
+}
+
+/// A class's name, or its number where the model names none.
+pub fn class_name(model: &Model, class: u32) -> String {
+    let name = usize::try_from(class).ok().and_then(|class| model.metadata.class_names.get(class));
+    name.cloned().unwrap_or_else(|| format!("class{class}"))
+}
+
+/// A layer in words and numbers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Layer {
+    /// Name of the source model's node.
+    pub name: String,
+    /// `Conv`, `Add`, `Map`, `MaxPool`, `Upsample` or `Concat`.
+    pub operator: &'static str,
+    /// Window, stride and so on, such as `3x3/2`. Empty if there is nothing to say.
+    pub details: String,
+    /// Channels, height and width of the output.
+    pub output_shape: [u32; 3],
+    /// Bits of a weight; `None` without weights.
+    pub weight_bits: Option<u8>,
+    /// Bits of what is read: of the widest input, where there are several.
+    pub activation_bits: Option<u8>,
+    /// Multiply-accumulate operations.
+    pub macs: u64,
+    /// Bytes that the weights take in the file.
+    pub weight_bytes: u64,
+    /// Bytes that they take in memory, as the micro-kernel wants them.
+    pub packed_bytes: u64,
+    /// Micro-kernel chosen on this CPU, or what is done in a layer without one.
+    pub kernel: String,
+}
+
+/// All layers of a network, in the order of execution.
+pub fn layers(network: &Network) -> Vec<Layer> {
+    network.steps().map(|step| layer(network.model(), &step)).collect()
+}
+
+fn layer(model: &Model, step: &StepInfo<'_>) -> Layer {
+    let operator = &step.node.operator;
+    let output = &model.values[step.node.output.0 as usize];
+    let inputs = operator.inputs();
+    let input_bits = inputs.iter().filter_map(|input| level_bits(&model.values[input.0 as usize]));
+    let terms = match operator {
+        Operator::Conv(conv) => conv.terms.as_slice(),
+        _ => &[],
+    };
+    let (operator, details) = describe(operator);
+    Layer {
+        name: step.node.name.clone(),
+        operator,
+        details,
+        output_shape: [output.channels, output.height, output.width],
+        weight_bits: terms.iter().map(|term| term.weights.bits).max(),
+        activation_bits: input_bits.max(),
+        macs: step.macs,
+        weight_bytes: terms.iter().map(|term| term.weights.planes.len() as u64).sum(),
+        packed_bytes: step.packed_bytes as u64,
+        kernel: step.kernel.to_owned(),
+    }
+}
+
+fn level_bits(value: &Value) -> Option<u8> {
+    match &value.kind {
+        ValueKind::Levels(encoding) => Some(encoding.bits()),
+        ValueKind::Accumulators => None,
+    }
+}
+
+fn describe(operator: &Operator) -> (&'static str, String) {
+    let window = |window: &ylb_format::model::Window| {
+        let [rows, columns] = window.kernel;
+        let stride = match window.stride {
+            [1, 1] => String::new(),
+            [vertical, horizontal] if vertical == horizontal => format!("/{vertical}"),
+            [vertical, horizontal] => format!("/{vertical},{horizontal}"),
+        };
+        format!("{rows}x{columns}{stride}")
+    };
+    match operator {
+        Operator::Conv(conv) => ("Conv", format!("{}{}", window(&conv.window), extras(conv))),
+        Operator::Add { inputs, .. } => ("Add", format!("{} inputs", inputs.len())),
+        Operator::Map { table, .. } => ("Map", format!("{} levels", table.len())),
+        Operator::MaxPool { window: pool, .. } => ("MaxPool", window(pool)),
+        Operator::Upsample { factor, .. } => ("Upsample", format!("x{factor}")),
+        Operator::Concat { inputs } => ("Concat", format!("{} inputs", inputs.len())),
+    }
+}
+
+/// What is unusual about a convolution.
+fn extras(conv: &Conv) -> String {
+    let mut extras = String::new();
+    if conv.groups > 1 {
+        extras.push_str(&format!(", {} groups", conv.groups));
+    }
+    if conv.terms.len() > 1 {
+        extras.push_str(&format!(", {} scales", conv.terms.len()));
+    }
+    extras
+}
+
+impl Layer {
+    /// Operator and details in one cell of a table.
+    pub fn title(&self) -> String {
+        format!("{} {}", self.operator, self.details)
+    }
+
+    /// The output's shape in one cell of a table.
+    pub fn shape(&self) -> String {
+        let [channels, height, width] = self.output_shape;
+        format!("{channels}x{height}x{width}")
+    }
+
+    /// Weight and activation bits as one usually writes them: `W2A4`.
+    pub fn bits(&self) -> String {
+        let bits =
+            |letter: &str, bits: Option<u8>| bits.map(|bits| format!("{letter}{bits}")).unwrap_or_default();
+        bits("W", self.weight_bits) + &bits("A", self.activation_bits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ylb_format::model::{ConvTerm, ValueId, WeightEncoding, Weights, Window};
+
+    #[test]
+    fn onnx_is_recognised_by_name_or_contents() {
+        assert!(looks_like_onnx(Path::new("a.ONNX"), b""));
+        assert!(looks_like_onnx(Path::new("model"), b"\x08\x08\x12\x07pytorch"));
+        assert!(!looks_like_onnx(Path::new("a.ylb"), b"\x8eYLB\r\n\x1a\n"));
+        assert!(!looks_like_onnx(Path::new("a.ylb"), b""));
+    }
+
+    #[test]
+    fn operators_in_words() {
+        let weights = Weights {
+            shape: [1, 1, 3, 3],
+            encoding: WeightEncoding::Bipolar,
+            bits: 1,
+            planes: vec![0; 2],
+            zero_points: Vec::new(),
+        };
+        let term = ConvTerm { input: ValueId(0), weights };
+        let window = Window { kernel: [3, 5], stride: [2, 2], padding: [1; 4] };
+        let conv = Conv { terms: vec![term.clone(), term], window, groups: 4, requantize: None };
+        assert_eq!(describe(&Operator::Conv(conv)), ("Conv", "3x5/2, 4 groups, 2 scales".to_owned()));
+        let window = Window { kernel: [5, 5], stride: [1, 1], padding: [2; 4] };
+        assert_eq!(describe(&Operator::MaxPool { input: ValueId(0), window }), ("MaxPool", "5x5".to_owned()));
+    }
+}

@@ -1,0 +1,56 @@
+//! `bench`.
+
+use crate::support::{Folder, assert_says};
+use crate::tiny;
+
+fn folder(test: &str) -> Folder {
+    let folder = Folder::new(test);
+    folder.write("tiny.ylb", tiny::file());
+    folder
+}
+
+#[test]
+fn says_what_machine_and_how_fast() {
+    let folder = folder("bench_text");
+    let finished = folder.run(&["bench", "tiny.ylb", "--warmup", "0", "--iterations", "3", "--threads", "1"]);
+    assert_eq!(finished.stderr, "");
+    let text = finished.done();
+    assert_says(
+        &text,
+        &[
+            "tiny.ylb: 64x64 input, 0.10 M MACs\n",
+            "1 thread on ",
+            "min ",
+            "median ",
+            "p95 ",
+            "3 iterations after 0",
+        ],
+    );
+    assert!(!text.contains("kernel"), "a profile was not asked for");
+}
+
+#[test]
+fn profile_lists_every_layer() {
+    let folder = folder("bench_profile");
+    let text = folder.run(&["bench", "tiny.ylb", "--iterations", "2", "--profile"]).done();
+    assert_says(&text, &["GMAC/s", "kernel", "/head", "Conv 8x8/8", "100.0 %", "mulconv"]);
+}
+
+#[test]
+fn json_has_numbers() {
+    let folder = folder("bench_json");
+    let json = folder
+        .run(&["bench", "tiny.ylb", "--iterations", "4", "--threads", "2", "--profile", "--json"])
+        .json();
+    assert_eq!((&json["threads"], &json["iterations"], &json["macs"]), (&2.into(), &4.into(), &98304.into()));
+    let number = |value: &serde_json::Value| value.as_f64().unwrap();
+    let latency = &json["latency_ms"];
+    let ordered = ["min", "median", "p95", "max"].map(|name| number(&latency[name]));
+    assert!(ordered[0] > 0.0 && ordered.is_sorted(), "{latency}");
+    assert!(number(&latency["mean"]) >= ordered[0] && number(&latency["mean"]) <= ordered[3], "{latency}");
+    assert!(number(&json["load_ms"]) > 0.0 && number(&json["arena_bytes"]) > 0.0);
+    assert_eq!(json["machine"]["architecture"], std::env::consts::ARCH);
+    let layer = &json["layers"][0];
+    assert_eq!((&layer["name"], number(&layer["share"])), (&"/head".into(), 1.0));
+    assert!(number(&layer["mean_ms"]) > 0.0 && number(&layer["macs_per_second"]) > 0.0);
+}

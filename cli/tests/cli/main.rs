@@ -1,0 +1,12 @@
+//! Tests of the command line through the real binary.
+//!
+//! The networks are tiny ones that [`tiny`] builds, so most tests need no file from elsewhere.
+
+mod bench;
+mod convert;
+mod errors;
+mod info;
+mod pictures;
+mod support;
+mod tensor;
+mod tiny;

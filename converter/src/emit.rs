@@ -1,0 +1,89 @@
+//! The model, put together from what lowering gives.
+
+use ylb_format::model::{Input, Metadata, Model, Node, Operator, ValueId};
+
+use crate::error::{ConvertError, ErrorKind};
+use crate::lower::Lowered;
+use crate::passes::heads::Heads;
+use crate::report::Row;
+
+/// Grey of YOLOv5's letterbox borders.
+const LETTERBOX_FILL: u8 = 114;
+
+/// Builds the model and checks every promise that the file format makes.
+///
+/// # Errors
+/// If the model breaks one of them: some count or number is beyond what the format can hold.
+pub fn model(
+    lowered: Lowered,
+    heads: Heads,
+    input_name: String,
+    metadata: Metadata,
+) -> Result<(Model, Vec<Row>), ConvertError> {
+    let mut pixel_levels = [0u8; 256];
+    for (level, byte) in pixel_levels.iter_mut().zip(0..=255) {
+        *level = byte;
+    }
+    let input =
+        Input { name: input_name, value: lowered.pixels, pixel_levels, letterbox_fill: LETTERBOX_FILL };
+    let mut rows = lowered.rows;
+    let mut model = Model {
+        metadata,
+        input,
+        values: lowered.values,
+        nodes: lowered.nodes,
+        outputs: heads.outputs,
+        detect: lowered.detect,
+    };
+    absorb_input_quantizer(&mut model, &mut rows);
+    ylb_format::validate(&model).map_err(|violation| {
+        ConvertError::new(
+            ErrorKind::Inexact,
+            format!("the model does not fit the file format: {violation}"),
+        )
+    })?;
+    Ok((model, rows))
+}
+
+/// Where nothing but one look-up reads the picture, the look-up becomes the input's.
+fn absorb_input_quantizer(model: &mut Model, rows: &mut Vec<Row>) {
+    let pixels = model.input.value;
+    let readers: Vec<usize> = (0..model.nodes.len())
+        .filter(|&index| model.nodes[index].operator.inputs().contains(&pixels))
+        .collect();
+    let &[reader] = readers.as_slice() else { return };
+    let Operator::Map { table, .. } = &model.nodes[reader].operator else { return };
+    if table.len() == model.input.pixel_levels.len() {
+        model.input.pixel_levels.copy_from_slice(table);
+        model.input.value = model.nodes[reader].output;
+        model.nodes.remove(reader);
+        rows.remove(reader);
+        remove_value(model, pixels);
+    }
+}
+
+/// Removes a value that no node writes or reads.
+fn remove_value(model: &mut Model, removed: ValueId) {
+    model.values.remove(removed.0 as usize);
+    let renumber = |id: &mut ValueId| {
+        if id.0 > removed.0 {
+            id.0 -= 1;
+        }
+    };
+    renumber(&mut model.input.value);
+    model.nodes.iter_mut().for_each(|node| renumber_node(node, &renumber));
+    model.detect.levels.iter_mut().for_each(|level| renumber(&mut level.value));
+}
+
+fn renumber_node(node: &mut Node, renumber: &impl Fn(&mut ValueId)) {
+    renumber(&mut node.output);
+    match &mut node.operator {
+        Operator::Conv(conv) => conv.terms.iter_mut().for_each(|term| renumber(&mut term.input)),
+        Operator::Add { inputs, .. } | Operator::Concat { inputs } => {
+            inputs.iter_mut().for_each(renumber);
+        }
+        Operator::Map { input, .. }
+        | Operator::MaxPool { input, .. }
+        | Operator::Upsample { input, .. } => renumber(input),
+    }
+}

@@ -1,0 +1,214 @@
+//! Converts QAT-trained YOLOv5 exports from ONNX to [`ylb_format::model::Model`], exactly or not at all.
+//!
+//! ```text
+//! bytes ─ onnx ─► ir::Graph ─ passes ─► quantizers, heads, constants ─ lower ─► integers ─ emit ─► Model
+//! ```
+//!
+//! Every code that the exporting framework's float graph computes (in 64-bit arithmetic) is the code
+//! that the model gives. What has no exact integer form, or is not understood, is refused with the
+//! node's name, its operator and what was expected. [`verify`] runs a model in plain loops.
+//!
+//! ```no_run
+//! use ylb_converter::{Options, convert};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let onnx = std::fs::read("yolov5n_w4a4.onnx")?;
+//! let converted = convert(&onnx, "yolov5n_w4a4.onnx", &Options::default(), &mut |_| {})?;
+//! ylb_format::write_file(&converted.model, "yolov5n_w4a4.ylb".as_ref())?;
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
+
+use sha2::{Digest as _, Sha256};
+use ylb_format::model::{Metadata, Model};
+
+mod emit;
+mod error;
+mod eval;
+mod expr;
+mod fit;
+mod ir;
+mod lower;
+pub mod names;
+mod onnx;
+mod passes;
+mod quantizer;
+mod report;
+mod staircase;
+pub mod verify;
+mod window;
+
+pub use error::{ConvertError, ErrorKind};
+pub use report::{Report, Row, Warning};
+
+use passes::heads::{Heads, Hints};
+
+/// What the caller wants, or knows better than the file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Options {
+    /// Height and width of the picture, for models that leave them open.
+    pub image_size: Option<[usize; 2]>,
+    /// Names by class index; empty: those of the model's metadata, if it has some.
+    pub class_names: Vec<String>,
+    /// Anchors in pixels for models whose outputs are raw heads: a list for each level, smallest
+    /// stride first. Ignored where the graph has anchors.
+    pub anchors: Option<Vec<Vec<[f32; 2]>>>,
+}
+
+/// How far a conversion is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Progress {
+    /// The file is being decoded.
+    Reading,
+    /// A pass over the graph starts.
+    Pass(&'static str),
+    /// So many of the graph's nodes are integer operators.
+    Lowering {
+        /// Nodes done.
+        done: usize,
+        /// Nodes altogether.
+        total: usize,
+    },
+}
+
+/// A converted model.
+#[derive(Clone, Debug)]
+pub struct Converted {
+    /// The model; it is valid.
+    pub model: Model,
+    /// What was done.
+    pub report: Report,
+}
+
+/// Converts an ONNX model. `source_name` is the file's name without folders; `progress` is called
+/// now and then.
+///
+/// # Errors
+/// If the file is broken, or holds something that has no exact integer form that is known here.
+pub fn convert(
+    onnx_bytes: &[u8],
+    source_name: &str,
+    options: &Options,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Converted, ConvertError> {
+    progress(Progress::Reading);
+    let mut graph = onnx::decode(onnx_bytes)?;
+    let mut report = Report::default();
+    progress(Progress::Pass("constants"));
+    let nodes = graph.nodes.len();
+    let folded = passes::constants::run(&mut graph, options.image_size)?;
+    report.passes.push(format!("constants: {folded} of {nodes} nodes do not depend on the picture"));
+    progress(Progress::Pass("quantizers"));
+    let found = passes::quantizers::run(&mut graph)?;
+    report.format = format_name(found).to_owned();
+    report.passes.push(format!(
+        "quantizers: {} activation quantizers of QONNX, {} of QuantizeLinear ({} with Clip)",
+        found.qonnx, found.linear, found.clipped
+    ));
+    progress(Progress::Pass("heads"));
+    let class_names = class_names(&graph, options);
+    let hints = Hints { classes: (!class_names.is_empty()).then_some(class_names.len()) };
+    let mut heads = passes::heads::run(&mut graph, hints)?;
+    supply_anchors(&mut heads, options, &mut report)?;
+    report.passes.push(heads_sentence(&heads));
+    progress(Progress::Pass("prune"));
+    let pruned = passes::prune::run(&mut graph);
+    report.passes.push(format!("prune: {pruned} nodes removed"));
+    let lowered = lower::run(&graph, &heads, &mut |done, total| {
+        progress(Progress::Lowering { done, total });
+    })?;
+    report.warnings.extend(lowered.warnings.iter().cloned());
+    let class_names = checked_names(class_names, &heads, options, &mut report)?;
+    let metadata = Metadata {
+        converter: format!("yolo-lowbit {}", env!("CARGO_PKG_VERSION")),
+        source_name: source_name.to_owned(),
+        source_format: report.format.clone(),
+        source_sha256: Sha256::digest(onnx_bytes).into(),
+        class_names,
+    };
+    let input = graph.inputs.first().map(|&id| graph.tensor(id));
+    let input_name = input.map(|info| info.name.clone()).unwrap_or_default();
+    if let Some([_, _, height, width]) = input.and_then(|info| info.shape.as_deref()) {
+        report.image_size = [*height, *width];
+    }
+    let (model, rows) = emit::model(lowered, heads, input_name, metadata)?;
+    report.rows = rows;
+    Ok(Converted { model, report })
+}
+
+fn format_name(found: passes::quantizers::Found) -> &'static str {
+    match (found.qonnx, found.linear, found.clipped) {
+        (1.., _, _) => "QONNX",
+        (0, 1.., 1..) => "QCDQ",
+        (0, 1.., 0) => "QDQ",
+        (0, 0, _) => "fake quantization",
+    }
+}
+
+/// Names from the options, else those that YOLOv5's `export.py` leaves in the metadata.
+fn class_names(graph: &ir::Graph, options: &Options) -> Vec<String> {
+    if !options.class_names.is_empty() {
+        return options.class_names.clone();
+    }
+    graph.metadata.get("names").and_then(|text| names::parse_flow(text)).unwrap_or_default()
+}
+
+/// Names fit the head, or are wrong: those given are an error, those of the metadata a warning.
+fn checked_names(
+    names: Vec<String>,
+    heads: &Heads,
+    options: &Options,
+    report: &mut Report,
+) -> Result<Vec<String>, ConvertError> {
+    if names.is_empty() || names.len() == heads.classes {
+        return Ok(names);
+    }
+    let message = format!("{} class names for a model of {} classes", names.len(), heads.classes);
+    if !options.class_names.is_empty() {
+        return Err(ConvertError::new(ErrorKind::NotADetector, message));
+    }
+    report.warnings.push(Warning { node: String::new(), message: format!("{message}; ignored") });
+    Ok(Vec::new())
+}
+
+/// Raw heads carry no anchors; the options may.
+fn supply_anchors(
+    heads: &mut Heads,
+    options: &Options,
+    report: &mut Report,
+) -> Result<(), ConvertError> {
+    if heads.levels.iter().all(|level| !level.anchors.is_empty()) {
+        return Ok(());
+    }
+    let mut warn = |message: &str| {
+        report.warnings.push(Warning { node: String::new(), message: message.into() });
+    };
+    let Some(anchors) = &options.anchors else {
+        warn("the outputs are raw heads, which carry no anchors: give them to get boxes");
+        return Ok(());
+    };
+    let fits = anchors.len() == heads.levels.len()
+        && heads.levels.iter().zip(anchors).all(|(l, a)| l.anchors_per_cell == a.len());
+    let positive = anchors.iter().flatten().flatten().all(|&e| e > 0.0 && e.is_finite());
+    if !fits || !positive {
+        let counts: Vec<usize> = heads.levels.iter().map(|l| l.anchors_per_cell).collect();
+        return Err(ConvertError::new(
+            ErrorKind::NotADetector,
+            format!("the anchors given do not fit: expected {counts:?} pairs of positive numbers"),
+        ));
+    }
+    for (level, anchors) in heads.levels.iter_mut().zip(anchors) {
+        level.anchors.clone_from(anchors);
+    }
+    warn("anchors are those given by option; the model carries none");
+    Ok(())
+}
+
+fn heads_sentence(heads: &Heads) -> String {
+    let strides: Vec<String> = heads.levels.iter().map(|level| level.stride.to_string()).collect();
+    let decoded = heads.levels.iter().all(|level| !level.anchors.is_empty());
+    let decode = if decoded { "anchors known" } else { "anchors unknown" };
+    format!("heads: {} classes, strides {}, {decode}", heads.classes, strides.join(", "))
+}

@@ -1,0 +1,307 @@
+//! From the float graph to integer operators.
+//!
+//! Every tensor becomes a [`Feature`]: for each stretch of channels an expression over codes of
+//! values and over pending convolutions. Element-wise nodes extend expressions; a convolution reads
+//! codes and starts a new expression; a quantizer cuts one: what lies before it becomes the exact
+//! requantization of an integer operator, and its codes a new value.
+//!
+//! | module | does |
+//! |---|---|
+//! | `elementwise` | nodes that extend expressions |
+//! | `linear` | expressions that are sums of scaled codes: what a convolution can read |
+//! | `join` | concats and sums of values |
+//! | `conv` | convolutions and their weights |
+//! | `spatial` | pooling and upsampling |
+//! | `cut` | quantizers |
+//! | `requantize` | the exact map of a convolution, `sum` that of a sum |
+//! | `head` | the detection head |
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use ylb_format::model::{self, Operator, ValueId};
+
+use crate::error::{ConvertError, ErrorKind};
+use crate::expr::{Expr, Unary, ValueIndex};
+use crate::ir::{Domain, Graph, Node, TensorId};
+use crate::passes::heads::Heads;
+use crate::report::{Row, Warning};
+
+mod conv;
+mod cut;
+mod elementwise;
+mod head;
+mod join;
+mod linear;
+mod requantize;
+mod spatial;
+mod sum;
+
+pub use conv::PendingConv;
+
+/// A tensor: stretches of channels one after another.
+#[derive(Clone, Debug)]
+pub struct Feature {
+    segments: Vec<Segment>,
+    height: usize,
+    width: usize,
+}
+
+/// A stretch of channels with one expression.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    channels: usize,
+    expr: Rc<Expr>,
+}
+
+/// A value that an emitted operator writes.
+#[derive(Clone, Debug)]
+struct LoweredValue {
+    name: String,
+    shape: [usize; 3],
+    low: i64,
+    step: i64,
+    max_level: u8,
+    /// Code that stands for 0, once something reads the codes as numbers.
+    zero_point: Option<i16>,
+    /// 0 while unknown.
+    scale: f64,
+    /// The value and table it was looked up from.
+    origin: Option<(ValueIndex, Vec<u8>)>,
+    /// Holds accumulators instead of levels.
+    accumulators: bool,
+}
+
+/// What lowering gives.
+#[derive(Debug)]
+pub struct Lowered {
+    /// All values.
+    pub values: Vec<model::Value>,
+    /// All operators.
+    pub nodes: Vec<model::Node>,
+    /// Value of the picture's bytes.
+    pub pixels: ValueId,
+    /// The detection head.
+    pub detect: model::Detect,
+    /// A row for each node.
+    pub rows: Vec<Row>,
+    /// What the user should know.
+    pub warnings: Vec<Warning>,
+}
+
+struct Lowering<'g> {
+    graph: &'g Graph,
+    features: Vec<Option<Rc<Feature>>>,
+    values: Vec<LoweredValue>,
+    nodes: Vec<model::Node>,
+    convs: Vec<PendingConv>,
+    rows: Vec<Row>,
+    warnings: Vec<Warning>,
+    concats: HashMap<Vec<ValueIndex>, ValueIndex>,
+    sums: HashMap<Vec<ValueIndex>, ValueIndex>,
+    spatial: HashMap<(TensorId, ValueIndex), ValueIndex>,
+}
+
+/// Index of the picture's value.
+const PIXELS: ValueIndex = ValueIndex(0);
+
+/// Lowers a graph whose outputs are heads. `progress` is told how many of how many nodes are done.
+///
+/// # Errors
+/// If a node has no exact integer form that the file format knows.
+pub fn run(
+    graph: &Graph,
+    heads: &Heads,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Lowered, ConvertError> {
+    let mut lowering = Lowering {
+        graph,
+        features: vec![None; graph.tensors.len()],
+        values: Vec::new(),
+        nodes: Vec::new(),
+        convs: Vec::new(),
+        rows: Vec::new(),
+        warnings: Vec::new(),
+        concats: HashMap::new(),
+        sums: HashMap::new(),
+        spatial: HashMap::new(),
+    };
+    lowering.picture()?;
+    for (index, node) in graph.nodes.iter().enumerate() {
+        progress(index, graph.nodes.len());
+        lowering.node(node).map_err(|error| node.blame(error))?;
+    }
+    let detect = lowering.detect(heads)?;
+    Ok(lowering.finish(detect))
+}
+
+impl Lowering<'_> {
+    /// The picture: bytes as codes, seen by the network as `b / 255`.
+    fn picture(&mut self) -> Result<(), ConvertError> {
+        let Some(&input) = self.graph.inputs.first() else {
+            return Err(ConvertError::malformed("expected an input"));
+        };
+        let Some(&[1, 3, height, width]) = self.graph.tensor(input).shape.as_deref() else {
+            return Err(ConvertError::malformed("expected a picture as input"));
+        };
+        self.values.push(LoweredValue {
+            name: String::new(),
+            shape: [3, height, width],
+            low: 0,
+            step: 1,
+            max_level: 255,
+            zero_point: Some(0),
+            scale: 1.0 / 255.0,
+            origin: None,
+            accumulators: false,
+        });
+        let expr = Rc::new(Expr::Codes(PIXELS)).unary(Unary::Pixel);
+        let segments = vec![Segment { channels: 3, expr }];
+        self.features[input.0] = Some(Rc::new(Feature { segments, height, width }));
+        Ok(())
+    }
+
+    fn node(&mut self, node: &Node) -> Result<(), ConvertError> {
+        let output = node.output()?;
+        let feature = match (&node.domain, node.op_type.as_str()) {
+            (Domain::Converter, _) => self.fake_quant(node)?,
+            (Domain::Onnx, "Conv") => self.conv(node)?,
+            (Domain::Onnx, "Concat") => self.concat(node)?,
+            (Domain::Onnx, "MaxPool") => self.max_pool(node)?,
+            (Domain::Onnx, "Resize" | "Upsample") => self.resize(node)?,
+            (Domain::Onnx, "Round" | "Floor" | "Ceil" | "Sign") => self.written_out(node)?,
+            (Domain::Onnx, "Identity" | "Dropout" | "Cast") => {
+                self.feature(node.required_input(0)?)?.as_ref().clone()
+            }
+            (Domain::Onnx, _) => self.elementwise(node)?,
+            _ => {
+                return Err(ConvertError::unsupported(
+                    "an operator that the converter does not know",
+                ));
+            }
+        };
+        self.features[output.0] = Some(Rc::new(feature));
+        Ok(())
+    }
+
+    /// What a tensor is.
+    fn feature(&self, id: TensorId) -> Result<Rc<Feature>, ConvertError> {
+        self.features[id.0].clone().ok_or_else(|| {
+            let info = self.graph.tensor(id);
+            let what = if info.constant.is_some() { "a constant" } else { "not a feature map" };
+            ConvertError::unsupported(format!("tensor \"{}\" is {what}", info.name))
+        })
+    }
+
+    /// Appends a value.
+    fn add_value(&mut self, value: LoweredValue) -> ValueIndex {
+        self.values.push(value);
+        ValueIndex(self.values.len() - 1)
+    }
+
+    /// Appends an operator that writes a value.
+    fn add_node(&mut self, name: &str, output: ValueIndex, operator: Operator) {
+        let node = model::Node { name: name.to_owned(), output: id_of(output), operator };
+        self.nodes.push(node);
+    }
+
+    /// Appends a row, completed by what the values say.
+    fn add_row(
+        &mut self,
+        row: Row,
+        node: &str,
+        output: ValueIndex,
+        inputs: &[ValueIndex],
+    ) {
+        let written = &self.values[output.0];
+        let input_bits = inputs.iter().map(|value| self.values[value.0].bits()).max().unwrap_or(0);
+        self.rows.push(Row {
+            node: node.to_owned(),
+            output_shape: written.shape,
+            input_bits,
+            output_bits: (!written.accumulators).then(|| written.bits()),
+            ..row
+        });
+    }
+
+    fn finish(self, detect: model::Detect) -> Lowered {
+        let values = self.values.into_iter().map(LoweredValue::into_model).collect();
+        Lowered {
+            values,
+            nodes: self.nodes,
+            pixels: id_of(PIXELS),
+            detect,
+            rows: self.rows,
+            warnings: self.warnings,
+        }
+    }
+}
+
+impl LoweredValue {
+    /// Integer of a level: its code minus the zero point.
+    fn integer(&self, level: u8) -> i64 {
+        self.low + self.step * i64::from(level) - i64::from(self.zero_point.unwrap_or(0))
+    }
+
+    /// Bits of a level.
+    fn bits(&self) -> u32 {
+        8 - self.max_level.leading_zeros()
+    }
+
+    /// Whether levels of both mean the same codes and integers.
+    fn same_levels(&self, other: &Self) -> bool {
+        let key = |value: &Self| (value.low, value.step, value.max_level, value.zero_point);
+        key(self) == key(other)
+    }
+
+    fn into_model(self) -> model::Value {
+        let [channels, height, width] = self.shape.map(|extent| extent as u32);
+        let kind = if self.accumulators {
+            model::ValueKind::Accumulators
+        } else {
+            model::ValueKind::Levels(model::Encoding {
+                max_level: self.max_level,
+                step: self.step as u8,
+                low: self.low as i16,
+                zero_point: self.zero_point.unwrap_or(0),
+                scale: self.scale,
+            })
+        };
+        model::Value { name: self.name, channels, height, width, kind }
+    }
+}
+
+/// The model's name for a value.
+fn id_of(value: ValueIndex) -> ValueId {
+    ValueId(value.0 as u32)
+}
+
+impl Feature {
+    /// Channels of all segments.
+    fn channels(&self) -> usize {
+        self.segments.iter().map(|segment| segment.channels).sum()
+    }
+
+    /// The same tensor with another expression for each segment.
+    fn map(
+        &self,
+        mut function: impl FnMut(&Segment, std::ops::Range<usize>) -> Result<Rc<Expr>, ConvertError>,
+    ) -> Result<Self, ConvertError> {
+        let mut first = 0;
+        let mut segments = Vec::with_capacity(self.segments.len());
+        for segment in &self.segments {
+            let range = first..first + segment.channels;
+            first = range.end;
+            segments.push(Segment { channels: segment.channels, expr: function(segment, range)? });
+        }
+        Ok(Self { segments, height: self.height, width: self.width })
+    }
+}
+
+/// A number that must be what the file format can hold.
+fn too_large(message: impl Into<String>) -> ConvertError {
+    ConvertError::new(ErrorKind::TooLarge, message)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,339 @@
+//! Quantizers: where an expression becomes an integer and a new value begins.
+
+use std::rc::Rc;
+
+use ylb_format::limits::MAX_ADDENDS;
+use ylb_format::model::Operator;
+
+use super::{Feature, Lowering, LoweredValue, Segment, id_of};
+use crate::error::{ConvertError, ErrorKind};
+use crate::expr::{Binary, ConvIndex, Expr, Interval, Program, Unary, ValueIndex};
+use crate::ir::Node;
+use crate::quantizer::{Order, Quantizer, Rounding};
+use crate::report::{Row, Warning};
+use crate::staircase::Levels;
+
+/// The codes that a cut makes.
+#[derive(Clone, Debug)]
+pub(super) struct Codes {
+    /// Name of the source tensor that holds them; empty for a part of one.
+    pub(super) name: String,
+    pub(super) levels: Levels,
+    /// Code that stands for 0, if the quantizer says.
+    pub(super) zero_point: Option<i16>,
+    /// 0 if the quantizer does not say.
+    pub(super) scale: f64,
+}
+
+impl Lowering<'_> {
+    pub(super) fn fake_quant(&mut self, node: &Node) -> Result<Feature, ConvertError> {
+        let Some(quantizer) = node.quantizer.clone() else {
+            return Err(ConvertError::malformed("expected a quantizer"));
+        };
+        let feature = self.feature(node.required_input(0)?)?;
+        let (scale, zero_point) = per_tensor(&quantizer)?;
+        self.warn_of_relu_before_bipolar(node, &quantizer, &feature);
+        let codes = Codes {
+            name: quantizer.codes_name.clone(),
+            levels: levels_of(&quantizer)?,
+            zero_point: Some(zero_point as i16),
+            scale,
+        };
+        let function = Unary::Quantize(quantizer);
+        let value = self.cut(node, &feature, &function, &codes)?;
+        let real = Rc::new(Expr::Codes(value))
+            .binary(Binary::Sub, &Expr::number(zero_point))
+            .binary(Binary::Mul, &Expr::number(scale));
+        Ok(feature.whole(real))
+    }
+
+    /// `Round` and its relatives, where a quantizer is written out as arithmetic. The codes' range
+    /// follows from what comes before.
+    pub(super) fn written_out(&mut self, node: &Node) -> Result<Feature, ConvertError> {
+        let feature = self.feature(node.required_input(0)?)?;
+        let function = match node.op_type.as_str() {
+            "Round" => Unary::Round(Rounding::HalfEven),
+            "Floor" => Unary::Round(Rounding::Floor),
+            "Ceil" => Unary::Round(Rounding::Ceil),
+            _ => Unary::Sign,
+        };
+        let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+        for segment in &feature.segments {
+            for channel in 0..segment.channels {
+                let range = self.code_range(&segment.expr.unary(function.clone()), channel);
+                (low, high) = (low.min(range.low), high.max(range.high));
+            }
+        }
+        if !(high > low && high - low <= 255.0 && low >= -255.0 && high <= 255.0) {
+            return Err(ConvertError::unsupported(format!(
+                "rounds to integers from {low} to {high}; expected at most 8 bits, from a Clip before \
+                 it"
+            )));
+        }
+        let levels = Levels { low: low as i64, step: 1, max_level: (high - low) as u8 };
+        let name = self.graph.tensor(node.output()?).name.clone();
+        let codes = Codes { name, levels, zero_point: None, scale: 0.0 };
+        let value = self.cut(node, &feature, &function, &codes)?;
+        Ok(feature.whole(Rc::new(Expr::Codes(value))))
+    }
+
+    /// Bounds of an integer expression over everything its inputs can be.
+    fn code_range(&self, expr: &Rc<Expr>, channel: usize) -> Interval {
+        let leaves = expr.leaves();
+        let mut inputs = Vec::new();
+        let values: Vec<ValueIndex> = leaves.values.iter().copied().collect();
+        for value in &values {
+            let value = &self.values[value.0];
+            let high = value.low + value.step * i64::from(value.max_level);
+            inputs.push(Interval { low: value.low as f64, high: high as f64 });
+        }
+        let convs: Vec<ConvIndex> = leaves.convs.iter().copied().collect();
+        let mut first_term = Vec::new();
+        for conv in &convs {
+            first_term.push(inputs.len());
+            for term in &self.convs[conv.0].terms {
+                let (low, high) = term.ranges[channel];
+                inputs.push(Interval { low: low as f64, high: high as f64 });
+            }
+        }
+        let position = |value: ValueIndex| values.binary_search(&value).unwrap_or(0);
+        let program = Program::compile(expr, channel, position, |conv| {
+            let mut reading = self.convs[conv.0].reading(channel);
+            let offset = convs.binary_search(&conv).map_or(0, |at| first_term[at]);
+            reading.terms.iter_mut().for_each(|(input, _)| *input += offset);
+            reading
+        });
+        program.range(&inputs, &mut Vec::new())
+    }
+
+    /// Cuts a tensor by an integer function and returns the value of the codes.
+    fn cut(
+        &mut self,
+        node: &Node,
+        feature: &Feature,
+        function: &Unary,
+        codes: &Codes,
+    ) -> Result<ValueIndex, ConvertError> {
+        let known = |value: &LoweredValue| !value.name.is_empty() && value.name == codes.name;
+        if self.values.iter().any(known) {
+            return Err(ConvertError::unsupported("its codes are read in two different ways"));
+        }
+        let size = [feature.height, feature.width];
+        if let [segment] = feature.segments.as_slice() {
+            return self.cut_segment(node, segment, size, function, codes);
+        }
+        let part = Codes { name: String::new(), ..codes.clone() };
+        let mut parts = Vec::with_capacity(feature.segments.len());
+        for segment in &feature.segments {
+            parts.push(self.cut_segment(node, segment, size, function, &part)?);
+        }
+        self.concat_values(&node.name, &codes.name, &parts)
+    }
+
+    fn cut_segment(
+        &mut self,
+        node: &Node,
+        segment: &Segment,
+        [height, width]: [usize; 2],
+        function: &Unary,
+        codes: &Codes,
+    ) -> Result<ValueIndex, ConvertError> {
+        let output = LoweredValue {
+            name: codes.name.clone(),
+            shape: [segment.channels, height, width],
+            low: codes.levels.low,
+            step: codes.levels.step,
+            max_level: codes.levels.max_level,
+            zero_point: codes.zero_point,
+            scale: codes.scale,
+            origin: None,
+            accumulators: false,
+        };
+        let expr = segment.expr.unary(function.clone());
+        let leaves = expr.leaves();
+        let values: Vec<ValueIndex> = leaves.values.into_iter().collect();
+        let convs: Vec<ConvIndex> = leaves.convs.into_iter().collect();
+        match (values.as_slice(), convs.as_slice()) {
+            ([], &[conv]) => self.cut_conv(conv, &expr, codes.levels, output),
+            ([_, ..], []) => match self.common_root(&values) {
+                Some(root) if expr.is_uniform() => {
+                    self.cut_map(&node.name, root, &values, &expr, codes.levels, output)
+                }
+                None if expr.is_uniform() && values.len() <= MAX_ADDENDS => {
+                    self.cut_sum(&node.name, &values, &expr, codes.levels, output)
+                }
+                _ => Err(ConvertError::unsupported(
+                    "a function by channel, or of more than four values, of quantized values; \
+                     expected a convolution before it",
+                )),
+            },
+            ([], []) => Err(ConvertError::unsupported("quantizes a constant")),
+            _ => Err(ConvertError::new(
+                ErrorKind::Unsupported,
+                "quantizes a convolution's output joined with other tensors; expected a quantizer \
+                 behind the convolution",
+            )),
+        }
+    }
+
+    fn cut_conv(
+        &mut self,
+        conv: ConvIndex,
+        expr: &Rc<Expr>,
+        levels: Levels,
+        output: LoweredValue,
+    ) -> Result<ValueIndex, ConvertError> {
+        let requantize = self.requantize(conv, expr, levels)?;
+        let kind = super::requantize::kind_name(&requantize);
+        let operator = self.convs[conv.0].operator(Some(requantize));
+        let output = self.add_value(output);
+        self.emit_conv(conv, output, operator, kind);
+        Ok(output)
+    }
+
+    /// Appends a convolution's operator and its row.
+    pub(super) fn emit_conv(
+        &mut self,
+        conv: ConvIndex,
+        output: ValueIndex,
+        operator: Operator,
+        kind: &'static str,
+    ) {
+        let pending = &mut self.convs[conv.0];
+        let name = pending.name.clone();
+        if std::mem::replace(&mut pending.emitted, true) {
+            self.warnings.push(Warning {
+                node: name.clone(),
+                message: "its output is quantized in more than one way; it is computed for each".into(),
+            });
+        }
+        let inputs: Vec<ValueIndex> = self.convs[conv.0].terms.iter().map(|t| t.value).collect();
+        let row = Row::of_conv(&self.convs[conv.0], &operator, kind);
+        self.add_row(row, &name, output, &inputs);
+        self.add_node(&name, output, operator);
+    }
+
+    /// The one value that all others were looked up from, if there is one.
+    fn common_root(&self, values: &[ValueIndex]) -> Option<ValueIndex> {
+        if let &[only] = values {
+            return Some(only);
+        }
+        let root = |mut value: ValueIndex| {
+            while let Some((source, _)) = &self.values[value.0].origin {
+                value = *source;
+            }
+            value
+        };
+        let first = root(*values.first()?);
+        values.iter().all(|&value| root(value) == first).then_some(first)
+    }
+
+    /// The level of a value for a level of its root.
+    fn level_from(&self, value: ValueIndex, root: ValueIndex, level: u8) -> u8 {
+        if value == root {
+            return level;
+        }
+        match &self.values[value.0].origin {
+            Some((source, table)) => table[usize::from(self.level_from(*source, root, level))],
+            None => level,
+        }
+    }
+
+    fn cut_map(
+        &mut self,
+        node_name: &str,
+        root: ValueIndex,
+        values: &[ValueIndex],
+        expr: &Rc<Expr>,
+        levels: Levels,
+        output: LoweredValue,
+    ) -> Result<ValueIndex, ConvertError> {
+        let position = |value: ValueIndex| values.binary_search(&value).unwrap_or(0);
+        let program = Program::compile(expr, 0, position, |_| unreachable_conv());
+        let mut table = Vec::with_capacity(256);
+        let mut scratch = Vec::new();
+        for level in 0..=self.values[root.0].max_level {
+            let code = |value: &ValueIndex| {
+                let own = self.level_from(*value, root, level);
+                let value = &self.values[value.0];
+                (value.low + value.step * i64::from(own)) as f64
+            };
+            let inputs: Vec<f64> = values.iter().map(code).collect();
+            table.push(levels.level(program.value(&inputs, &mut scratch))?);
+        }
+        Ok(self.add_map(node_name, root, output, table))
+    }
+
+    /// Appends a look-up of a value.
+    pub(super) fn add_map(
+        &mut self,
+        node_name: &str,
+        input: ValueIndex,
+        mut output: LoweredValue,
+        table: Vec<u8>,
+    ) -> ValueIndex {
+        output.origin = Some((input, table.clone()));
+        let output = self.add_value(output);
+        self.add_row(Row::of("Map", "table"), node_name, output, &[input]);
+        self.add_node(node_name, output, Operator::Map { input: id_of(input), table });
+        output
+    }
+
+    fn warn_of_relu_before_bipolar(
+        &mut self,
+        node: &Node,
+        quantizer: &Quantizer,
+        feature: &Feature,
+    ) {
+        let relu = |segment: &Segment| matches!(&*segment.expr, Expr::Unary(Unary::Relu, _));
+        if quantizer.order == Order::Bipolar && feature.segments.iter().any(relu) {
+            self.warnings.push(Warning {
+                node: node.name.clone(),
+                message: "BipolarQuant behind Relu makes every code +1: an unsigned 1-bit activation \
+                          was exported wrongly"
+                    .into(),
+            });
+        }
+    }
+}
+
+/// Expressions over values alone have no convolutions to read.
+pub(super) fn unreachable_conv() -> crate::expr::ConvReading {
+    crate::expr::ConvReading { terms: Vec::new(), bias: None }
+}
+
+impl Feature {
+    /// A tensor of the same shape with one expression for all channels.
+    fn whole(&self, expr: Rc<Expr>) -> Self {
+        let segments = vec![Segment { channels: self.channels(), expr }];
+        Self { segments, height: self.height, width: self.width }
+    }
+}
+
+/// The one scale and zero point of an activation quantizer.
+fn per_tensor(quantizer: &Quantizer) -> Result<(f64, f64), ConvertError> {
+    match (quantizer.scale.scalar(), quantizer.zero_point.scalar()) {
+        (Some(scale), Some(zero_point)) if zero_point.abs() <= 255.0 => {
+            Ok((f64::from(scale), f64::from(zero_point)))
+        }
+        (Some(_), Some(zero_point)) => Err(ConvertError::unsupported(format!(
+            "a zero point of {zero_point}; expected at most 255"
+        ))),
+        _ => Err(ConvertError::unsupported(format!(
+            "an activation quantizer of {} scales; expected one for the whole tensor",
+            quantizer.scale.values.len().max(quantizer.zero_point.values.len())
+        ))),
+    }
+}
+
+fn levels_of(quantizer: &Quantizer) -> Result<Levels, ConvertError> {
+    let step = quantizer.step();
+    let count = (quantizer.high - quantizer.low) / step;
+    if count > 255 || quantizer.low < -255 || quantizer.high > 255 {
+        return Err(ConvertError::unsupported(format!(
+            "activation codes from {} to {}; expected at most 8 bits",
+            quantizer.low, quantizer.high
+        )));
+    }
+    Ok(Levels { low: quantizer.low, step, max_level: count as u8 })
+}

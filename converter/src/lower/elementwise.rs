@@ -1,0 +1,216 @@
+//! Nodes that work element by element: they only extend expressions.
+
+use std::rc::Rc;
+
+use super::{Feature, Lowering, Segment};
+use crate::error::ConvertError;
+use crate::eval;
+use crate::expr::{Binary, Expr, Unary, hard_sigmoid};
+use crate::ir::{Node, Tensor};
+
+impl Lowering<'_> {
+    pub(super) fn elementwise(&mut self, node: &Node) -> Result<Feature, ConvertError> {
+        let binary = match node.op_type.as_str() {
+            "Add" => Some(Binary::Add),
+            "Sub" => Some(Binary::Sub),
+            "Mul" => Some(Binary::Mul),
+            "Div" => Some(Binary::Div),
+            "Min" => Some(Binary::Min),
+            "Max" => Some(Binary::Max),
+            _ => None,
+        };
+        if let Some(function) = binary {
+            return self.binary(node, function);
+        }
+        if node.op_type == "BatchNormalization" {
+            return self.batch_normalization(node);
+        }
+        let feature = self.feature(node.required_input(0)?)?;
+        let slope = |slope: f32| -> Result<Unary, ConvertError> {
+            if (0.0..=1e6).contains(&slope) {
+                return Ok(Unary::LeakyRelu { slope: f64::from(slope) });
+            }
+            Err(ConvertError::unsupported(format!("a slope of {slope}; expected 0 or more")))
+        };
+        let number = |name: &str, default: f32| f64::from(node.float(name, default));
+        let apply: Box<dyn Fn(&Rc<Expr>) -> Rc<Expr>> = match node.op_type.as_str() {
+            "Relu" => Box::new(|x| x.unary(Unary::Relu)),
+            "Clip" => {
+                let (low, high) = self.clip_bounds(node)?;
+                Box::new(move |x| x.unary(Unary::Clip { low, high }))
+            }
+            "LeakyRelu" => {
+                let function = slope(node.float("alpha", 0.01))?;
+                Box::new(move |x| x.unary(function.clone()))
+            }
+            "Sigmoid" => Box::new(|x| x.unary(Unary::Sigmoid)),
+            "Tanh" => Box::new(|x| x.unary(Unary::Tanh)),
+            "Softplus" => Box::new(|x| x.unary(Unary::Softplus)),
+            "Exp" => Box::new(|x| x.unary(Unary::Exp)),
+            "Neg" => Box::new(|x| x.unary(Unary::Neg)),
+            "Abs" => Box::new(|x| x.unary(Unary::Abs)),
+            "HardSigmoid" => {
+                let (alpha, beta) = (number("alpha", 0.2), number("beta", 0.5));
+                Box::new(move |x| hard_sigmoid(x, alpha, beta))
+            }
+            "HardSwish" => {
+                Box::new(|x| x.binary(Binary::Mul, &hard_sigmoid(x, 1.0 / 6.0, 0.5)))
+            }
+            "Mish" => Box::new(|x| {
+                x.binary(Binary::Mul, &x.unary(Unary::Softplus).unary(Unary::Tanh))
+            }),
+            _ => {
+                return Err(ConvertError::unsupported(
+                    "an operator that the converter does not know in the body of a detector",
+                ));
+            }
+        };
+        feature.map(|segment, _| Ok(apply(&segment.expr)))
+    }
+
+    fn clip_bounds(&self, node: &Node) -> Result<(f64, f64), ConvertError> {
+        let constants: Vec<Option<&Tensor>> = (0..node.inputs.len())
+            .map(|k| self.graph.constant_input(node, k).map(AsRef::as_ref))
+            .collect();
+        if (1..node.inputs.len()).any(|k| node.input(k).is_some() && constants[k].is_none()) {
+            return Err(ConvertError::unsupported("expected constant bounds"));
+        }
+        match eval::known_clip(node, &constants)? {
+            Some((low, high)) if low <= high => Ok((low, high)),
+            _ => Err(ConvertError::unsupported("expected bounds in ascending order")),
+        }
+    }
+
+    fn binary(&mut self, node: &Node, function: Binary) -> Result<Feature, ConvertError> {
+        let (left, right) = (node.required_input(0)?, node.required_input(1)?);
+        if node.inputs.len() > 2 {
+            return Err(ConvertError::unsupported("expected two operands"));
+        }
+        match (self.graph.constant(left).cloned(), self.graph.constant(right).cloned()) {
+            (None, None) => {
+                let (a, b) = (self.feature(left)?, self.feature(right)?);
+                combine(&a, &b, function)
+            }
+            (None, Some(constant)) => {
+                let feature = self.feature(left)?;
+                let numbers = by_channel(&constant, feature.channels())?;
+                feature.map(|segment, range| {
+                    Ok(segment.expr.binary(function, &slice(&numbers, range)))
+                })
+            }
+            (Some(constant), None) => {
+                let feature = self.feature(right)?;
+                let numbers = by_channel(&constant, feature.channels())?;
+                feature.map(|segment, range| {
+                    Ok(slice(&numbers, range).binary(function, &segment.expr))
+                })
+            }
+            (Some(_), Some(_)) => Err(ConvertError::unsupported("expected a feature map")),
+        }
+    }
+
+    /// `(x − mean) / sqrt(var + eps) · gamma + beta`, in the framework's order.
+    fn batch_normalization(&mut self, node: &Node) -> Result<Feature, ConvertError> {
+        let feature = self.feature(node.required_input(0)?)?;
+        let channels = feature.channels();
+        let parameter = |position: usize| -> Result<Vec<f64>, ConvertError> {
+            let tensor = self.graph.constant_input(node, position).ok_or_else(|| {
+                ConvertError::unsupported("expected constant gamma, beta, mean and variance")
+            })?;
+            if tensor.shape() != [channels] {
+                return Err(ConvertError::malformed(format!(
+                    "a parameter of shape {:?} for {channels} channels",
+                    tensor.shape()
+                )));
+            }
+            finite(tensor)
+        };
+        let (gamma, beta, mean) = (parameter(1)?, parameter(2)?, parameter(3)?);
+        let epsilon = f64::from(node.float("epsilon", 1e-5));
+        let mut deviation = parameter(4)?;
+        for value in &mut deviation {
+            *value = (*value + epsilon).sqrt();
+            if !(value.is_finite() && *value > 0.0) {
+                return Err(ConvertError::unsupported("a variance that is not positive"));
+            }
+        }
+        feature.map(|segment, range| {
+            Ok(segment
+                .expr
+                .binary(Binary::Sub, &slice(&mean, range.clone()))
+                .binary(Binary::Div, &slice(&deviation, range.clone()))
+                .binary(Binary::Mul, &slice(&gamma, range.clone()))
+                .binary(Binary::Add, &slice(&beta, range)))
+        })
+    }
+
+    pub(super) fn concat(&mut self, node: &Node) -> Result<Feature, ConvertError> {
+        if !matches!(node.int("axis", 0), 1 | -3) {
+            return Err(ConvertError::unsupported("expected a concat of channels, axis 1"));
+        }
+        let mut joined = self.feature(node.required_input(0)?)?.as_ref().clone();
+        for position in 1..node.inputs.len() {
+            let other = self.feature(node.required_input(position)?)?;
+            if (other.height, other.width) != (joined.height, joined.width) {
+                return Err(ConvertError::malformed("operands of different height or width"));
+            }
+            joined.segments.extend(other.segments.iter().cloned());
+        }
+        Ok(joined)
+    }
+}
+
+/// Numbers of a constant operand: one, or one a channel.
+fn by_channel(constant: &Tensor, channels: usize) -> Result<Vec<f64>, ConvertError> {
+    let numbers = finite(constant)?;
+    let fits = match *constant.shape() {
+        _ if constant.len() == 1 => true,
+        [c, 1, 1] | [1, c, 1, 1] => c == channels,
+        _ => false,
+    };
+    if !fits {
+        return Err(ConvertError::unsupported(format!(
+            "a constant operand of shape {:?}; expected one number, or one for each of {channels} \
+             channels",
+            constant.shape()
+        )));
+    }
+    Ok(numbers)
+}
+
+fn finite(constant: &Tensor) -> Result<Vec<f64>, ConvertError> {
+    let numbers = constant.to_f64();
+    if numbers.iter().any(|number| !number.is_finite()) {
+        return Err(ConvertError::malformed("a parameter that is infinite or not a number"));
+    }
+    Ok(numbers)
+}
+
+/// Numbers of some channels as a constant; a single number stays one.
+fn slice(numbers: &[f64], range: std::ops::Range<usize>) -> Rc<Expr> {
+    let numbers = if numbers.len() == 1 { numbers } else { &numbers[range] };
+    Rc::new(Expr::Constant(Rc::from(numbers)))
+}
+
+/// Combines two tensors whose segments have the same borders.
+fn combine(a: &Feature, b: &Feature, function: Binary) -> Result<Feature, ConvertError> {
+    let shape = |f: &Feature| (f.channels(), f.height, f.width);
+    if shape(a) != shape(b) {
+        return Err(ConvertError::unsupported(format!(
+            "operands of shape {:?} and {:?}; expected equal shapes",
+            shape(a),
+            shape(b)
+        )));
+    }
+    let borders = |f: &Feature| f.segments.iter().map(|s| s.channels).collect::<Vec<_>>();
+    if borders(a) != borders(b) {
+        return Err(ConvertError::unsupported(
+            "operands are concats of different parts; expected a quantizer behind the concat",
+        ));
+    }
+    let pairs = a.segments.iter().zip(&b.segments);
+    let segments = pairs
+        .map(|(x, y)| Segment { channels: x.channels, expr: x.expr.binary(function, &y.expr) })
+        .collect();
+    Ok(Feature { segments, height: a.height, width: a.width })
+}

@@ -1,0 +1,157 @@
+//! The detection head: accumulators (or levels) to logits.
+
+use std::rc::Rc;
+
+use ylb_format::model::{Detect, DetectLevel};
+
+use super::{Lowering, LoweredValue, id_of};
+use crate::error::{ConvertError, ErrorKind};
+use crate::expr::{ConvIndex, Expr, Program, ValueIndex};
+use crate::ir::TensorId;
+use crate::passes::heads::{Head, Heads};
+
+/// Largest shift of the logits.
+const MAX_SHIFT: u32 = 50;
+
+/// An affine function of a channel's integer.
+#[derive(Clone, Copy, Debug)]
+struct Affine {
+    factor: f64,
+    addend: f64,
+}
+
+impl Lowering<'_> {
+    pub(super) fn detect(&mut self, heads: &Heads) -> Result<Detect, ConvertError> {
+        let mut levels = Vec::with_capacity(heads.levels.len());
+        for head in &heads.levels {
+            let level = self.detect_level(head).map_err(|error| self.blame_producer(head.tensor, error))?;
+            levels.push(level);
+        }
+        Ok(Detect { classes: heads.classes as u32, levels })
+    }
+
+    fn blame_producer(&self, tensor: TensorId, error: ConvertError) -> ConvertError {
+        match self.graph.nodes.iter().find(|node| node.outputs.contains(&tensor)) {
+            Some(node) => node.blame(error),
+            None => error,
+        }
+    }
+
+    fn detect_level(&mut self, head: &Head) -> Result<DetectLevel, ConvertError> {
+        let feature = self.feature(head.tensor)?;
+        let [segment] = feature.segments.as_slice() else {
+            return Err(ConvertError::unsupported("expected a head that one convolution writes"));
+        };
+        let expr = Rc::clone(&segment.expr);
+        let leaves = expr.leaves();
+        let values: Vec<ValueIndex> = leaves.values.into_iter().collect();
+        let convs: Vec<ConvIndex> = leaves.convs.into_iter().collect();
+        let (value, affine) = match (values.as_slice(), convs.as_slice()) {
+            ([], &[conv]) => self.accumulators(conv, &expr)?,
+            (&[value], []) => self.head_levels(value, &expr, segment.channels)?,
+            _ => return Err(ConvertError::unsupported("expected a head of one convolution")),
+        };
+        let (multipliers, bias, shift) = fixed_point(&affine)?;
+        Ok(DetectLevel {
+            value: id_of(value),
+            stride: head.stride as u32,
+            anchors_per_cell: head.anchors_per_cell as u32,
+            anchors: head.anchors.clone(),
+            multipliers,
+            bias,
+            shift,
+        })
+    }
+
+    /// A head that is a convolution's output: its accumulators are kept.
+    fn accumulators(
+        &mut self,
+        conv: ConvIndex,
+        expr: &Rc<Expr>,
+    ) -> Result<(ValueIndex, Vec<Affine>), ConvertError> {
+        let pending = self.convs[conv.0].clone();
+        let [term] = pending.terms.as_slice() else {
+            return Err(ConvertError::unsupported(format!(
+                "a head over values of {} different scales; expected one",
+                pending.terms.len()
+            )));
+        };
+        let mut affine = Vec::with_capacity(pending.shape[0]);
+        for (channel, &range) in term.ranges.iter().enumerate() {
+            let program = Program::compile(expr, channel, |_| 0, |_| pending.reading(channel));
+            affine.push(affine_of(&program, range)?);
+        }
+        let output = self.add_value(LoweredValue {
+            name: String::new(),
+            shape: pending.shape,
+            low: 0,
+            step: 1,
+            max_level: 255,
+            zero_point: None,
+            scale: 0.0,
+            origin: None,
+            accumulators: true,
+        });
+        self.emit_conv(conv, output, pending.operator(None), "");
+        Ok((output, affine))
+    }
+
+    /// A head that the export quantized: its levels are kept.
+    fn head_levels(
+        &mut self,
+        value: ValueIndex,
+        expr: &Rc<Expr>,
+        channels: usize,
+    ) -> Result<(ValueIndex, Vec<Affine>), ConvertError> {
+        let zero_point = i64::from(*self.values[value.0].zero_point.get_or_insert(0));
+        let lowered = &self.values[value.0];
+        let high = lowered.low + lowered.step * i64::from(lowered.max_level);
+        let mut affine = Vec::with_capacity(channels);
+        for channel in 0..channels {
+            let program = Program::compile(expr, channel, |_| 0, |_| super::cut::unreachable_conv());
+            let of_code = affine_of(&program, (lowered.low, high))?;
+            // From codes to integers.
+            let addend = of_code.addend + of_code.factor * zero_point as f64;
+            affine.push(Affine { factor: of_code.factor, addend });
+        }
+        Ok((value, affine))
+    }
+}
+
+/// Reads an affine function off a program by its values at the ends of the range and at 0, and checks
+/// it between.
+fn affine_of(program: &Program, (first, last): (i64, i64)) -> Result<Affine, ConvertError> {
+    let mut scratch = Vec::new();
+    let mut at = |x: f64| program.value(&[x], &mut scratch);
+    let reach = (first.unsigned_abs().max(last.unsigned_abs()).max(1)) as f64;
+    let addend = at(0.0);
+    let factor = (at(reach) - at(-reach)) / (2.0 * reach);
+    let linear = (-4..=4).all(|quarter| {
+        let x = reach * f64::from(quarter) / 4.0;
+        (at(x) - (factor * x + addend)).abs() <= 1e-9 * (1.0 + (factor * reach).abs() + addend.abs())
+    });
+    if !linear || !factor.is_finite() || !addend.is_finite() {
+        return Err(ConvertError::new(
+            ErrorKind::NotADetector,
+            "expected a head that is an affine function of a convolution",
+        ));
+    }
+    Ok(Affine { factor, addend })
+}
+
+/// Multipliers of up to 31 bits, addends and the shift that they share.
+fn fixed_point(affine: &[Affine]) -> Result<(Vec<i32>, Vec<i64>, u8), ConvertError> {
+    let factor = affine.iter().map(|a| a.factor.abs()).fold(0.0, f64::max);
+    let addend = affine.iter().map(|a| a.addend.abs()).fold(0.0, f64::max);
+    let fits = |shift: &u32| {
+        let unit = f64::from(*shift).exp2();
+        factor * unit < f64::from(i32::MAX) && addend * unit < (61f64).exp2()
+    };
+    let Some(shift) = (0..=MAX_SHIFT).rev().find(fits) else {
+        return Err(super::too_large("logits of more than 31 bits"));
+    };
+    let unit = f64::from(shift).exp2();
+    let multipliers = affine.iter().map(|a| (a.factor * unit).round() as i32).collect();
+    let bias = affine.iter().map(|a| (a.addend * unit).round() as i64).collect();
+    Ok((multipliers, bias, shift as u8))
+}

@@ -1,0 +1,167 @@
+//! Pooling and upsampling. Both commute with what an expression does to codes, so they are applied to
+//! the codes themselves.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use ylb_format::model::Operator;
+
+use super::{Feature, Lowering, LoweredValue, Segment, id_of};
+use crate::error::{ConvertError, ErrorKind};
+use crate::expr::{Expr, ValueIndex};
+use crate::ir::{Node, Tensor, TensorId};
+use crate::report::Row;
+use crate::window;
+
+impl Lowering<'_> {
+    pub(super) fn max_pool(&mut self, node: &Node) -> Result<Feature, ConvertError> {
+        let feature = self.feature(node.required_input(0)?)?;
+        let shape = [1, feature.channels(), feature.height, feature.width];
+        let window = window::of_node(node, &shape, None)?;
+        let [height, width] = window.output_size([feature.height, feature.width])?;
+        let mut segments = Vec::with_capacity(feature.segments.len());
+        for segment in &feature.segments {
+            let addends = self.linear(&segment.expr)?;
+            let &[addend] = addends.as_slice() else {
+                return Err(ConvertError::new(
+                    ErrorKind::NotQuantized,
+                    "the maximum of a sum of different scales; expected a quantizer before it",
+                ));
+            };
+            let input = addend.value;
+            let pooled = self.moved(node.output()?, input, [height, width], |lowering, output| {
+                let operator =
+                    Operator::MaxPool { input: id_of(input), window: window.to_format() };
+                let row = Row { kernel: Some(window.to_format().kernel), ..Row::of("MaxPool", "") };
+                lowering.add_row(row, &node.name, output, &[input]);
+                lowering.add_node(&node.name, output, operator);
+            });
+            let expr = segment.expr.substitute(|leaf| match leaf {
+                Expr::Codes(_) => Some(Rc::new(Expr::Codes(pooled))),
+                _ => None,
+            });
+            segments.push(Segment { channels: segment.channels, expr });
+        }
+        Ok(Feature { segments, height, width })
+    }
+
+    pub(super) fn resize(&mut self, node: &Node) -> Result<Feature, ConvertError> {
+        let feature = self.feature(node.required_input(0)?)?;
+        let factor = self.repeat_factor(node, &feature)?;
+        let (height, width) = (feature.height * factor, feature.width * factor);
+        let mut segments = Vec::with_capacity(feature.segments.len());
+        for segment in &feature.segments {
+            let leaves = segment.expr.leaves();
+            if !leaves.convs.is_empty() {
+                return Err(ConvertError::new(
+                    ErrorKind::NotQuantized,
+                    "its input is not quantized: expected a quantizer before it",
+                ));
+            }
+            let mut enlarged = HashMap::new();
+            for input in leaves.values {
+                let output =
+                    self.moved(node.output()?, input, [height, width], |lowering, output| {
+                        let operator =
+                            Operator::Upsample { input: id_of(input), factor: factor as u32 };
+                        lowering.add_row(Row::of("Upsample", ""), &node.name, output, &[input]);
+                        lowering.add_node(&node.name, output, operator);
+                    });
+                enlarged.insert(input, Rc::new(Expr::Codes(output)));
+            }
+            let expr = segment.expr.substitute(|leaf| match leaf {
+                Expr::Codes(value) => enlarged.get(value).cloned(),
+                _ => None,
+            });
+            segments.push(Segment { channels: segment.channels, expr });
+        }
+        Ok(Feature { segments, height, width })
+    }
+
+    /// A value with the codes of `input` moved in space. Made once for each node and input.
+    fn moved(
+        &mut self,
+        tensor: TensorId,
+        input: ValueIndex,
+        [height, width]: [usize; 2],
+        emit: impl FnOnce(&mut Self, ValueIndex),
+    ) -> ValueIndex {
+        if let Some(&output) = self.spatial.get(&(tensor, input)) {
+            return output;
+        }
+        let source = &self.values[input.0];
+        let value = LoweredValue {
+            name: String::new(),
+            shape: [source.shape[0], height, width],
+            origin: None,
+            ..source.clone()
+        };
+        let output = self.add_value(value);
+        emit(self, output);
+        self.spatial.insert((tensor, input), output);
+        output
+    }
+
+    /// How often a `Resize` repeats rows and columns.
+    fn repeat_factor(&self, node: &Node, feature: &Feature) -> Result<usize, ConvertError> {
+        let output = self.graph.tensor(node.output()?).shape.clone().unwrap_or_default();
+        let refused = || {
+            ConvertError::unsupported(format!(
+                "from {}x{} to {output:?} by {} / {} / {}; expected nearest neighbours, repeated 2 \
+                 to 8 times",
+                feature.height,
+                feature.width,
+                node.text("mode", "nearest"),
+                node.text("coordinate_transformation_mode", "half_pixel"),
+                node.text("nearest_mode", "round_prefer_floor"),
+            ))
+        };
+        let [1, channels, height, width] = output[..] else { return Err(refused()) };
+        let factor = height / feature.height.max(1);
+        let scaled = factor * feature.height == height && factor * feature.width == width;
+        if node.text("mode", "nearest") != "nearest"
+            || channels != feature.channels()
+            || !scaled
+            || !(2..=8).contains(&factor)
+            || !(0..factor * 4).all(|x| source_of(node, self.graph.opset, x, factor) == Some(x / factor))
+        {
+            return Err(refused());
+        }
+        self.check_scales(node, factor)?;
+        Ok(factor)
+    }
+
+    /// Scales that are not quite integers would move some positions.
+    fn check_scales(&self, node: &Node, factor: usize) -> Result<(), ConvertError> {
+        let four = |tensor: &&std::sync::Arc<Tensor>| tensor.len() == 4 && tensor.element().is_float();
+        let scales = [2, 1].into_iter().find_map(|k| self.graph.constant_input(node, k).filter(four));
+        match scales.map(|scales| scales.to_f64()) {
+            Some(scales) if scales != [1.0, 1.0, factor as f64, factor as f64] => {
+                Err(ConvertError::unsupported(format!("scales {scales:?}; expected integers")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The source position of an output position, by the node's rounding rules; `None` for rules that
+/// are not known. Position 0 stands for all positions cut off at the edge.
+fn source_of(node: &Node, opset: i64, x: usize, factor: usize) -> Option<usize> {
+    let (x, scale) = (x as f64, factor as f64);
+    if opset < 11 || node.op_type == "Upsample" {
+        return Some((x / scale).floor() as usize);
+    }
+    let position = match node.text("coordinate_transformation_mode", "half_pixel") {
+        "asymmetric" => x / scale,
+        "half_pixel" | "pytorch_half_pixel" => (x + 0.5) / scale - 0.5,
+        _ => return None,
+    };
+    let rounded = match node.text("nearest_mode", "round_prefer_floor") {
+        "floor" => position.floor(),
+        "ceil" => position.ceil(),
+        "round_prefer_floor" => (position - 0.5).ceil(),
+        "round_prefer_ceil" => (position + 0.5).floor(),
+        _ => return None,
+    };
+    Some(rounded.max(0.0) as usize)
+}

@@ -1,0 +1,146 @@
+use proptest::prelude::*;
+
+use super::schema::*;
+use super::*;
+use crate::ir::{ElementType, Tensor};
+
+fn info(name: &str, extents: &[Option<i64>]) -> ValueInfoProto {
+    let dimension = |value: &Option<i64>| DimensionProto { dim_value: *value, dim_param: None };
+    let shape = TensorShapeProto { dim: extents.iter().map(dimension).collect() };
+    let tensor_type = TensorTypeProto { elem_type: Some(1), shape: Some(shape) };
+    ValueInfoProto {
+        name: Some(name.into()),
+        r#type: Some(TypeProto { tensor_type: Some(tensor_type) }),
+    }
+}
+
+fn floats(name: &str, dims: &[i64], data: &[f32]) -> TensorProto {
+    TensorProto {
+        name: Some(name.into()),
+        dims: dims.to_vec(),
+        data_type: Some(1),
+        raw_data: Some(data.iter().flat_map(|x| x.to_le_bytes()).collect()),
+        ..Default::default()
+    }
+}
+
+fn node(op_type: &str, inputs: &[&str], output: &str) -> NodeProto {
+    NodeProto {
+        op_type: Some(op_type.into()),
+        input: inputs.iter().map(|&name| name.to_owned()).collect(),
+        output: vec![output.into()],
+        ..Default::default()
+    }
+}
+
+fn model() -> ModelProto {
+    let import = OperatorSetIdProto { domain: None, version: Some(13) };
+    ModelProto {
+        ir_version: Some(7),
+        opset_import: vec![import],
+        graph: Some(GraphProto {
+            node: vec![node("Add", &["images", "b"], "sum"), node("Relu", &["sum"], "out")],
+            initializer: vec![floats("b", &[1], &[0.5])],
+            input: vec![info("images", &[Some(1), Some(3), None, Some(8)]), info("b", &[Some(1)])],
+            output: vec![info("out", &[])],
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+#[test]
+fn initializers_listed_as_inputs_are_none() {
+    let graph = decode(&model().encode_to_vec()).unwrap();
+    let names = |ids: &[TensorId]| -> Vec<String> {
+        ids.iter().map(|&id| graph.tensor(id).name.clone()).collect()
+    };
+    assert_eq!((names(&graph.inputs), names(&graph.outputs)), (vec!["images".into()], vec!["out".into()]));
+    assert_eq!(graph.tensor(graph.inputs[0]).shape, Some(vec![1, 3, 0, 8]));
+    assert_eq!(graph.opset, 13);
+    assert_eq!(graph.nodes[0].name, "sum");
+    assert_eq!(graph.constant_input(&graph.nodes[0], 1).unwrap().scalar(), Some(0.5));
+}
+
+#[test]
+fn every_truncation_is_an_error_or_a_smaller_model() {
+    let bytes = model().encode_to_vec();
+    for len in 0..bytes.len() {
+        _ = decode(&bytes[..len]);
+    }
+    assert!(decode(b"").is_err());
+    assert!(decode(&bytes[..bytes.len() - 1]).is_err());
+}
+
+#[test]
+fn contradictions_are_told() {
+    let change = |change: &dyn Fn(&mut GraphProto)| {
+        let mut model = model();
+        change(model.graph.as_mut().unwrap());
+        from_proto(model).unwrap_err()
+    };
+    let error = change(&|graph| graph.node[0].input[1] = "nowhere".into());
+    assert!(error.to_string().contains("\"nowhere\""), "{error}");
+    assert_eq!(error.op_type(), Some("Add"));
+    let error = change(&|graph| graph.node[1].output[0] = "sum".into());
+    assert!(error.to_string().contains("defined twice"), "{error}");
+    let error = change(&|graph| graph.output[0] = info("other", &[]));
+    assert!(error.to_string().contains("\"other\""), "{error}");
+    let error = change(&|graph| graph.initializer[0].dims = vec![2]);
+    assert!(error.to_string().contains("\"b\""), "{error}");
+    let error = change(&|graph| graph.initializer[0].dims = vec![1 << 40, 1 << 40]);
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    let error = change(&|graph| graph.initializer[0].data_location = Some(1));
+    assert!(error.to_string().contains("another file"), "{error}");
+    let error = change(&|graph| graph.node.reverse());
+    assert!(error.to_string().contains("nothing before it writes"), "{error}");
+}
+
+fn decoded(data_type: i32, dims: &[i64], fill: impl Fn(&mut TensorProto)) -> Tensor {
+    let mut proto =
+        TensorProto { data_type: Some(data_type), dims: dims.to_vec(), ..Default::default() };
+    fill(&mut proto);
+    tensor::decode(&proto).unwrap()
+}
+
+#[test]
+fn sub_byte_integers_are_packed_lowest_bits_first() {
+    let int4 = decoded(22, &[3], |proto| proto.raw_data = Some(vec![0x8f, 0x07]));
+    assert_eq!((int4.element(), int4.to_integers()), (ElementType::Signed(4), vec![-1, -8, 7]));
+    let uint4 = decoded(21, &[3], |proto| proto.int32_data = vec![0x8f, 0x07]);
+    assert_eq!(uint4.to_integers(), [15, 8, 7]);
+    let int2 = decoded(26, &[4], |proto| proto.raw_data = Some(vec![0b1110_0100]));
+    assert_eq!(int2.to_integers(), [0, 1, -2, -1]);
+    let uint2 = decoded(25, &[5], |proto| proto.raw_data = Some(vec![0b1110_0100, 2]));
+    assert_eq!(uint2.to_integers(), [0, 1, 2, 3, 2]);
+}
+
+#[test]
+fn every_way_to_store_numbers() {
+    let half = decoded(10, &[1], |proto| proto.raw_data = Some(vec![0x00, 0x3c]));
+    assert_eq!((half.element(), half.scalar()), (ElementType::F32, Some(1.0)));
+    let bfloat = decoded(16, &[1], |proto| proto.int32_data = vec![0x3f80]);
+    assert_eq!(bfloat.scalar(), Some(1.0));
+    assert_eq!(decoded(1, &[], |proto| proto.float_data = vec![2.5]).scalar(), Some(2.5));
+    assert_eq!(decoded(11, &[], |proto| proto.double_data = vec![0.1]).scalar(), Some(0.1));
+    assert_eq!(decoded(7, &[2], |proto| proto.int64_data = vec![-1, 9]).to_integers(), [-1, 9]);
+    assert_eq!(decoded(3, &[2], |proto| proto.raw_data = Some(vec![0xff, 1])).to_integers(), [-1, 1]);
+    assert_eq!(decoded(2, &[1], |proto| proto.int32_data = vec![200]).to_integers(), [200]);
+    assert_eq!(decoded(6, &[1], |proto| proto.raw_data = Some(vec![0, 0, 0, 0x80])).scalar(), Some(-2147483648.0));
+    assert_eq!(decoded(9, &[2], |proto| proto.raw_data = Some(vec![0, 1])).to_integers(), [0, 1]);
+}
+
+proptest! {
+    #[test]
+    fn noise_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        _ = decode(&bytes);
+    }
+
+    #[test]
+    fn damaged_models_never_panic(at in 0usize..200, byte in any::<u8>()) {
+        let mut bytes = model().encode_to_vec();
+        let at = at % bytes.len();
+        bytes[at] = byte;
+        _ = crate::convert(&bytes, "", &crate::Options::default(), &mut |_| {});
+    }
+}

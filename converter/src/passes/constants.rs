@@ -1,0 +1,163 @@
+//! Fixes the input's size, then walks the graph once: evaluates every node whose inputs are known,
+//! and tells the shapes of all others.
+//!
+//! Constants that quantizers make keep their codes beside their values, so that a weight behind
+//! `Quant`, `Clip` and `DequantizeLinear`, or `Div`, `Clip`, `Round` and `Mul`, ends up as integers
+//! with a scale whatever the format was.
+
+use std::sync::Arc;
+
+use super::shapes;
+use crate::error::{ConvertError, ErrorKind};
+use crate::eval;
+use crate::ir::{Graph, Node, Tensor, TensorId};
+use crate::quantizer::QuantizedConstant;
+
+/// Most elements that all folded constants may have together.
+const MAX_FOLDED: usize = 1 << 29;
+
+/// Runs the pass. Returns how many nodes were folded.
+///
+/// # Errors
+/// If the input is no picture, its size is not known, or a constant cannot be computed.
+pub fn run(graph: &mut Graph, image_size: Option<[usize; 2]>) -> Result<usize, ConvertError> {
+    fix_input(graph, image_size)?;
+    let producers = graph.producers();
+    let (mut folded, mut elements) = (0, 0usize);
+    for index in 0..graph.nodes.len() {
+        let node = graph.nodes[index].clone();
+        match constant_outputs(graph, &node)? {
+            Some(outputs) => {
+                folded += 1;
+                elements += outputs.iter().map(Tensor::len).sum::<usize>();
+                if elements > MAX_FOLDED {
+                    let message = format!("constants of more than {MAX_FOLDED} elements together");
+                    return Err(node.blame(ConvertError::new(ErrorKind::TooLarge, message)));
+                }
+                let quantized = quantized_output(graph, &producers, &node, &outputs)?;
+                for (position, (&id, tensor)) in node.outputs.iter().zip(outputs).enumerate() {
+                    let info = &mut graph.tensors[id.0];
+                    info.shape = Some(tensor.shape().to_vec());
+                    info.constant = Some(Arc::new(tensor));
+                    info.quantized = if position == 0 { quantized.clone() } else { None };
+                }
+            }
+            None => {
+                for (&id, shape) in node.outputs.iter().zip(shapes::infer(graph, &node)) {
+                    graph.tensors[id.0].shape = shape;
+                }
+            }
+        }
+    }
+    Ok(folded)
+}
+
+/// Gives the picture input a definite shape.
+fn fix_input(graph: &mut Graph, image_size: Option<[usize; 2]>) -> Result<(), ConvertError> {
+    let &[input] = graph.inputs.as_slice() else {
+        return Err(ConvertError::new(
+            ErrorKind::NotADetector,
+            format!("the graph has {} inputs; expected one picture", graph.inputs.len()),
+        ));
+    };
+    let info = &graph.tensors[input.0];
+    let declared = info.shape.clone().unwrap_or_else(|| vec![0; 4]);
+    let &[batch, channels, height, width] = declared.as_slice() else {
+        return Err(ConvertError::new(
+            ErrorKind::NotADetector,
+            format!("input \"{}\" has shape {declared:?}; expected [1, 3, h, w]", info.name),
+        ));
+    };
+    if batch > 1 || (channels != 3 && channels != 0) {
+        return Err(ConvertError::unsupported(format!(
+            "input \"{}\" has shape {declared:?}; expected one RGB picture [1, 3, h, w]",
+            info.name
+        )));
+    }
+    let mut size = [height, width];
+    for (d, extent) in size.iter_mut().enumerate() {
+        match image_size.map(|wanted| wanted[d]) {
+            Some(wanted) if *extent == 0 => *extent = wanted,
+            Some(wanted) if wanted != *extent => {
+                return Err(ConvertError::unsupported(format!(
+                    "the model was exported for pictures of {height}x{width}; an image size of \
+                     {wanted} does not fit"
+                )));
+            }
+            _ => {}
+        }
+    }
+    if size.contains(&0) {
+        return Err(ConvertError::new(
+            ErrorKind::DynamicShape,
+            format!("input \"{}\" leaves its size open: give an image size (--imgsz)", info.name),
+        ));
+    }
+    if size.iter().any(|&extent| extent > 1 << 14) {
+        let message = format!("pictures of {size:?} pixels");
+        return Err(ConvertError::new(ErrorKind::TooLarge, message));
+    }
+    graph.tensors[input.0].shape = Some(vec![1, 3, size[0], size[1]]);
+    Ok(())
+}
+
+/// A node's outputs if they do not depend on the picture.
+fn constant_outputs(graph: &Graph, node: &Node) -> Result<Option<Vec<Tensor>>, ConvertError> {
+    if node.is("Shape") {
+        let shape = node.input(0).and_then(|id| graph.tensor(id).shape.as_ref());
+        return shape.map(|shape| shape_of(node, shape).map(|t| vec![t])).transpose();
+    }
+    let mut inputs = Vec::with_capacity(node.inputs.len());
+    for id in &node.inputs {
+        match id {
+            None => inputs.push(None),
+            Some(id) => match graph.constant(*id) {
+                Some(constant) => inputs.push(Some(constant.as_ref())),
+                None => return Ok(None),
+            },
+        }
+    }
+    let outputs = eval::evaluate(node, &inputs, graph.opset)?;
+    Ok(outputs.filter(|outputs| outputs.len() == node.outputs.len()))
+}
+
+fn shape_of(node: &Node, shape: &[usize]) -> Result<Tensor, ConvertError> {
+    let rank = shape.len() as i64;
+    let bound = |value: i64| (if value < 0 { value + rank } else { value }).clamp(0, rank) as usize;
+    let (start, end) = (bound(node.int("start", 0)), bound(node.int("end", rank)));
+    let extents: Vec<i64> = shape[start..end.max(start)].iter().map(|&e| e as i64).collect();
+    Ok(Tensor::indices(&extents))
+}
+
+/// The first output's codes, if it lies on a quantization grid.
+fn quantized_output(
+    graph: &Graph,
+    producers: &[Option<usize>],
+    node: &Node,
+    outputs: &[Tensor],
+) -> Result<Option<Arc<QuantizedConstant>>, ConvertError> {
+    let Some(output) = outputs.first() else { return Ok(None) };
+    let inputs: Vec<_> = node
+        .inputs
+        .iter()
+        .map(|id| {
+            let info = graph.tensor((*id)?);
+            Some((info.constant.as_deref()?, info.quantized.as_deref()))
+        })
+        .collect();
+    let clip = clip_before(graph, producers, node)?;
+    eval::quantized_output(node, &inputs, clip, output)
+}
+
+/// Bounds of the `Clip` that a node's first input comes from.
+fn clip_before(
+    graph: &Graph,
+    producers: &[Option<usize>],
+    node: &Node,
+) -> Result<Option<(f64, f64)>, ConvertError> {
+    let producer = |id: TensorId| producers[id.0].map(|index| &graph.nodes[index]);
+    let Some(clip) = node.input(0).and_then(producer) else { return Ok(None) };
+    let inputs: Vec<Option<&Tensor>> =
+        (0..clip.inputs.len()).map(|k| graph.constant_input(clip, k).map(Arc::as_ref)).collect();
+    eval::known_clip(clip, &inputs).map_err(|error| clip.blame(error))
+}

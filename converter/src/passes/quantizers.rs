@@ -1,0 +1,184 @@
+//! Rewrites every format's activation quantizers as `FakeQuant` nodes of our own.
+//!
+//! ```text
+//! Quant, BipolarQuant                                  ─►  FakeQuant
+//! QuantizeLinear [─ Clip on codes] ─ DequantizeLinear  ─►  FakeQuant
+//! ```
+//!
+//! Quantizers that are written out as arithmetic (`Div`, `Clip`, `Round`, `Mul`) stay as they are:
+//! wherever a function of an accumulator becomes an integer, lowering cuts it all the same.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::error::ConvertError;
+use crate::eval;
+use crate::ir::{Domain, Graph, Node, Tensor, TensorId};
+use crate::quantizer::{PerAxis, Quantizer};
+
+/// What the pass found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// `Quant` and `BipolarQuant` nodes over activations.
+    pub qonnx: usize,
+    /// `QuantizeLinear` / `DequantizeLinear` pairs over activations.
+    pub linear: usize,
+    /// Those of them with a `Clip` between.
+    pub clipped: usize,
+}
+
+/// Runs the pass.
+///
+/// # Errors
+/// If a quantizer has parameters that are not constant, or codes that no quantizer made.
+pub fn run(graph: &mut Graph) -> Result<Found, ConvertError> {
+    let producers = graph.producers();
+    let mut found = Found::default();
+    // Codes that several DequantizeLinear nodes read become values only once.
+    let mut first_reader: HashMap<TensorId, TensorId> = HashMap::new();
+    for index in 0..graph.nodes.len() {
+        let node = &graph.nodes[index];
+        let is_constant = |id: TensorId| graph.constant(id).is_some();
+        if node.outputs.first().is_none_or(|&id| is_constant(id)) {
+            continue;
+        }
+        if let Some(rewritten) = qonnx(graph, node)? {
+            graph.nodes[index] = rewritten;
+            found.qonnx += 1;
+        } else if node.is_linear_quantizer("DequantizeLinear") {
+            let codes = node.required_input(0)?;
+            let (rewritten, clipped) = linear(graph, &producers, node)?;
+            found.linear += 1;
+            found.clipped += usize::from(clipped);
+            let output = node.output()?;
+            graph.nodes[index] = match first_reader.get(&codes) {
+                Some(&first) => identity(node, first),
+                None => rewritten,
+            };
+            first_reader.entry(codes).or_insert(output);
+        }
+    }
+    Ok(found)
+}
+
+fn identity(node: &Node, source: TensorId) -> Node {
+    Node {
+        domain: Domain::Onnx,
+        op_type: "Identity".into(),
+        inputs: vec![Some(source)],
+        attributes: Default::default(),
+        ..node.clone()
+    }
+}
+
+fn fake_quant(node: &Node, input: TensorId, quantizer: Quantizer) -> Node {
+    Node {
+        domain: Domain::Converter,
+        op_type: "FakeQuant".into(),
+        inputs: vec![Some(input)],
+        attributes: Default::default(),
+        quantizer: Some(Arc::new(quantizer)),
+        ..node.clone()
+    }
+}
+
+fn rank(graph: &Graph, id: TensorId) -> usize {
+    graph.tensor(id).shape.as_ref().map_or(4, Vec::len)
+}
+
+/// The node's inputs behind the first, which must be known.
+fn parameters<'g>(graph: &'g Graph, node: &Node) -> Result<Vec<Option<&'g Tensor>>, ConvertError> {
+    let mut parameters = vec![None];
+    for position in 1..node.inputs.len() {
+        parameters.push(match node.input(position) {
+            None => None,
+            Some(id) => Some(graph.constant(id).map(Arc::as_ref).ok_or_else(|| {
+                node.blame(ConvertError::unsupported(
+                    "scale, zero point and width must be constants; this one depends on the picture",
+                ))
+            })?),
+        });
+    }
+    Ok(parameters)
+}
+
+fn qonnx(graph: &Graph, node: &Node) -> Result<Option<Node>, ConvertError> {
+    if node.domain != Domain::Qonnx {
+        return Ok(None);
+    }
+    let input = node.required_input(0)?;
+    let parameters = parameters(graph, node)?;
+    let quantizer = eval::quantizer_of(node, &parameters, rank(graph, input))
+        .map_err(|error| node.blame(error))?;
+    let Some(mut quantizer) = quantizer else {
+        return Err(node.blame(ConvertError::unsupported("expected Quant or BipolarQuant")));
+    };
+    quantizer.codes_name = graph.tensor(node.output()?).name.clone();
+    Ok(Some(fake_quant(node, input, quantizer)))
+}
+
+/// The `FakeQuant` for a `DequantizeLinear`, and whether a `Clip` narrows its codes.
+fn linear(
+    graph: &Graph,
+    producers: &[Option<usize>],
+    dequantize: &Node,
+) -> Result<(Node, bool), ConvertError> {
+    let codes = dequantize.required_input(0)?;
+    let (mut low, mut high, mut clipped) = (i64::MIN, i64::MAX, false);
+    let mut source = codes;
+    let quantize = loop {
+        let producer = producers[source.0].map(|index| &graph.nodes[index]);
+        match producer {
+            Some(node) if node.is_linear_quantizer("QuantizeLinear") => break node,
+            Some(node) if node.is("Identity") => source = node.required_input(0)?,
+            Some(node) if node.is("Clip") => {
+                let bounds = eval::known_clip(node, &parameters(graph, node)?);
+                if let Some((first, last)) = bounds.map_err(|error| node.blame(error))? {
+                    (low, high) = (low.max(first as i64), high.min(last as i64));
+                    clipped = true;
+                }
+                source = node.required_input(0)?;
+            }
+            _ => {
+                let maker = producer.map_or_else(|| "the graph's input".into(), Node::full_type);
+                return Err(dequantize.blame(ConvertError::unsupported(format!(
+                    "its codes come from {maker}; expected QuantizeLinear, with a Clip at most between"
+                ))));
+            }
+        }
+    };
+    let input = quantize.required_input(0)?;
+    let rank = rank(graph, input);
+    let mut quantizer = eval::quantizer_of(quantize, &parameters(graph, quantize)?, rank)
+        .map_err(|error| quantize.blame(error))?
+        .ok_or_else(|| quantize.blame(ConvertError::unsupported("expected a quantizer")))?;
+    quantizer.low = quantizer.low.max(low);
+    quantizer.high = quantizer.high.min(high);
+    quantizer.codes_name = graph.tensor(codes).name.clone();
+    quantizer.validate().map_err(|error| quantize.blame(error))?;
+    check_same_parameters(graph, dequantize, &quantizer, rank)
+        .map_err(|error| dequantize.blame(error))?;
+    Ok((fake_quant(dequantize, input, quantizer), clipped))
+}
+
+/// Codes must be read with the scale and zero point they were written with.
+fn check_same_parameters(
+    graph: &Graph,
+    node: &Node,
+    quantizer: &Quantizer,
+    rank: usize,
+) -> Result<(), ConvertError> {
+    let axis = node.int("axis", 1);
+    let parameters = parameters(graph, node)?;
+    let read = |position: usize, default: f32| match parameters.get(position).copied().flatten() {
+        Some(tensor) => PerAxis::along(tensor, axis, rank),
+        None => Ok(PerAxis::uniform(default)),
+    };
+    let (scale, zero_point) = (read(1, f32::NAN)?, read(2, 0.0)?);
+    if scale.values != quantizer.scale.values || zero_point.values != quantizer.zero_point.values {
+        return Err(ConvertError::unsupported(
+            "scale or zero point differ from those of its QuantizeLinear; expected the same",
+        ));
+    }
+    Ok(())
+}

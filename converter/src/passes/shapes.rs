@@ -1,0 +1,108 @@
+//! Shapes of outputs from shapes of inputs, for operators whose data is not known.
+
+use crate::error::ConvertError;
+use crate::eval;
+use crate::ir::{Domain, ElementType, Graph, Node, Tensor};
+
+/// Shapes of a node's outputs; `None` for each that cannot be told.
+pub(super) fn infer(graph: &Graph, node: &Node) -> Vec<Option<Vec<usize>>> {
+    let unknown = vec![None; node.outputs.len()];
+    let Some(first) = node.input(0).and_then(|id| graph.tensor(id).shape.clone()) else {
+        return unknown;
+    };
+    let one = |shape: Option<Vec<usize>>| {
+        let mut shapes = unknown.clone();
+        if let Some(slot) = shapes.first_mut() {
+            *slot = shape;
+        }
+        shapes
+    };
+    if node.domain != Domain::Onnx {
+        // Quantizers of every domain keep the shape; other operators are not known.
+        let keeps = node.quantizer.is_some() || node.op_type.contains("Quant");
+        return one((keeps || node.op_type == "DequantizeLinear").then_some(first));
+    }
+    match node.op_type.as_str() {
+        "Conv" => one(convolution(graph, node, &first).ok()),
+        "MaxPool" | "AveragePool" => one(window_extents(node, &first, None, &first).ok()),
+        "Resize" | "Upsample" => one(resize(graph, node, &first)),
+        "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Min" | "Max" | "Where" | "Equal" => {
+            let shapes: Option<Vec<&[usize]>> = (0..node.inputs.len())
+                .map(|position| graph.tensor(node.input(position)?).shape.as_deref())
+                .collect();
+            one(shapes.and_then(|shapes| eval::broadcast_shape(&shapes).ok()))
+        }
+        op_type if eval::moves_elements(op_type) => {
+            moved(graph, node).ok().flatten().unwrap_or(unknown)
+        }
+        "QuantizeLinear" | "DequantizeLinear" | "BatchNormalization" | "Clip" | "Cast" => {
+            one(Some(first))
+        }
+        _ if KEEP_SHAPE.contains(&node.op_type.as_str()) => one(Some(first)),
+        _ => unknown,
+    }
+}
+
+/// Functions of one tensor, element by element.
+const KEEP_SHAPE: &[&str] = &[
+    "Abs", "Ceil", "Dropout", "Elu", "Erf", "Exp", "Floor", "HardSigmoid", "HardSwish", "LeakyRelu",
+    "Log", "Mish", "Neg", "PRelu", "Reciprocal", "Relu", "Round", "Sigmoid", "Sign", "Softplus",
+    "Sqrt", "Tanh",
+];
+
+/// Runs an operator that only moves elements on zeros.
+fn moved(graph: &Graph, node: &Node) -> Result<Option<Vec<Option<Vec<usize>>>>, ConvertError> {
+    let mut operands = Vec::with_capacity(node.inputs.len());
+    for id in &node.inputs {
+        operands.push(match id.map(|id| graph.tensor(id)) {
+            None => None,
+            Some(info) => match (&info.constant, &info.shape) {
+                (Some(constant), _) => Some(Tensor::clone(constant)),
+                (None, Some(shape)) => {
+                    let len = crate::ir::element_count(shape)?;
+                    Some(Tensor::f32(shape, vec![0.0; len])?)
+                }
+                (None, None) => return Ok(None),
+            },
+        });
+    }
+    let operands: Vec<Option<&Tensor>> = operands.iter().map(Option::as_ref).collect();
+    let outputs = eval::evaluate(node, &operands, graph.opset)?;
+    Ok(outputs.map(|outputs| outputs.iter().map(|t| Some(t.shape().to_vec())).collect()))
+}
+
+fn convolution(graph: &Graph, node: &Node, input: &[usize]) -> Result<Vec<usize>, ConvertError> {
+    let weights = graph.tensor(node.required_input(1)?).shape.clone().unwrap_or_default();
+    let [out_channels, _, height, width] = weights[..] else {
+        return Err(ConvertError::unsupported("expected weights of rank 4"));
+    };
+    window_extents(node, input, Some([height, width]), &[input[0], out_channels])
+}
+
+/// `[batch, channels, rows, columns]` behind a sliding window; `[batch, channels]` from `leading`.
+fn window_extents(
+    node: &Node,
+    input: &[usize],
+    kernel: Option<[usize; 2]>,
+    leading: &[usize],
+) -> Result<Vec<usize>, ConvertError> {
+    let window = crate::window::of_node(node, input, kernel)?;
+    let [height, width] = window.output_size([input[2], input[3]])?;
+    Ok(vec![leading[0], leading[1], height, width])
+}
+
+fn resize(graph: &Graph, node: &Node, input: &[usize]) -> Option<Vec<usize>> {
+    let constant = |position: usize| graph.constant_input(node, position).filter(|t| !t.shape().contains(&0));
+    let integers = |tensor: &Tensor| tensor.element().integer_range().is_some();
+    if let Some(sizes) = constant(3).filter(|t| t.element() != ElementType::Bool && integers(t)) {
+        let sizes = sizes.to_integers();
+        return sizes.into_iter().map(|size| usize::try_from(size).ok()).collect();
+    }
+    // Opset 10 and `Upsample` have the scales second, later opsets third.
+    let scales = constant(2).or_else(|| constant(1))?;
+    if scales.len() != input.len() {
+        return None;
+    }
+    let scaled = |(d, &extent): (usize, &usize)| (extent as f64 * scales.get(d)).floor() as usize;
+    Some(input.iter().enumerate().map(scaled).collect())
+}

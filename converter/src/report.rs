@@ -1,0 +1,98 @@
+//! What a conversion did, for people.
+
+use ylb_format::model::Operator;
+
+use crate::lower::PendingConv;
+
+/// A conversion's account of itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    /// The kind of export, such as `QONNX`.
+    pub format: String,
+    /// Picture height and width.
+    pub image_size: [usize; 2],
+    /// A row for each operator of the model, in its order.
+    pub rows: Vec<Row>,
+    /// Things worth knowing that did not stop the conversion.
+    pub warnings: Vec<Warning>,
+    /// What each pass did, one sentence a pass.
+    pub passes: Vec<String>,
+}
+
+/// One operator of the converted model.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Row {
+    /// Name of the source node; empty for operators that the converter introduced.
+    pub node: String,
+    /// Operator, such as `Conv`.
+    pub operator: &'static str,
+    /// Output channels, rows and columns.
+    pub output_shape: [usize; 3],
+    /// Rows and columns of the window, for convolutions and poolings.
+    pub kernel: Option<[u32; 2]>,
+    /// Bits of the weights, for convolutions.
+    pub weight_bits: Option<u8>,
+    /// Bits of the levels read: of the widest input.
+    pub input_bits: u32,
+    /// Bits of the levels written; `None` where accumulators are.
+    pub output_bits: Option<u32>,
+    /// Multiplications for one picture.
+    pub macs: u64,
+    /// Bytes of weights and requantization in the file, headers aside.
+    pub bytes: usize,
+    /// How accumulators become levels: `scale`, `staircase`, `scaled staircase`, `table`, `exact`, or
+    /// nothing where they do not.
+    pub requantize: &'static str,
+}
+
+/// Something worth knowing about a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// Name of the node; empty where it concerns the model.
+    pub node: String,
+    /// What to know.
+    pub message: String,
+}
+
+impl Row {
+    /// A row of an operator without weights.
+    pub(crate) fn of(operator: &'static str, requantize: &'static str) -> Self {
+        Self { operator, requantize, ..Self::default() }
+    }
+
+    /// A row of a convolution.
+    pub(crate) fn of_conv(
+        conv: &PendingConv,
+        operator: &Operator,
+        requantize: &'static str,
+    ) -> Self {
+        use ylb_format::model::Requantize;
+        let [channels, height, width] = conv.shape;
+        let weights = conv.terms.iter().map(|term| term.weights.len()).sum::<usize>();
+        let planes = conv.terms.iter().map(|term| term.weights.planes.len()).sum::<usize>();
+        let table = match operator {
+            Operator::Conv(conv) => match &conv.requantize {
+                Some(Requantize::Scale { multipliers, bias, .. }) => {
+                    4 * multipliers.len() + 8 * bias.len()
+                }
+                Some(Requantize::Staircase { thresholds, .. }) => {
+                    thresholds.iter().map(|list| 5 * list.len() + 1).sum()
+                }
+                Some(Requantize::ScaledStaircase { multipliers, bias, thresholds, .. }) => {
+                    4 * multipliers.len() + 8 * bias.len() + 9 * thresholds.len() + 1
+                }
+                None => 0,
+            },
+            _ => 0,
+        };
+        Self {
+            operator: if conv.groups == channels && channels > 1 { "DepthwiseConv" } else { "Conv" },
+            kernel: Some(conv.window.kernel),
+            weight_bits: conv.terms.first().map(|term| term.weights.bits),
+            macs: weights as u64 * (height * width) as u64,
+            bytes: planes + table,
+            requantize,
+            ..Self::default()
+        }
+    }
+}

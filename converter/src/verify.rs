@@ -1,0 +1,386 @@
+//! The reference executor: a model's meaning as plain loops, one after the other.
+//!
+//! It follows the documentation of [`ylb_format::model`] word by word, without bit planes, packing or
+//! threads, and serves as the oracle for what a converter wrote and for what a runtime computes.
+
+use ylb_format::model::{
+    Conv, Detect, DetectLevel, Model, Node, Operator, OutputKind, Requantize, Value, ValueId,
+    ValueKind, Window,
+};
+
+/// Elements of a value, channel by channel, row by row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Elements {
+    /// Levels.
+    Levels(Vec<u8>),
+    /// Accumulators.
+    Accumulators(Vec<i32>),
+}
+
+/// Everything a model computes for one picture: elements by [`ValueId`].
+#[derive(Clone, Debug)]
+pub struct Execution<'m> {
+    model: &'m Model,
+    values: Vec<Elements>,
+}
+
+/// A tensor of floats.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FloatTensor {
+    /// Name of the graph output.
+    pub name: String,
+    /// Extents.
+    pub shape: Vec<usize>,
+    /// Elements in row-major order.
+    pub data: Vec<f32>,
+}
+
+/// Runs a model on a picture: `pixels` are bytes, `[3, height, width]`, letterboxed already.
+///
+/// # Panics
+/// If there are not as many pixels as the input has elements. A model that is not valid may panic too.
+pub fn execute<'m>(model: &'m Model, pixels: &[u8]) -> Execution<'m> {
+    let input = &model.values[index(model.input.value)];
+    assert_eq!(pixels.len(), element_count(input), "one byte for each element of the input");
+    let levels = pixels.iter().map(|&byte| model.input.pixel_levels[usize::from(byte)]).collect();
+    execute_levels(model, levels)
+}
+
+/// Runs a model on the input's levels.
+///
+/// # Panics
+/// As [`execute`].
+pub fn execute_levels(model: &Model, levels: Vec<u8>) -> Execution<'_> {
+    let mut execution =
+        Execution { model, values: vec![Elements::Levels(Vec::new()); model.values.len()] };
+    execution.values[index(model.input.value)] = Elements::Levels(levels);
+    for node in &model.nodes {
+        let elements = execution.node(node);
+        execution.values[index(node.output)] = elements;
+    }
+    execution
+}
+
+fn index(id: ValueId) -> usize {
+    id.0 as usize
+}
+
+fn element_count(value: &Value) -> usize {
+    let [channels, height, width] = extents(value);
+    channels * height * width
+}
+
+fn extents(value: &Value) -> [usize; 3] {
+    [value.channels as usize, value.height as usize, value.width as usize]
+}
+
+impl Execution<'_> {
+    /// Elements of a value.
+    ///
+    /// # Panics
+    /// If the model has no such value.
+    pub fn elements(&self, id: ValueId) -> &Elements {
+        &self.values[index(id)]
+    }
+
+    /// Codes of a value that holds levels, in the order of its elements.
+    ///
+    /// # Panics
+    /// If the model has no such value.
+    pub fn codes(&self, id: ValueId) -> Option<Vec<i16>> {
+        let encoding = self.model.values[index(id)].encoding()?;
+        let code = |&level: &u8| encoding.code(level) as i16;
+        Some(self.levels(id).iter().map(code).collect())
+    }
+
+    fn levels(&self, id: ValueId) -> &[u8] {
+        match &self.values[index(id)] {
+            Elements::Levels(levels) => levels,
+            Elements::Accumulators(_) => &[],
+        }
+    }
+
+    /// Integers of a value: its codes without the zero point, or its accumulators.
+    fn integers(&self, id: ValueId) -> Vec<i32> {
+        match (&self.model.values[index(id)].kind, &self.values[index(id)]) {
+            (ValueKind::Levels(encoding), Elements::Levels(levels)) => {
+                levels.iter().map(|&level| encoding.integer(level)).collect()
+            }
+            (_, Elements::Accumulators(accumulators)) => accumulators.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn node(&self, node: &Node) -> Elements {
+        let output = &self.model.values[index(node.output)];
+        let [_, height, width] = extents(output);
+        match &node.operator {
+            Operator::Conv(conv) => self.conv(conv, output),
+            Operator::Add { inputs, requantize } => {
+                let terms: Vec<Vec<i32>> = inputs.iter().map(|&input| self.integers(input)).collect();
+                Elements::Levels(requantized(requantize, &terms, 1, max_level(output)))
+            }
+            Operator::Map { input, table } => {
+                let look_up = |&level: &u8| table[usize::from(level)];
+                Elements::Levels(self.levels(*input).iter().map(look_up).collect())
+            }
+            Operator::MaxPool { input, window } => {
+                let source = &self.model.values[index(*input)];
+                Elements::Levels(max_pool(self.levels(*input), extents(source), window, [height, width]))
+            }
+            Operator::Upsample { input, factor } => {
+                let [channels, rows, columns] = extents(&self.model.values[index(*input)]);
+                let (levels, factor) = (self.levels(*input), *factor as usize);
+                let mut result = Vec::with_capacity(channels * height * width);
+                for channel in 0..channels {
+                    for y in 0..height {
+                        let row = (channel * rows + y / factor) * columns;
+                        result.extend((0..width).map(|x| levels[row + x / factor]));
+                    }
+                }
+                Elements::Levels(result)
+            }
+            Operator::Concat { inputs } => {
+                Elements::Levels(inputs.iter().flat_map(|&input| self.levels(input).to_vec()).collect())
+            }
+        }
+    }
+
+    fn conv(&self, conv: &Conv, output: &Value) -> Elements {
+        let [channels, height, width] = extents(output);
+        let mut terms = Vec::with_capacity(conv.terms.len());
+        for term in &conv.terms {
+            let integers = self.integers(term.input);
+            let input = extents(&self.model.values[index(term.input)]);
+            let shape = term.weights.shape.map(|extent| extent as usize);
+            let weights = term.weights.decode();
+            let mut sums = vec![0i32; channels * height * width];
+            for (channel, sums) in sums.chunks_exact_mut(height * width).enumerate() {
+                let group = channel / (channels / conv.groups as usize);
+                let kernel_len = shape[1] * shape[2] * shape[3];
+                let kernel = &weights[channel * kernel_len..][..kernel_len];
+                let window = Taps { shape, first_input: group * shape[1], window: &conv.window };
+                accumulate(&integers, input, kernel, &window, sums, [height, width]);
+            }
+            terms.push(sums);
+        }
+        match &conv.requantize {
+            Some(requantize) => {
+                Elements::Levels(requantized(requantize, &terms, channels, max_level(output)))
+            }
+            None => Elements::Accumulators(terms.swap_remove(0)),
+        }
+    }
+
+    /// Logits of one level of the detection head: `[channels, height, width]`.
+    ///
+    /// # Panics
+    /// If the model has no such level.
+    pub fn logits(&self, level: usize) -> Vec<f64> {
+        let level = &self.model.detect.levels[level];
+        let integers = self.integers(level.value);
+        let plane = integers.len() / level.multipliers.len();
+        let unit = f64::from(level.shift).exp2();
+        let logit = |(index, &x): (usize, &i32)| {
+            let channel = index / plane;
+            let product = i64::from(x) * i64::from(level.multipliers[channel]);
+            (product + level.bias[channel]) as f64 / unit
+        };
+        integers.iter().enumerate().map(logit).collect()
+    }
+
+    /// The source model's outputs.
+    pub fn outputs(&self) -> Vec<FloatTensor> {
+        let detect = &self.model.detect;
+        let row_len = 5 + detect.classes as usize;
+        let size = |level: &DetectLevel| {
+            let [_, height, width] = extents(&self.model.values[index(level.value)]);
+            [height, width]
+        };
+        let output = |output: &ylb_format::model::Output| {
+            let (shape, data) = match output.kind {
+                OutputKind::Head(number) => {
+                    let level = &detect.levels[number as usize];
+                    let [height, width] = size(level);
+                    let shape = vec![1, level.multipliers.len(), height, width];
+                    (shape, self.logits(number as usize))
+                }
+                OutputKind::HeadByAnchor(number) => {
+                    let level = &detect.levels[number as usize];
+                    let [height, width] = size(level);
+                    let shape = vec![1, level.anchors_per_cell as usize, height, width, row_len];
+                    (shape, self.rows(detect, number as usize, [height, width], false))
+                }
+                OutputKind::Decoded => {
+                    let rows: Vec<f64> = (0..detect.levels.len())
+                        .flat_map(|number| {
+                            self.rows(detect, number, size(&detect.levels[number]), true)
+                        })
+                        .collect();
+                    (vec![1, rows.len() / row_len, row_len], rows)
+                }
+            };
+            let data = data.into_iter().map(|x| x as f32).collect();
+            FloatTensor { name: output.name.clone(), shape, data }
+        };
+        self.model.outputs.iter().map(output).collect()
+    }
+
+    /// Rows of one level by anchor, row and column of cells; decoded or as logits.
+    fn rows(
+        &self,
+        detect: &Detect,
+        number: usize,
+        [height, width]: [usize; 2],
+        decoded: bool,
+    ) -> Vec<f64> {
+        let level = &detect.levels[number];
+        let logits = self.logits(number);
+        let row_len = 5 + detect.classes as usize;
+        let mut rows = Vec::with_capacity(logits.len());
+        for anchor in 0..level.anchors_per_cell as usize {
+            for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+                for k in 0..row_len {
+                    let logit = logits[((anchor * row_len + k) * height + y) * width + x];
+                    rows.push(if decoded { decode(level, anchor, [y, x], k, logit) } else { logit });
+                }
+            }
+        }
+        rows
+    }
+}
+
+fn decode(level: &DetectLevel, anchor: usize, [y, x]: [usize; 2], k: usize, logit: f64) -> f64 {
+    let sigmoid = 1.0 / (1.0 + (-logit).exp());
+    let stride = f64::from(level.stride);
+    match k {
+        0 => (2.0 * sigmoid - 0.5 + x as f64) * stride,
+        1 => (2.0 * sigmoid - 0.5 + y as f64) * stride,
+        2 | 3 => (2.0 * sigmoid).powi(2) * f64::from(level.anchors[anchor][k - 2]),
+        _ => sigmoid,
+    }
+}
+
+fn max_level(value: &Value) -> u8 {
+    value.encoding().map_or(0, |encoding| encoding.max_level)
+}
+
+/// A kernel's place over its input.
+struct Taps<'w> {
+    /// Output channels, input channels of a group, rows, columns.
+    shape: [usize; 4],
+    /// First input channel of the group.
+    first_input: usize,
+    window: &'w Window,
+}
+
+/// Output positions whose window position `tap` lies inside the input, as a range.
+fn inside(
+    tap: usize,
+    padding: usize,
+    stride: usize,
+    input: usize,
+    output: usize,
+) -> std::ops::Range<usize> {
+    // y · stride + tap − padding in 0 .. input
+    let first = padding.saturating_sub(tap).div_ceil(stride);
+    let end = (input + padding).saturating_sub(tap).div_ceil(stride).min(output);
+    first.min(end)..end
+}
+
+/// Adds `Σ weight · integer` of one output channel to `sums`. Padded positions add nothing.
+fn accumulate(
+    integers: &[i32],
+    [_, rows, columns]: [usize; 3],
+    kernel: &[i16],
+    taps: &Taps<'_>,
+    sums: &mut [i32],
+    [height, width]: [usize; 2],
+) {
+    let [_, inputs, kernel_rows, kernel_columns] = taps.shape;
+    let [stride_y, stride_x] = taps.window.stride.map(|extent| extent as usize);
+    let [top, left, ..] = taps.window.padding.map(|extent| extent as usize);
+    for input in 0..inputs {
+        let plane = &integers[(taps.first_input + input) * rows * columns..][..rows * columns];
+        for (ky, kx) in (0..kernel_rows).flat_map(|ky| (0..kernel_columns).map(move |kx| (ky, kx))) {
+            let weight = i32::from(kernel[(input * kernel_rows + ky) * kernel_columns + kx]);
+            if weight == 0 {
+                continue;
+            }
+            let xs = inside(kx, left, stride_x, columns, width);
+            for y in inside(ky, top, stride_y, rows, height) {
+                let row = &plane[(y * stride_y + ky - top) * columns..][..columns];
+                let sums = &mut sums[y * width..][..width][xs.clone()];
+                if xs.is_empty() {
+                    continue;
+                }
+                let row = &row[xs.start * stride_x + kx - left..];
+                if stride_x == 1 {
+                    sums.iter_mut().zip(row).for_each(|(sum, &x)| *sum += weight * x);
+                } else {
+                    let row = row.iter().step_by(stride_x);
+                    sums.iter_mut().zip(row).for_each(|(sum, &x)| *sum += weight * x);
+                }
+            }
+        }
+    }
+}
+
+fn max_pool(
+    levels: &[u8],
+    [channels, rows, columns]: [usize; 3],
+    window: &Window,
+    [height, width]: [usize; 2],
+) -> Vec<u8> {
+    let [kernel_rows, kernel_columns] = window.kernel.map(|extent| extent as usize);
+    let [stride_y, stride_x] = window.stride.map(|extent| extent as usize);
+    let [top, left, ..] = window.padding.map(|extent| extent as usize);
+    let mut result = Vec::with_capacity(channels * height * width);
+    for plane in levels.chunks_exact(rows * columns).take(channels) {
+        for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+            let ys = (y * stride_y).saturating_sub(top)..(y * stride_y + kernel_rows - top).min(rows);
+            let xs = (x * stride_x).saturating_sub(left)
+                ..(x * stride_x + kernel_columns - left).min(columns);
+            let covered = ys.flat_map(|y| plane[y * columns..][xs.clone()].iter());
+            result.push(covered.copied().max().unwrap_or(0));
+        }
+    }
+    result
+}
+
+/// Levels for the accumulators of each term; `channels` channels one after another.
+fn requantized(
+    requantize: &Requantize,
+    terms: &[Vec<i32>],
+    channels: usize,
+    max_level: u8,
+) -> Vec<u8> {
+    let len = terms[0].len();
+    let plane = len / channels;
+    let scaled = |index: usize, multipliers: &[i32], bias: &[i64]| {
+        let channel = index / plane;
+        let term = |(t, accumulators): (usize, &Vec<i32>)| {
+            i64::from(accumulators[index]) * i64::from(multipliers[t * channels + channel])
+        };
+        terms.iter().enumerate().map(term).sum::<i64>() + bias[channel]
+    };
+    let level = |index: usize| match requantize {
+        Requantize::Scale { multipliers, bias, shift } => {
+            (scaled(index, multipliers, bias) >> shift).clamp(0, i64::from(max_level)) as u8
+        }
+        Requantize::Staircase { thresholds, levels } => {
+            let accumulator = terms[0][index];
+            let channel = index / plane;
+            let passed = thresholds[channel].iter().filter(|&&t| t <= accumulator).count();
+            levels[channel][passed]
+        }
+        Requantize::ScaledStaircase { multipliers, bias, thresholds, levels } => {
+            let sum = scaled(index, multipliers, bias);
+            levels[thresholds.iter().filter(|&&t| t <= sum).count()]
+        }
+    };
+    (0..len).map(level).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! Sliding windows of convolutions and poolings.
+
+use ylb_format::model::Window;
+
+use crate::error::ConvertError;
+use crate::ir::Node;
+
+/// Geometry of a `Conv` or `MaxPool` as the model describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    /// Top, left, bottom, right.
+    padding: [usize; 4],
+}
+
+/// Largest extent and stride of a window that the file format has.
+const MAX_EXTENT: i64 = 64;
+
+/// Reads a node's window over an input `[batch, channels, rows, columns]`. `kernel` is the weights'
+/// extent where there are weights.
+///
+/// # Errors
+/// For windows that are not two-dimensional, dilated, rounded up, or too large.
+pub fn of_node(
+    node: &Node,
+    input: &[usize],
+    kernel: Option<[usize; 2]>,
+) -> Result<Geometry, ConvertError> {
+    let [_, _, height, width] = input[..] else {
+        return Err(ConvertError::unsupported(format!("input shape {input:?}; expected rank 4")));
+    };
+    let declared = match node.ints("kernel_shape") {
+        Some(&[rows, columns]) => Some([positive(rows)?, positive(columns)?]),
+        Some(other) => {
+            return Err(ConvertError::unsupported(format!("a window of {other:?}; expected 2D")));
+        }
+        None => None,
+    };
+    let kernel = match (kernel, declared) {
+        (Some(kernel), Some(declared)) if kernel != declared => {
+            return Err(ConvertError::malformed(format!(
+                "kernel_shape {declared:?}, but weights of {kernel:?}"
+            )));
+        }
+        (Some([rows, columns]), _) => [positive(rows as i64)?, positive(columns as i64)?],
+        (None, Some(declared)) => declared,
+        (None, None) => return Err(ConvertError::malformed("expected a kernel_shape")),
+    };
+    if node.ints("dilations").is_some_and(|dilations| dilations.iter().any(|&d| d != 1)) {
+        return Err(ConvertError::unsupported("a dilated window; expected dilations of 1"));
+    }
+    if node.int("ceil_mode", 0) != 0 {
+        return Err(ConvertError::unsupported("ceil_mode 1; expected 0"));
+    }
+    let stride = match node.ints("strides") {
+        Some(&[rows, columns]) => [positive(rows)?, positive(columns)?],
+        None => [1, 1],
+        Some(other) => return Err(ConvertError::malformed(format!("strides {other:?}"))),
+    };
+    let padding = padding(node, [height, width], kernel, stride)?;
+    let geometry = Geometry { kernel, stride, padding };
+    let limits = [kernel[0], kernel[1], kernel[0], kernel[1]];
+    if padding.iter().zip(limits).any(|(&padding, limit)| padding >= limit) {
+        return Err(ConvertError::unsupported(format!(
+            "padding {padding:?} of a {kernel:?} window; expected less than the window"
+        )));
+    }
+    Ok(geometry)
+}
+
+fn positive(extent: i64) -> Result<usize, ConvertError> {
+    if (1..=MAX_EXTENT).contains(&extent) {
+        return Ok(extent as usize);
+    }
+    Err(ConvertError::unsupported(format!("a window extent or stride of {extent}; expected 1 to 64")))
+}
+
+fn padding(
+    node: &Node,
+    input: [usize; 2],
+    kernel: [usize; 2],
+    stride: [usize; 2],
+) -> Result<[usize; 4], ConvertError> {
+    let same = |upper: bool| {
+        let mut padding = [0; 4];
+        for d in 0..2 {
+            let outputs = input[d].div_ceil(stride[d]);
+            let total = ((outputs.max(1) - 1) * stride[d] + kernel[d]).saturating_sub(input[d]);
+            let small = total / 2;
+            (padding[d], padding[d + 2]) =
+                if upper { (small, total - small) } else { (total - small, small) };
+        }
+        padding
+    };
+    match node.text("auto_pad", "NOTSET") {
+        "NOTSET" | "" => match node.ints("pads") {
+            None => Ok([0; 4]),
+            Some(&[top, left, bottom, right]) => {
+                let mut padding = [0; 4];
+                for (slot, value) in padding.iter_mut().zip([top, left, bottom, right]) {
+                    *slot = usize::try_from(value).map_err(|_| {
+                        ConvertError::unsupported("negative padding; expected 0 or more")
+                    })?;
+                }
+                Ok(padding)
+            }
+            Some(other) => Err(ConvertError::malformed(format!("pads {other:?}"))),
+        },
+        "VALID" => Ok([0; 4]),
+        "SAME_UPPER" => Ok(same(true)),
+        "SAME_LOWER" => Ok(same(false)),
+        other => Err(ConvertError::unsupported(format!("auto_pad {other}"))),
+    }
+}
+
+impl Geometry {
+    /// Rows and columns of the output.
+    ///
+    /// # Errors
+    /// If the window does not fit the input.
+    pub fn output_size(&self, input: [usize; 2]) -> Result<[usize; 2], ConvertError> {
+        let mut output = [0; 2];
+        for d in 0..2 {
+            let padded = input[d] + self.padding[d] + self.padding[d + 2];
+            output[d] = match padded.checked_sub(self.kernel[d]) {
+                Some(rest) => rest / self.stride[d] + 1,
+                None => {
+                    return Err(ConvertError::malformed(format!(
+                        "a window of {:?} over an input of {input:?}",
+                        self.kernel
+                    )));
+                }
+            };
+        }
+        Ok(output)
+    }
+
+    /// The same in the file format's terms.
+    pub fn to_format(self) -> Window {
+        Window {
+            kernel: self.kernel.map(|extent| extent as u32),
+            stride: self.stride.map(|extent| extent as u32),
+            padding: self.padding.map(|extent| extent as u32),
+        }
+    }
+}

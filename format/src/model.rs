@@ -1,0 +1,392 @@
+//! What a `.ylb` file means: an integer graph.
+//!
+//! Every tensor between two nodes is a [`Value`]: `channels × height × width` small unsigned
+//! integers called *levels*. How a level translates to the numbers people know is the value's
+//! [`Encoding`]:
+//!
+//! ```text
+//! code    = low + step · level          what the exporting tool calls the quantized integer
+//! integer = code − zero_point           what a convolution multiplies with its weights
+//! real    = integer · scale             what the training framework computed with
+//! ```
+//!
+//! Convolutions are defined on *integers*: a padded position contributes integer 0, whether or not
+//! some level stands for 0. Results are exact 64-bit sums; [`Requantize`] maps them to levels with
+//! integer arithmetic only. Scales are carried for people and for `--codes`; no result depends on them.
+
+/// A whole network with everything needed to run it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    /// Where the model came from, and what its classes are called.
+    pub metadata: Metadata,
+    /// The network's input.
+    pub input: Input,
+    /// All tensors. A [`ValueId`] indexes this list.
+    pub values: Vec<Value>,
+    /// Operators in an order in which each reads only the input and the outputs of earlier ones.
+    /// Every value except the input's is written by exactly one node.
+    pub nodes: Vec<Node>,
+    /// The source model's graph outputs in their order. Empty for a network that is not a detector.
+    pub outputs: Vec<Output>,
+    /// The detection head, one entry a feature-map level, finest (smallest stride) first.
+    pub detect: Detect,
+}
+
+/// Origin and naming. Nothing here changes a result.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Metadata {
+    /// Name and version of the program that wrote the file, such as `yolo-lowbit 0.1.0`.
+    pub converter: String,
+    /// File name (without folders) of the source model.
+    pub source_name: String,
+    /// The kind of export it was, such as `QONNX`.
+    pub source_format: String,
+    /// SHA-256 of the source model's bytes; all zero if there was none.
+    pub source_sha256: [u8; 32],
+    /// Class names by class index: empty, or one for each of [`Detect::classes`].
+    pub class_names: Vec<String>,
+}
+
+/// The network's input: an RGB picture, letterboxed to the input value's height and width.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Input {
+    /// Name of the input tensor in the source model.
+    pub name: String,
+    /// The value that holds the picture's levels; it has 3 channels: red, green, blue.
+    pub value: ValueId,
+    /// Level of each possible byte of a pixel. The source model sees byte `b` as the real `b / 255`.
+    pub pixel_levels: [u8; 256],
+    /// Grey that fills the letterbox's borders: 114 for YOLOv5.
+    pub letterbox_fill: u8,
+}
+
+/// Index of a [`Value`] in [`Model::values`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ValueId(pub u32);
+
+/// A tensor of one picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Value {
+    /// Name of the source model's tensor whose codes this value holds. Empty if there is none, as
+    /// for tensors that the converter introduced. Non-empty names are unique.
+    pub name: String,
+    /// Channels, at least 1.
+    pub channels: u32,
+    /// Rows, at least 1.
+    pub height: u32,
+    /// Columns, at least 1.
+    pub width: u32,
+    /// What an element is.
+    pub kind: ValueKind,
+}
+
+/// What the elements of a value are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ValueKind {
+    /// Levels `0..=max_level`, to be read through an encoding.
+    Levels(Encoding),
+    /// The i32 accumulators of a convolution without requantization. Only [`DetectLevel`] reads them.
+    Accumulators,
+}
+
+/// How levels translate to codes, integers and reals: see the [module documentation](self).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Encoding {
+    /// Largest level, 1 to 255.
+    pub max_level: u8,
+    /// Difference of the codes of neighbouring levels: 1, or 2 for bipolar codes (−1, +1).
+    pub step: u8,
+    /// Code of level 0, −255 to 255.
+    pub low: i16,
+    /// Code that stands for the real number 0, −255 to 255. It need not be the code of any level:
+    /// bipolar codes have no zero.
+    pub zero_point: i16,
+    /// The real number that one integer stands for: positive and finite, or 0 if it is unknown.
+    pub scale: f64,
+}
+
+/// One operator with the value it writes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Name of the source model's node, for people: tables, profiles and messages.
+    pub name: String,
+    /// The value written.
+    pub output: ValueId,
+    /// What is computed.
+    pub operator: Operator,
+}
+
+/// What a node computes. All of them work on levels.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Operator {
+    /// Convolution, bias, batch normalization, activation and quantization in one.
+    Conv(Conv),
+    /// Sum of two to four values of equal shape, requantized. The accumulators handed to
+    /// [`Requantize`] are the inputs' integers, one term an input; it has one channel for all.
+    Add {
+        /// The addends.
+        inputs: Vec<ValueId>,
+        /// Sums to levels. [`Requantize::Staircase`] does not occur: there is no single accumulator.
+        requantize: Requantize,
+    },
+    /// Look-up table: `output level = table[input level]`.
+    Map {
+        /// The value looked up.
+        input: ValueId,
+        /// One level for each of the input's levels: `max_level + 1` entries.
+        table: Vec<u8>,
+    },
+    /// Largest level of a window. Positions outside the input never win.
+    /// Input and output share one [`Encoding`], their scales aside.
+    MaxPool {
+        /// The value pooled.
+        input: ValueId,
+        /// Window, stride and padding; every window covers at least one position of the input.
+        window: Window,
+    },
+    /// Nearest-neighbour upsampling: output (y, x) = input (y / factor, x / factor).
+    /// Input and output share one [`Encoding`], their scales aside.
+    Upsample {
+        /// The value enlarged.
+        input: ValueId,
+        /// How often each row and column is repeated, 2 to 8.
+        factor: u32,
+    },
+    /// Channels of the inputs one after another. All inputs and the output share one [`Encoding`],
+    /// their scales aside.
+    Concat {
+        /// One to sixteen values of equal height and width.
+        inputs: Vec<ValueId>,
+    },
+}
+
+/// Geometry of a sliding window; `[vertical, horizontal]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Rows and columns covered, 1 to 64.
+    pub kernel: [u32; 2],
+    /// Step between windows, 1 to 64.
+    pub stride: [u32; 2],
+    /// Rows and columns added at top, left, bottom and right, each less than the kernel's extent.
+    pub padding: [u32; 4],
+}
+
+/// A convolution: one or more *terms*, each with an accumulator per output element of its own.
+///
+/// A plain convolution has one term. A convolution over tensors of different scales (a concat or a
+/// sum without a quantizer behind it) has one for each scale, because only sums of equal scale can
+/// share an accumulator.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conv {
+    /// One to four terms; all have the same number of output channels.
+    pub terms: Vec<ConvTerm>,
+    /// Window, stride and padding, the same for all terms.
+    pub window: Window,
+    /// Groups: input and output channels are divided into this many independent convolutions.
+    pub groups: u32,
+    /// Accumulators to levels. `None`: the output is the accumulators themselves
+    /// ([`ValueKind::Accumulators`]), and there is exactly one term.
+    pub requantize: Option<Requantize>,
+}
+
+/// `accumulator[o] = Σ weight[o, i, ky, kx] · integer[i, y·stride + ky − pad, x·stride + kx − pad]`,
+/// which fits an i32 whatever the input.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConvTerm {
+    /// The value read.
+    pub input: ValueId,
+    /// What it is multiplied with.
+    pub weights: Weights,
+}
+
+/// Weights of a convolution as canonical bit planes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weights {
+    /// Output channels, input channels of one group, kernel rows, kernel columns.
+    pub shape: [u32; 4],
+    /// How the bits of a weight translate to its value.
+    pub encoding: WeightEncoding,
+    /// Bits of a weight, 1 to 8.
+    pub bits: u8,
+    /// `bits` planes, least significant first. Each plane holds one bit for each weight in the order
+    /// of `shape`, the first in the lowest bit of the first byte, padded with zero bits to a byte.
+    pub planes: Vec<u8>,
+    /// Subtracted from every weight of an output channel: empty (all zero) or one for each output
+    /// channel, −255 to 255. Only asymmetric quantizers have it.
+    pub zero_points: Vec<i16>,
+}
+
+/// How `b` bits, read as the unsigned number `u`, translate to a weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WeightEncoding {
+    /// `u`: 0 to 2^b − 1.
+    Unsigned,
+    /// Two's complement: −2^(b−1) to 2^(b−1) − 1.
+    TwosComplement,
+    /// `2u − (2^b − 1)`: odd numbers; one bit is −1 or +1.
+    Bipolar,
+}
+
+/// From accumulators to levels, exactly and in integers. `C` is the number of channels: the output's
+/// for a convolution, 1 for a sum; `T` the number of terms.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Requantize {
+    /// `level = clamp((Σ_t accumulator[t]·multipliers[t·C + c] + bias[c]) >> shift, 0, max_level)`.
+    /// The shift rounds towards −∞ (rounding is part of the bias) and no intermediate leaves an i64.
+    Scale {
+        /// `T × C` factors.
+        multipliers: Vec<i32>,
+        /// `C` addends.
+        bias: Vec<i64>,
+        /// 0 to 62.
+        shift: u8,
+    },
+    /// `level = levels[c][number of thresholds[c] that are ≤ accumulator]`; one term.
+    Staircase {
+        /// `C` lists of strictly ascending thresholds, up to 4096 each.
+        thresholds: Vec<Vec<i32>>,
+        /// `C` lists, each one longer than that channel's thresholds.
+        levels: Vec<Vec<u8>>,
+    },
+    /// `level = levels[number of thresholds that are ≤ Σ_t accumulator[t]·multipliers[t·C + c] + bias[c]]`.
+    ScaledStaircase {
+        /// `T × C` factors.
+        multipliers: Vec<i32>,
+        /// `C` addends.
+        bias: Vec<i64>,
+        /// Strictly ascending, up to 4096.
+        thresholds: Vec<i64>,
+        /// One longer than `thresholds`.
+        levels: Vec<u8>,
+    },
+}
+
+/// A graph output of the source model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// Its name there.
+    pub name: String,
+    /// What it holds.
+    pub kind: OutputKind,
+}
+
+/// What a graph output holds. `no = 5 + classes`: x, y, w, h, objectness, classes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputKind {
+    /// The head of one level before the sigmoid, as the convolution leaves it: `[1, na·no, ny, nx]`.
+    Head(u32),
+    /// The same as `[1, na, ny, nx, no]`.
+    HeadByAnchor(u32),
+    /// Decoded boxes in input pixels with scores, all levels: `[1, Σ na·ny·nx, no]`.
+    Decoded,
+}
+
+/// The YOLOv5 detection head (version 5 and later):
+/// `xy = (2σ(t) − 0.5 + grid)·stride`, `wh = (2σ(t))²·anchor`, scores `σ(t)`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Detect {
+    /// Number of classes.
+    pub classes: u32,
+    /// Levels, smallest stride first.
+    pub levels: Vec<DetectLevel>,
+}
+
+/// One feature-map level of the head.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DetectLevel {
+    /// The head's convolution: `na·(5 + classes)` channels of accumulators, or of levels where the
+    /// export quantized the heads.
+    pub value: ValueId,
+    /// Input pixels per cell, vertical and horizontal.
+    pub stride: u32,
+    /// Anchors (`na`, 1 to 16) per cell.
+    pub anchors_per_cell: u32,
+    /// Width and height of each anchor in input pixels; empty if the export did not say.
+    pub anchors: Vec<[f32; 2]>,
+    /// One factor per channel: `logit = (x·multiplier + bias) / 2^shift`, where `x` is the
+    /// accumulator, or the integer of a level.
+    pub multipliers: Vec<i32>,
+    /// One addend per channel.
+    pub bias: Vec<i64>,
+    /// 0 to 62.
+    pub shift: u8,
+}
+
+impl Encoding {
+    /// Bits that a level needs, 1 to 8.
+    pub const fn bits(&self) -> u8 {
+        (8 - self.max_level.leading_zeros()) as u8
+    }
+
+    /// The integer (zero-point subtracted) of a level.
+    pub const fn integer(&self, level: u8) -> i32 {
+        self.code(level) - self.zero_point as i32
+    }
+
+    /// The exporter's code of a level.
+    pub const fn code(&self, level: u8) -> i32 {
+        self.low as i32 + self.step as i32 * level as i32
+    }
+
+    /// The level that stands for real zero, if there is one.
+    pub fn zero_level(&self) -> Option<u8> {
+        (0..=self.max_level).find(|&level| self.integer(level) == 0)
+    }
+}
+
+impl Value {
+    /// Channels, height, width.
+    pub const fn shape(&self) -> [u32; 3] {
+        [self.channels, self.height, self.width]
+    }
+
+    /// The encoding, if the value holds levels.
+    pub const fn encoding(&self) -> Option<&Encoding> {
+        match &self.kind {
+            ValueKind::Levels(encoding) => Some(encoding),
+            ValueKind::Accumulators => None,
+        }
+    }
+}
+
+impl Operator {
+    /// The values read, in order.
+    pub fn inputs(&self) -> Vec<ValueId> {
+        match self {
+            Self::Conv(conv) => conv.terms.iter().map(|term| term.input).collect(),
+            Self::Add { inputs, .. } | Self::Concat { inputs } => inputs.clone(),
+            Self::Map { input, .. } | Self::MaxPool { input, .. } | Self::Upsample { input, .. } => {
+                vec![*input]
+            }
+        }
+    }
+}
+
+impl Weights {
+    /// Number of weights.
+    pub fn len(&self) -> usize {
+        self.shape.iter().map(|&extent| extent as usize).product()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Value of the weight at a flat index, zero point subtracted.
+    pub fn value(&self, index: usize) -> i32 {
+        let plane_len = self.len().div_ceil(8);
+        let code = (0..usize::from(self.bits)).fold(0i32, |code, plane| {
+            let byte = self.planes[plane * plane_len + index / 8];
+            code | i32::from(byte >> (index % 8) & 1) << plane
+        });
+        let value = match self.encoding {
+            WeightEncoding::Unsigned => code,
+            WeightEncoding::TwosComplement if code >> (self.bits - 1) == 1 => code - (1 << self.bits),
+            WeightEncoding::TwosComplement => code,
+            WeightEncoding::Bipolar => 2 * code - ((1 << self.bits) - 1),
+        };
+        let per_channel = self.len() / self.shape[0] as usize;
+        value - self.zero_points.get(index / per_channel).map_or(0, |&zero| i32::from(zero))
+    }
+}

@@ -1,0 +1,181 @@
+//! Section GRAPH, which says what to take from QUANT and WEIGHTS.
+
+use super::cursor::Cursor;
+use super::{Result, Sections, quant};
+use crate::container::codes;
+use crate::limits::{
+    MAX_ADDENDS, MAX_ANCHORS, MAX_CONCAT_INPUTS, MAX_DETECT_LEVELS, MAX_OUTPUTS, MAX_TERMS, MAX_VALUES,
+};
+use crate::model::{
+    Conv, ConvTerm, Detect, DetectLevel, Encoding, Input, Metadata, Model, Node, Operator, Output,
+    OutputKind, Value, ValueId, ValueKind, WeightEncoding, Weights, Window,
+};
+use crate::weights::to_usize;
+
+/// Bytes of the shortest value: no name, accumulators.
+const MIN_VALUE_LEN: usize = 2 + 12 + 1;
+/// Bytes of the shortest node: no name, a look-up table.
+const MIN_NODE_LEN: usize = 2 + 4 + 1 + 4;
+
+pub(super) fn read(sections: &mut Sections<'_>, metadata: Metadata) -> Result<Model> {
+    let input = input(&mut sections.graph)?;
+    let count = sections.graph.count("values", MAX_VALUES, MIN_VALUE_LEN)?;
+    let values = (0..count).map(|_| value(&mut sections.graph)).collect::<Result<_>>()?;
+    let count = sections.graph.count("nodes", MAX_VALUES, MIN_NODE_LEN)?;
+    let nodes = (0..count).map(|_| node(sections)).collect::<Result<_>>()?;
+    let detect = detect(sections)?;
+    let count = sections.graph.small_count("outputs", MAX_OUTPUTS)?;
+    let outputs = (0..count).map(|_| output(&mut sections.graph)).collect::<Result<_>>()?;
+    Ok(Model { metadata, input, values, nodes, outputs, detect })
+}
+
+fn input(fields: &mut Cursor<'_>) -> Result<Input> {
+    Ok(Input {
+        name: fields.text()?,
+        value: value_id(fields)?,
+        letterbox_fill: fields.u8()?,
+        pixel_levels: fields.array()?,
+    })
+}
+
+fn value_id(fields: &mut Cursor<'_>) -> Result<ValueId> {
+    fields.u32().map(ValueId)
+}
+
+fn value(fields: &mut Cursor<'_>) -> Result<Value> {
+    let name = fields.text()?;
+    let [channels, height, width] = fields.u32s()?;
+    let offset = fields.offset();
+    let kind = match fields.u8()? {
+        codes::VALUE_LEVELS => ValueKind::Levels(Encoding {
+            max_level: fields.u8()?,
+            step: fields.u8()?,
+            low: fields.i16()?,
+            zero_point: fields.i16()?,
+            scale: fields.f64()?,
+        }),
+        codes::VALUE_ACCUMULATORS => ValueKind::Accumulators,
+        code => return Err(fields.unknown_code(offset, "kind of value", code)),
+    };
+    Ok(Value { name, channels, height, width, kind })
+}
+
+fn node(sections: &mut Sections<'_>) -> Result<Node> {
+    let name = sections.graph.text()?;
+    let output = value_id(&mut sections.graph)?;
+    let offset = sections.graph.offset();
+    let operator = match sections.graph.u8()? {
+        codes::CONV => Operator::Conv(conv(sections)?),
+        codes::ADD => add(sections)?,
+        codes::MAP => {
+            let input = value_id(&mut sections.graph)?;
+            Operator::Map { input, table: quant::table(&mut sections.quant)? }
+        }
+        codes::MAX_POOL => {
+            let input = value_id(&mut sections.graph)?;
+            Operator::MaxPool { input, window: window(&mut sections.graph)? }
+        }
+        codes::UPSAMPLE => {
+            let input = value_id(&mut sections.graph)?;
+            Operator::Upsample { input, factor: sections.graph.u32()? }
+        }
+        codes::CONCAT => Operator::Concat { inputs: inputs(&mut sections.graph, MAX_CONCAT_INPUTS)? },
+        code => return Err(sections.graph.unknown_code(offset, "operator", code)),
+    };
+    Ok(Node { name, output, operator })
+}
+
+fn inputs(fields: &mut Cursor<'_>, limit: usize) -> Result<Vec<ValueId>> {
+    let count = fields.small_count("inputs of a node", limit)?;
+    (0..count).map(|_| value_id(fields)).collect()
+}
+
+fn window(fields: &mut Cursor<'_>) -> Result<Window> {
+    Ok(Window { kernel: fields.u32s()?, stride: fields.u32s()?, padding: fields.u32s()? })
+}
+
+fn add(sections: &mut Sections<'_>) -> Result<Operator> {
+    let inputs = inputs(&mut sections.graph, MAX_ADDENDS)?;
+    let offset = sections.graph.offset();
+    let code = sections.graph.u8()?;
+    match quant::requantize(sections, code, inputs.len(), 1)? {
+        Some(requantize) => Ok(Operator::Add { inputs, requantize }),
+        None => Err(sections.graph.unknown_code(offset, "requantization of a sum", code)),
+    }
+}
+
+fn conv(sections: &mut Sections<'_>) -> Result<Conv> {
+    let window = window(&mut sections.graph)?;
+    let groups = sections.graph.u32()?;
+    let count = sections.graph.small_count("terms of a convolution", MAX_TERMS)?;
+    let terms: Vec<ConvTerm> = (0..count).map(|_| term(sections)).collect::<Result<_>>()?;
+    let channels = terms.first().map_or(0, |term| to_usize(term.weights.shape[0]));
+    let code = sections.graph.u8()?;
+    let requantize = quant::requantize(sections, code, count, channels)?;
+    Ok(Conv { terms, window, groups, requantize })
+}
+
+fn term(sections: &mut Sections<'_>) -> Result<ConvTerm> {
+    let input = value_id(&mut sections.graph)?;
+    let shape: [u32; 4] = sections.graph.u32s()?;
+    let encoding = weight_encoding(&mut sections.graph)?;
+    let bits = sections.graph.u8()?;
+    let zero_points = if sections.graph.flag("flag for zero points")? {
+        sections.quant.numbers(to_usize(shape[0]), i16::from_le_bytes)?
+    } else {
+        Vec::new()
+    };
+    let len = shape.iter().try_fold(1u64, |len, &extent| len.checked_mul(u64::from(extent)));
+    let planes_len = len.and_then(|len| len.div_ceil(8).checked_mul(u64::from(bits)));
+    let planes = sections.weights.take_u64(planes_len)?.to_vec();
+    Ok(ConvTerm { input, weights: Weights { shape, encoding, bits, planes, zero_points } })
+}
+
+fn weight_encoding(fields: &mut Cursor<'_>) -> Result<WeightEncoding> {
+    let offset = fields.offset();
+    match fields.u8()? {
+        codes::WEIGHTS_UNSIGNED => Ok(WeightEncoding::Unsigned),
+        codes::WEIGHTS_TWOS_COMPLEMENT => Ok(WeightEncoding::TwosComplement),
+        codes::WEIGHTS_BIPOLAR => Ok(WeightEncoding::Bipolar),
+        code => Err(fields.unknown_code(offset, "encoding of weights", code)),
+    }
+}
+
+fn detect(sections: &mut Sections<'_>) -> Result<Detect> {
+    let classes = sections.graph.u32()?;
+    let count = sections.graph.small_count("levels of the detection head", MAX_DETECT_LEVELS)?;
+    let levels = (0..count).map(|_| detect_level(sections, classes)).collect::<Result<_>>()?;
+    Ok(Detect { classes, levels })
+}
+
+fn detect_level(sections: &mut Sections<'_>, classes: u32) -> Result<DetectLevel> {
+    let fields = &mut sections.graph;
+    let value = value_id(fields)?;
+    let stride = fields.u32()?;
+    let anchors_per_cell = u32::from(fields.u8()?);
+    fields.check_count("anchors of a cell", to_usize(anchors_per_cell), to_usize(MAX_ANCHORS))?;
+    let mut anchors = Vec::new();
+    if fields.flag("flag for anchors")? {
+        for _ in 0..anchors_per_cell {
+            anchors.push([fields.f32()?, fields.f32()?]);
+        }
+    }
+    let shift = fields.u8()?;
+    let predictions = to_usize(classes).saturating_add(5);
+    let channels = predictions.saturating_mul(to_usize(anchors_per_cell));
+    let multipliers = sections.quant.numbers(channels, i32::from_le_bytes)?;
+    let bias = sections.quant.numbers(channels, i64::from_le_bytes)?;
+    Ok(DetectLevel { value, stride, anchors_per_cell, anchors, multipliers, bias, shift })
+}
+
+fn output(fields: &mut Cursor<'_>) -> Result<Output> {
+    let name = fields.text()?;
+    let offset = fields.offset();
+    let kind = match fields.u8()? {
+        codes::OUTPUT_HEAD => OutputKind::Head(fields.u32()?),
+        codes::OUTPUT_HEAD_BY_ANCHOR => OutputKind::HeadByAnchor(fields.u32()?),
+        codes::OUTPUT_DECODED => OutputKind::Decoded,
+        code => return Err(fields.unknown_code(offset, "kind of output", code)),
+    };
+    Ok(Output { name, kind })
+}

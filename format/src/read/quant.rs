@@ -1,0 +1,70 @@
+//! Section QUANT: arrays whose lengths follow from the graph, or stand before them.
+
+use super::cursor::Cursor;
+use super::{Result, Sections};
+use crate::container::codes;
+use crate::limits::MAX_THRESHOLDS;
+use crate::model::Requantize;
+
+/// Bytes of the shortest staircase: no threshold, one level.
+const MIN_STAIRCASE_LEN: usize = 2 + 1;
+
+/// The table of a look-up, its length first.
+pub(super) fn table(fields: &mut Cursor<'_>) -> Result<Vec<u8>> {
+    let len = usize::from(fields.u16()?);
+    fields.check_count("levels of a look-up table", len, 256)?;
+    Ok(fields.take(len)?.to_vec())
+}
+
+/// A requantization of `terms` accumulators of `channels` channels; `code` is its kind in the graph,
+/// which the cursor of the graph has just passed.
+pub(super) fn requantize(
+    sections: &mut Sections<'_>,
+    code: u8,
+    terms: usize,
+    channels: usize,
+) -> Result<Option<Requantize>> {
+    let Sections { graph, quant, .. } = sections;
+    let factors = terms.saturating_mul(channels);
+    Ok(Some(match code {
+        codes::REQUANTIZE_NONE => return Ok(None),
+        codes::REQUANTIZE_SCALE => Requantize::Scale {
+            shift: graph.u8()?,
+            multipliers: quant.numbers(factors, i32::from_le_bytes)?,
+            bias: quant.numbers(channels, i64::from_le_bytes)?,
+        },
+        codes::REQUANTIZE_STAIRCASE => {
+            quant.check_remaining(channels, MIN_STAIRCASE_LEN)?;
+            let mut thresholds = Vec::with_capacity(channels);
+            let mut levels = Vec::with_capacity(channels);
+            for _ in 0..channels {
+                let staircase = staircase(quant, i32::from_le_bytes)?;
+                thresholds.push(staircase.0);
+                levels.push(staircase.1);
+            }
+            Requantize::Staircase { thresholds, levels }
+        }
+        codes::REQUANTIZE_SCALED_STAIRCASE => {
+            let multipliers = quant.numbers(factors, i32::from_le_bytes)?;
+            let bias = quant.numbers(channels, i64::from_le_bytes)?;
+            let (thresholds, levels) = staircase(quant, i64::from_le_bytes)?;
+            Requantize::ScaledStaircase { multipliers, bias, thresholds, levels }
+        }
+        code => {
+            let offset = graph.offset().saturating_sub(1);
+            return Err(graph.unknown_code(offset, "requantization", code));
+        }
+    }))
+}
+
+/// Thresholds, their number first, and one level more.
+fn staircase<const N: usize, T>(
+    fields: &mut Cursor<'_>,
+    from_le_bytes: fn([u8; N]) -> T,
+) -> Result<(Vec<T>, Vec<u8>)> {
+    let count = usize::from(fields.u16()?);
+    fields.check_count("thresholds of a staircase", count, MAX_THRESHOLDS)?;
+    let thresholds = fields.numbers(count, from_le_bytes)?;
+    let levels = fields.take(count + 1)?.to_vec();
+    Ok((thresholds, levels))
+}

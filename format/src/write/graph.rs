@@ -1,0 +1,206 @@
+//! The four sections of a valid model.
+
+use super::section::{Section, narrow};
+use crate::container::codes;
+use crate::model::{
+    Conv, ConvTerm, DetectLevel, Input, Metadata, Model, Node, Operator, Output, OutputKind, Requantize,
+    Value, ValueId, ValueKind, WeightEncoding, Window,
+};
+
+/// Sections that describe the network; a node adds to all of them.
+#[derive(Default)]
+struct Sections {
+    graph: Section,
+    quant: Section,
+    weights: Section,
+}
+
+/// METADATA, GRAPH, QUANT, WEIGHTS.
+pub(super) fn sections(model: &Model) -> [Section; 4] {
+    let mut sections = Sections::default();
+    sections.model(model);
+    let Sections { graph, quant, weights } = sections;
+    [metadata(&model.metadata), graph, quant, weights]
+}
+
+fn metadata(metadata: &Metadata) -> Section {
+    let mut section = Section::default();
+    section.text(&metadata.converter);
+    section.text(&metadata.source_name);
+    section.text(&metadata.source_format);
+    section.bytes.extend(metadata.source_sha256);
+    section.count(metadata.class_names.len());
+    metadata.class_names.iter().for_each(|name| section.text(name));
+    section
+}
+
+impl Sections {
+    fn model(&mut self, model: &Model) {
+        self.graph.input(&model.input);
+        self.graph.count(model.values.len());
+        model.values.iter().for_each(|value| self.graph.value(value));
+        self.graph.count(model.nodes.len());
+        model.nodes.iter().for_each(|node| self.node(node));
+        self.graph.u32(model.detect.classes);
+        self.graph.small_count(model.detect.levels.len());
+        model.detect.levels.iter().for_each(|level| self.detect_level(level));
+        self.graph.small_count(model.outputs.len());
+        model.outputs.iter().for_each(|output| self.graph.output(output));
+    }
+
+    fn node(&mut self, node: &Node) {
+        self.graph.text(&node.name);
+        self.graph.u32(node.output.0);
+        match &node.operator {
+            Operator::Conv(conv) => {
+                self.graph.u8(codes::CONV);
+                self.conv(conv);
+            }
+            Operator::Add { inputs, requantize } => {
+                self.graph.u8(codes::ADD);
+                self.graph.inputs(inputs);
+                self.requantize(Some(requantize));
+            }
+            Operator::Map { input, table } => {
+                self.graph.u8(codes::MAP);
+                self.graph.u32(input.0);
+                self.quant.u16(narrow(table.len()));
+                self.quant.bytes.extend_from_slice(table);
+            }
+            Operator::MaxPool { input, window } => {
+                self.graph.u8(codes::MAX_POOL);
+                self.graph.u32(input.0);
+                self.graph.window(window);
+            }
+            Operator::Upsample { input, factor } => {
+                self.graph.u8(codes::UPSAMPLE);
+                self.graph.u32(input.0);
+                self.graph.u32(*factor);
+            }
+            Operator::Concat { inputs } => {
+                self.graph.u8(codes::CONCAT);
+                self.graph.inputs(inputs);
+            }
+        }
+    }
+
+    fn conv(&mut self, conv: &Conv) {
+        self.graph.window(&conv.window);
+        self.graph.u32(conv.groups);
+        self.graph.small_count(conv.terms.len());
+        conv.terms.iter().for_each(|term| self.term(term));
+        self.requantize(conv.requantize.as_ref());
+    }
+
+    fn term(&mut self, term: &ConvTerm) {
+        let weights = &term.weights;
+        self.graph.u32(term.input.0);
+        self.graph.u32s(&weights.shape);
+        self.graph.u8(match weights.encoding {
+            WeightEncoding::Unsigned => codes::WEIGHTS_UNSIGNED,
+            WeightEncoding::TwosComplement => codes::WEIGHTS_TWOS_COMPLEMENT,
+            WeightEncoding::Bipolar => codes::WEIGHTS_BIPOLAR,
+        });
+        self.graph.u8(weights.bits);
+        self.graph.u8(u8::from(!weights.zero_points.is_empty()));
+        self.quant.numbers(&weights.zero_points, i16::to_le_bytes);
+        self.weights.bytes.extend_from_slice(&weights.planes);
+    }
+
+    fn requantize(&mut self, requantize: Option<&Requantize>) {
+        match requantize {
+            None => self.graph.u8(codes::REQUANTIZE_NONE),
+            Some(Requantize::Scale { multipliers, bias, shift }) => {
+                self.graph.u8(codes::REQUANTIZE_SCALE);
+                self.graph.u8(*shift);
+                self.quant.numbers(multipliers, i32::to_le_bytes);
+                self.quant.numbers(bias, i64::to_le_bytes);
+            }
+            Some(Requantize::Staircase { thresholds, levels }) => {
+                self.graph.u8(codes::REQUANTIZE_STAIRCASE);
+                for (thresholds, levels) in thresholds.iter().zip(levels) {
+                    self.quant.staircase(thresholds, levels, i32::to_le_bytes);
+                }
+            }
+            Some(Requantize::ScaledStaircase { multipliers, bias, thresholds, levels }) => {
+                self.graph.u8(codes::REQUANTIZE_SCALED_STAIRCASE);
+                self.quant.numbers(multipliers, i32::to_le_bytes);
+                self.quant.numbers(bias, i64::to_le_bytes);
+                self.quant.staircase(thresholds, levels, i64::to_le_bytes);
+            }
+        }
+    }
+
+    fn detect_level(&mut self, level: &DetectLevel) {
+        self.graph.u32(level.value.0);
+        self.graph.u32(level.stride);
+        self.graph.u8(u8::try_from(level.anchors_per_cell).expect("at most MAX_ANCHORS"));
+        self.graph.u8(u8::from(!level.anchors.is_empty()));
+        level.anchors.iter().flatten().for_each(|&size| self.graph.f32(size));
+        self.graph.u8(level.shift);
+        self.quant.numbers(&level.multipliers, i32::to_le_bytes);
+        self.quant.numbers(&level.bias, i64::to_le_bytes);
+    }
+}
+
+impl Section {
+    fn input(&mut self, input: &Input) {
+        self.text(&input.name);
+        self.u32(input.value.0);
+        self.u8(input.letterbox_fill);
+        self.bytes.extend(input.pixel_levels);
+    }
+
+    fn value(&mut self, value: &Value) {
+        self.text(&value.name);
+        self.u32s(&value.shape());
+        match value.kind {
+            ValueKind::Levels(encoding) => {
+                self.u8(codes::VALUE_LEVELS);
+                self.u8(encoding.max_level);
+                self.u8(encoding.step);
+                self.i16(encoding.low);
+                self.i16(encoding.zero_point);
+                self.f64(encoding.scale);
+            }
+            ValueKind::Accumulators => self.u8(codes::VALUE_ACCUMULATORS),
+        }
+    }
+
+    fn inputs(&mut self, inputs: &[ValueId]) {
+        self.small_count(inputs.len());
+        inputs.iter().for_each(|input| self.u32(input.0));
+    }
+
+    fn window(&mut self, window: &Window) {
+        self.u32s(&window.kernel);
+        self.u32s(&window.stride);
+        self.u32s(&window.padding);
+    }
+
+    fn staircase<const N: usize, T: Copy>(
+        &mut self,
+        thresholds: &[T],
+        levels: &[u8],
+        to_le_bytes: fn(T) -> [u8; N],
+    ) {
+        self.u16(narrow(thresholds.len()));
+        self.numbers(thresholds, to_le_bytes);
+        self.bytes.extend_from_slice(levels);
+    }
+
+    fn output(&mut self, output: &Output) {
+        self.text(&output.name);
+        match output.kind {
+            OutputKind::Head(level) => {
+                self.u8(codes::OUTPUT_HEAD);
+                self.u32(level);
+            }
+            OutputKind::HeadByAnchor(level) => {
+                self.u8(codes::OUTPUT_HEAD_BY_ANCHOR);
+                self.u32(level);
+            }
+            OutputKind::Decoded => self.u8(codes::OUTPUT_DECODED),
+        }
+    }
+}

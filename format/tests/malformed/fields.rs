@@ -1,0 +1,198 @@
+//! Fields of sections: lengths, counts, codes, texts.
+
+use ylb_format::model::{Model, Operator, Output, OutputKind, Requantize};
+use ylb_format::{ReadError, SectionKind};
+
+use super::assert_error;
+use super::encoder::{self, Sections};
+use super::models::{self, nodes};
+
+const KINDS: [SectionKind; 4] =
+    [SectionKind::METADATA, SectionKind::GRAPH, SectionKind::QUANT, SectionKind::WEIGHTS];
+
+fn sections() -> Sections {
+    encoder::sections(&models::detector())
+}
+
+/// The file of sections of which one has been changed.
+fn changed(section: usize, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut list = sections().list();
+    change(&mut list[section].1);
+    encoder::assemble((1, 0), &list)
+}
+
+/// The file of a model that was changed.
+fn model(change: impl FnOnce(&mut Model)) -> Vec<u8> {
+    let mut model = models::detector();
+    change(&mut model);
+    encoder::encode(&model)
+}
+
+#[test]
+fn field_beyond_section() {
+    for (index, section) in KINDS.into_iter().enumerate() {
+        let bytes = changed(index, |bytes| bytes.truncate(bytes.len() - 1));
+        match ylb_format::read(&bytes) {
+            Err(ReadError::FieldBeyondSection { section: found, needed, available, .. }) => {
+                assert_eq!(found, section);
+                assert!(needed > available as u64);
+            }
+            other => panic!("{section}: {other:?}"),
+        }
+    }
+    // The first text of the metadata reaches beyond the section.
+    let available = sections().metadata.len() - 2;
+    let bytes = changed(0, |bytes| bytes[..2].fill(0xff));
+    assert_error(
+        &bytes,
+        ReadError::FieldBeyondSection {
+            section: SectionKind::METADATA,
+            offset: 2,
+            needed: 65_535,
+            available,
+        },
+    );
+}
+
+/// Counts and products that would allocate gigabytes if they were believed.
+#[test]
+fn enormous_counts() {
+    let section = SectionKind::GRAPH;
+    let beyond = |bytes: &[u8]| match ylb_format::read(bytes) {
+        Err(ReadError::FieldBeyondSection { needed, .. }) => needed,
+        other => panic!("{other:?}"),
+    };
+    // Values: after the input's name, index, fill and levels.
+    let values = 2 + 6 + 4 + 1 + 256;
+    let bytes = changed(1, |bytes| bytes[values..values + 4].copy_from_slice(&65_536u32.to_le_bytes()));
+    assert_eq!(beyond(&bytes), 65_536 * 15);
+    let bytes = changed(1, |bytes| bytes[values..values + 4].fill(0xff));
+    let count = u64::from(u32::MAX);
+    assert_error(&bytes, ReadError::Count { section, what: "values", count, limit: 65_536 });
+    // Weights whose product is beyond 64 bits, and whose channels alone would be 32 GiB of biases.
+    for (shape, needed) in [([u32::MAX; 4], u64::MAX), ([u32::MAX, 0, 1, 1], 4 * u64::from(u32::MAX))] {
+        let bytes = model(|model| {
+            let Operator::Conv(conv) = &mut model.nodes[nodes::STEM].operator else { panic!() };
+            conv.terms[0].weights.shape = shape;
+        });
+        assert_eq!(beyond(&bytes), needed);
+    }
+    let bytes = model(|model| {
+        let Operator::Conv(conv) = &mut model.nodes[nodes::GROUPED].operator else { panic!() };
+        conv.terms[0].weights.shape = [u32::MAX, 0, 1, 1];
+    });
+    assert_eq!(beyond(&bytes), 3 * u64::from(u32::MAX));
+    let bytes = model(|model| model.detect.classes = u32::MAX);
+    assert_eq!(beyond(&bytes), 4 * 2 * (5 + u64::from(u32::MAX)));
+}
+
+#[test]
+fn unread_bytes() {
+    for (index, section) in KINDS.into_iter().enumerate() {
+        let bytes = changed(index, |bytes| bytes.extend([0; 3]));
+        assert_error(&bytes, ReadError::UnreadBytes { section, unread: 3 });
+    }
+}
+
+#[test]
+fn counts() {
+    let graph = |what, count, limit| ReadError::Count { section: SectionKind::GRAPH, what, count, limit };
+    let quant = |what, count, limit| ReadError::Count { section: SectionKind::QUANT, what, count, limit };
+
+    let names = sections().metadata.len() - 2 - 6 - 2 - 4;
+    let bytes = changed(0, |bytes| bytes[names..names + 4].copy_from_slice(&65_537u32.to_le_bytes()));
+    assert_error(
+        &bytes,
+        ReadError::Count {
+            section: SectionKind::METADATA,
+            what: "class names",
+            count: 65_537,
+            limit: 65_536,
+        },
+    );
+    let bytes = model(|model| {
+        let Operator::Concat { inputs } = &mut model.nodes[nodes::CONCAT].operator else { panic!() };
+        *inputs = vec![inputs[0]; 17];
+    });
+    assert_error(&bytes, graph("inputs of a node", 17, 16));
+    let bytes = model(|model| {
+        let Operator::Conv(conv) = &mut model.nodes[nodes::STEM].operator else { panic!() };
+        conv.terms = vec![conv.terms[0].clone(); 5];
+    });
+    assert_error(&bytes, graph("terms of a convolution", 5, 4));
+    let bytes = model(|model| {
+        model.detect.levels = vec![model.detect.levels[0].clone(); 17];
+    });
+    assert_error(&bytes, graph("levels of the detection head", 17, 16));
+    let bytes = model(|model| model.detect.levels[0].anchors_per_cell = 17);
+    assert_error(&bytes, graph("anchors of a cell", 17, 16));
+    let bytes = model(|model| {
+        model.outputs = vec![Output { name: String::new(), kind: OutputKind::Decoded }; 65];
+    });
+    assert_error(&bytes, graph("outputs", 65, 64));
+    let bytes = model(|model| {
+        let Operator::Map { table, .. } = &mut model.nodes[nodes::MAP].operator else { panic!() };
+        *table = vec![0; 257];
+    });
+    assert_error(&bytes, quant("levels of a look-up table", 257, 256));
+    let bytes = model(|model| {
+        let Operator::Conv(conv) = &mut model.nodes[nodes::GROUPED].operator else { panic!() };
+        let Some(Requantize::Staircase { thresholds, levels }) = &mut conv.requantize else { panic!() };
+        thresholds[2] = (0..4097).collect();
+        levels[2] = vec![0; 4098];
+    });
+    assert_error(&bytes, quant("thresholds of a staircase", 4097, 4096));
+}
+
+#[test]
+fn not_utf8() {
+    let bytes = changed(0, |bytes| bytes[5] = 0xff);
+    assert_error(&bytes, ReadError::NotUtf8 { section: SectionKind::METADATA, offset: 0 });
+    let bytes = changed(1, |bytes| bytes[2] = 0xc0);
+    assert_error(&bytes, ReadError::NotUtf8 { section: SectionKind::GRAPH, offset: 0 });
+}
+
+/// Every byte of GRAPH that stands for something, found by trying a number that nothing has.
+#[test]
+fn unknown_codes() {
+    let mut found = std::collections::BTreeMap::new();
+    for index in 0..sections().graph.len() {
+        let bytes = changed(1, |bytes| bytes[index] = 0xee);
+        if let Err(ReadError::UnknownCode { section, offset, what, code }) = ylb_format::read(&bytes) {
+            // Otherwise the changed byte made another be taken for a code.
+            if (section, offset) == (SectionKind::GRAPH, index) {
+                assert_eq!(code, 0xee);
+                *found.entry(what).or_insert(0) += 1;
+            }
+        }
+    }
+    let expected = [
+        ("encoding of weights", 6),
+        ("flag for anchors", 2),
+        ("flag for zero points", 6),
+        ("kind of output", 3),
+        ("kind of value", 11),
+        ("operator", 10),
+        ("requantization", 6),
+    ];
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_sum_without_requantization() {
+    let graph = sections().graph;
+    let named = |index: &usize| graph[*index..].starts_with(b"\x03\0sum");
+    let texts: Vec<usize> = (0..graph.len()).filter(named).collect();
+    // The value, then the node: name, output, operator, count and two inputs.
+    let code = texts[1] + 5 + 4 + 1 + 1 + 8;
+    let bytes = changed(1, |bytes| bytes[code] = 0);
+    assert_error(
+        &bytes,
+        ReadError::UnknownCode {
+            section: SectionKind::GRAPH,
+            offset: code,
+            what: "requantization of a sum",
+            code: 0,
+        },
+    );
+}

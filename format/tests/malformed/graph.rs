@@ -1,0 +1,194 @@
+//! Nodes: order, shapes, operators, windows.
+
+use ylb_format::NodeProblem;
+use ylb_format::model::*;
+
+use super::models::{cyclic, nodes, square, term, unsigned};
+use super::refuse::{at, conv, encoding, inputs, pool, refused, refused_in_memory, requantize};
+
+#[test]
+fn order() {
+    let pool_reads = |value| move |model: &mut Model| *pool(model).0 = ValueId(value);
+    let pool_writes = |value| move |model: &mut Model| model.nodes[nodes::POOL].output = ValueId(value);
+    refused(pool_reads(11), at(nodes::POOL, NodeProblem::UnknownValue { value: 11, values: 11 }));
+    refused(
+        pool_writes(u32::MAX),
+        at(nodes::POOL, NodeProblem::UnknownValue { value: u32::MAX, values: 11 }),
+    );
+    // A later node's output, and its own.
+    for value in [5, 2] {
+        refused(pool_reads(value), at(nodes::POOL, NodeProblem::ReadTooEarly { value }));
+    }
+    for value in [0, 1] {
+        refused(pool_writes(value), at(nodes::POOL, NodeProblem::WrittenTwice { value }));
+    }
+}
+
+#[test]
+fn input_counts() {
+    let count = |count, min, max| NodeProblem::InputCount { count, min, max };
+    refused(|model| inputs(model, nodes::CONCAT).clear(), at(nodes::CONCAT, count(0, 1, 16)));
+    refused_in_memory(
+        |model| inputs(model, nodes::CONCAT).resize(17, ValueId(1)),
+        at(nodes::CONCAT, count(17, 1, 16)),
+    );
+    refused(
+        |model| {
+            inputs(model, nodes::ADD).pop();
+            let Requantize::ScaledStaircase { multipliers, .. } = requantize(model, nodes::ADD) else {
+                panic!()
+            };
+            multipliers.pop();
+        },
+        at(nodes::ADD, count(1, 2, 4)),
+    );
+    refused_in_memory(
+        |model| inputs(model, nodes::ADD).resize(5, ValueId(4)),
+        at(nodes::ADD, count(5, 2, 4)),
+    );
+    refused(|model| conv(model, nodes::HEAD).terms.clear(), at(nodes::HEAD, count(0, 1, 4)));
+    refused_in_memory(
+        |model| {
+            let conv = conv(model, nodes::HEAD);
+            conv.terms = vec![conv.terms[0].clone(); 5];
+        },
+        at(nodes::HEAD, count(5, 1, 4)),
+    );
+}
+
+#[test]
+fn levels_and_accumulators() {
+    refused(
+        |model| conv(model, 9).terms[0].input = ValueId(9),
+        at(9, NodeProblem::InputIsAccumulators { value: 9 }),
+    );
+    for index in nodes::STEM..nodes::HEAD {
+        refused(
+            |model| model.values[index + 1].kind = ValueKind::Accumulators,
+            at(index, NodeProblem::OutputIsAccumulators),
+        );
+    }
+    refused(
+        |model| model.values[9].kind = ValueKind::Levels(unsigned(3)),
+        at(nodes::HEAD, NodeProblem::OutputIsLevels),
+    );
+    refused(
+        |model| {
+            let conv = conv(model, nodes::HEAD);
+            conv.terms.push(conv.terms[0].clone());
+        },
+        at(nodes::HEAD, NodeProblem::SeveralAccumulators { terms: 2 }),
+    );
+}
+
+#[test]
+fn shapes() {
+    let input = |input, expected, actual| NodeProblem::InputShape { input, expected, actual };
+    refused(
+        |model| inputs(model, nodes::CONCAT)[1] = ValueId(0),
+        at(nodes::CONCAT, input(1, [3, 4, 4], [3, 8, 8])),
+    );
+    refused(
+        |model| inputs(model, nodes::ADD)[1] = ValueId(1),
+        at(nodes::ADD, input(1, [6, 4, 4], [4, 4, 4])),
+    );
+    refused(
+        |model| {
+            let weights = cyclic([6, 3, 3, 3], WeightEncoding::TwosComplement, 2);
+            conv(model, nodes::TWO_TERMS).terms[1] = term(0, weights);
+        },
+        at(nodes::TWO_TERMS, input(1, [3, 4, 4], [3, 8, 8])),
+    );
+    let outputs = [
+        (nodes::STEM, [4, 4, 4]),
+        (nodes::POOL, [4, 4, 4]),
+        (nodes::CONCAT, [8, 4, 4]),
+        (nodes::MAP, [6, 4, 4]),
+        (nodes::UPSAMPLE, [6, 8, 8]),
+        (nodes::HEAD, [14, 8, 8]),
+    ];
+    for (index, expected) in outputs {
+        let [channels, height, width] = expected;
+        let actual = [channels, height, width + 1];
+        // A concatenation takes its parts' height and width from the output.
+        let problem = match index {
+            nodes::CONCAT => input(0, [4, 4, 5], [4, 4, 4]),
+            _ => NodeProblem::OutputShape { expected, actual },
+        };
+        refused(|model| model.values[index + 1].width += 1, at(index, problem));
+    }
+    refused(
+        |model| model.values[3].channels = 9,
+        at(nodes::CONCAT, NodeProblem::OutputShape { expected: [8, 4, 4], actual: [9, 4, 4] }),
+    );
+}
+
+#[test]
+fn encodings() {
+    for (index, value) in [(nodes::POOL, 2), (nodes::CONCAT, 3), (nodes::UPSAMPLE, 8)] {
+        let changes: [fn(&mut Encoding); 4] = [
+            |encoding| encoding.max_level = 31,
+            |encoding| encoding.step = 2,
+            |encoding| encoding.low = 1,
+            |encoding| encoding.zero_point = 1,
+        ];
+        for change in changes {
+            let problem = NodeProblem::Encoding { input: 0 };
+            refused(|model| change(encoding(model, value)), at(index, problem));
+        }
+    }
+}
+
+#[test]
+fn tables_and_factors() {
+    for len in [0, 7, 9] {
+        refused(
+            |model| {
+                let Operator::Map { table, .. } = &mut model.nodes[nodes::MAP].operator else { panic!() };
+                table.resize(len, 0);
+            },
+            at(nodes::MAP, NodeProblem::TableLen { len, levels: 8 }),
+        );
+    }
+    refused(
+        |model| {
+            let Operator::Map { table, .. } = &mut model.nodes[nodes::MAP].operator else { panic!() };
+            table[7] = 16;
+        },
+        at(nodes::MAP, NodeProblem::LevelTooLarge { level: 16, max_level: 15 }),
+    );
+    for wrong in [0, 1, 9, u32::MAX] {
+        refused(
+            |model| {
+                let operator = &mut model.nodes[nodes::UPSAMPLE].operator;
+                let Operator::Upsample { factor, .. } = operator else { panic!() };
+                *factor = wrong;
+            },
+            at(nodes::UPSAMPLE, NodeProblem::UpsampleFactor { factor: wrong, limit: 8 }),
+        );
+    }
+}
+
+#[test]
+fn windows() {
+    let windows = [([0, 3], [1, 1]), ([3, 65], [1, 1]), ([3, 3], [0, 1]), ([3, 3], [1, u32::MAX])];
+    for (kernel, stride) in windows {
+        refused(
+            |model| *pool(model).1 = Window { kernel, stride, ..square(3, 1, 1) },
+            at(nodes::POOL, NodeProblem::Window { kernel, stride, limit: 64 }),
+        );
+    }
+    let kernel = [3, 2];
+    for padding in [[3, 0, 0, 0], [0, 2, 0, 0], [0, 0, 3, 0], [0, 0, 0, 2], [u32::MAX; 4]] {
+        refused(
+            |model| *pool(model).1 = Window { kernel, stride: [1, 1], padding },
+            at(nodes::POOL, NodeProblem::Padding { padding, kernel }),
+        );
+    }
+    for kernel in [[7, 3], [3, 7]] {
+        refused(
+            |model| *pool(model).1 = Window { kernel, ..square(3, 1, 1) },
+            at(nodes::POOL, NodeProblem::WindowExceedsInput { kernel, padded: [6, 6] }),
+        );
+    }
+}

@@ -1,0 +1,259 @@
+//! A second writer, made from `docs/ylb-format.md` alone and as plain as it: it checks nothing, so it
+//! also writes models that the crate's writer refuses.
+
+use ylb_format::model::*;
+
+/// The sections of a file without their container.
+#[derive(Clone, Default)]
+pub struct Sections {
+    pub metadata: Vec<u8>,
+    pub graph: Vec<u8>,
+    pub quant: Vec<u8>,
+    pub weights: Vec<u8>,
+}
+
+/// The bytes of a whole file of version 1.0.
+pub fn encode(model: &Model) -> Vec<u8> {
+    sections(model).file()
+}
+
+impl Sections {
+    pub fn file(&self) -> Vec<u8> {
+        assemble((1, 0), &self.list())
+    }
+
+    pub fn list(&self) -> Vec<(u32, Vec<u8>)> {
+        let Self { metadata, graph, quant, weights } = self.clone();
+        vec![(1, metadata), (2, graph), (3, quant), (4, weights)]
+    }
+}
+
+/// Header, section table and sections.
+pub fn assemble((major, minor): (u16, u16), sections: &[(u32, Vec<u8>)]) -> Vec<u8> {
+    let table_end = 32 + 32 * sections.len();
+    let mut table = vec![];
+    let mut body = vec![];
+    for (kind, bytes) in sections {
+        while !(table_end + body.len()).is_multiple_of(64) {
+            body.push(0);
+        }
+        let offset = (table_end + body.len()) as u64;
+        table.extend(kind.to_le_bytes());
+        table.extend([0; 4]);
+        table.extend(offset.to_le_bytes());
+        table.extend((bytes.len() as u64).to_le_bytes());
+        table.extend([0; 8]);
+        body.extend(bytes);
+    }
+    let mut file = b"\x8eYLB\r\n\x1a\n".to_vec();
+    file.extend(major.to_le_bytes());
+    file.extend(minor.to_le_bytes());
+    file.extend((sections.len() as u32).to_le_bytes());
+    file.extend(((table_end + body.len()) as u64).to_le_bytes());
+    file.extend([0; 8]);
+    file.extend(table);
+    file.extend(body);
+    fix_section_checksums(&mut file);
+    file
+}
+
+/// Makes the checksum of every section whose bytes exist right, and the header's.
+pub fn fix_section_checksums(file: &mut [u8]) {
+    for entry in (32..).step_by(32).take(count(file)) {
+        let field = |at| u64::from_le_bytes(file[at..at + 8].try_into().unwrap()) as usize;
+        let (offset, len) = (field(entry + 8), field(entry + 16));
+        let crc = crc32(&file[offset..offset + len]);
+        file[entry + 4..entry + 8].copy_from_slice(&crc.to_le_bytes());
+    }
+    fix_header_checksum(file);
+}
+
+/// Makes the checksum of header and section table right.
+pub fn fix_header_checksum(file: &mut [u8]) {
+    file[24..28].fill(0);
+    let crc = crc32(&file[..32 + 32 * count(file)]);
+    file[24..28].copy_from_slice(&crc.to_le_bytes());
+}
+
+fn count(file: &[u8]) -> usize {
+    u32::from_le_bytes(file[12..16].try_into().unwrap()) as usize
+}
+
+/// CRC-32 bit by bit.
+pub fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ ((crc & 1) * 0xedb8_8320))
+    })
+}
+
+fn text(out: &mut Vec<u8>, text: &str) {
+    out.extend((text.len() as u16).to_le_bytes());
+    out.extend(text.as_bytes());
+}
+
+fn u32s(out: &mut Vec<u8>, numbers: &[u32]) {
+    out.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+}
+
+fn i32s(out: &mut Vec<u8>, numbers: &[i32]) {
+    out.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+}
+
+fn i64s(out: &mut Vec<u8>, numbers: &[i64]) {
+    out.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+}
+
+pub fn sections(model: &Model) -> Sections {
+    let mut all = Sections::default();
+    let metadata = &mut all.metadata;
+    text(metadata, &model.metadata.converter);
+    text(metadata, &model.metadata.source_name);
+    text(metadata, &model.metadata.source_format);
+    metadata.extend(model.metadata.source_sha256);
+    u32s(metadata, &[model.metadata.class_names.len() as u32]);
+    for name in &model.metadata.class_names {
+        text(metadata, name);
+    }
+
+    text(&mut all.graph, &model.input.name);
+    u32s(&mut all.graph, &[model.input.value.0]);
+    all.graph.push(model.input.letterbox_fill);
+    all.graph.extend(model.input.pixel_levels);
+    u32s(&mut all.graph, &[model.values.len() as u32]);
+    for value in &model.values {
+        text(&mut all.graph, &value.name);
+        u32s(&mut all.graph, &[value.channels, value.height, value.width]);
+        match value.kind {
+            ValueKind::Levels(Encoding { max_level, step, low, zero_point, scale }) => {
+                all.graph.extend([0, max_level, step]);
+                all.graph.extend(low.to_le_bytes());
+                all.graph.extend(zero_point.to_le_bytes());
+                all.graph.extend(scale.to_le_bytes());
+            }
+            ValueKind::Accumulators => all.graph.push(1),
+        }
+    }
+    u32s(&mut all.graph, &[model.nodes.len() as u32]);
+    for node in &model.nodes {
+        text(&mut all.graph, &node.name);
+        u32s(&mut all.graph, &[node.output.0]);
+        operator(&mut all, &node.operator);
+    }
+    heads(&mut all, model);
+    all
+}
+
+fn operator(all: &mut Sections, operator: &Operator) {
+    let inputs = |graph: &mut Vec<u8>, inputs: &[ValueId]| {
+        graph.push(inputs.len() as u8);
+        inputs.iter().for_each(|input| u32s(graph, &[input.0]));
+    };
+    match operator {
+        Operator::Conv(conv) => {
+            all.graph.push(1);
+            window(&mut all.graph, &conv.window);
+            u32s(&mut all.graph, &[conv.groups]);
+            all.graph.push(conv.terms.len() as u8);
+            for ConvTerm { input, weights } in &conv.terms {
+                u32s(&mut all.graph, &[input.0]);
+                u32s(&mut all.graph, &weights.shape);
+                all.graph.push(match weights.encoding {
+                    WeightEncoding::Unsigned => 1,
+                    WeightEncoding::TwosComplement => 2,
+                    WeightEncoding::Bipolar => 3,
+                });
+                all.graph.extend([weights.bits, u8::from(!weights.zero_points.is_empty())]);
+                all.quant.extend(weights.zero_points.iter().flat_map(|zero| zero.to_le_bytes()));
+                all.weights.extend(&weights.planes);
+            }
+            requantize(all, conv.requantize.as_ref());
+        }
+        Operator::Add { inputs: addends, requantize: to_levels } => {
+            all.graph.push(2);
+            inputs(&mut all.graph, addends);
+            requantize(all, Some(to_levels));
+        }
+        Operator::Map { input, table } => {
+            all.graph.push(3);
+            u32s(&mut all.graph, &[input.0]);
+            all.quant.extend((table.len() as u16).to_le_bytes());
+            all.quant.extend(table);
+        }
+        Operator::MaxPool { input, window: pooled } => {
+            all.graph.push(4);
+            u32s(&mut all.graph, &[input.0]);
+            window(&mut all.graph, pooled);
+        }
+        Operator::Upsample { input, factor } => {
+            all.graph.push(5);
+            u32s(&mut all.graph, &[input.0, *factor]);
+        }
+        Operator::Concat { inputs: parts } => {
+            all.graph.push(6);
+            inputs(&mut all.graph, parts);
+        }
+    }
+}
+
+fn window(graph: &mut Vec<u8>, window: &Window) {
+    u32s(graph, &window.kernel);
+    u32s(graph, &window.stride);
+    u32s(graph, &window.padding);
+}
+
+fn requantize(all: &mut Sections, requantize: Option<&Requantize>) {
+    let Sections { graph, quant, .. } = all;
+    match requantize {
+        None => graph.push(0),
+        Some(Requantize::Scale { multipliers, bias, shift }) => {
+            graph.extend([1, *shift]);
+            i32s(quant, multipliers);
+            i64s(quant, bias);
+        }
+        Some(Requantize::Staircase { thresholds, levels }) => {
+            graph.push(2);
+            for (thresholds, levels) in thresholds.iter().zip(levels) {
+                quant.extend((thresholds.len() as u16).to_le_bytes());
+                i32s(quant, thresholds);
+                quant.extend(levels);
+            }
+        }
+        Some(Requantize::ScaledStaircase { multipliers, bias, thresholds, levels }) => {
+            graph.push(3);
+            i32s(quant, multipliers);
+            i64s(quant, bias);
+            quant.extend((thresholds.len() as u16).to_le_bytes());
+            i64s(quant, thresholds);
+            quant.extend(levels);
+        }
+    }
+}
+
+fn heads(all: &mut Sections, model: &Model) {
+    let Sections { graph, quant, .. } = all;
+    u32s(graph, &[model.detect.classes]);
+    graph.push(model.detect.levels.len() as u8);
+    for level in &model.detect.levels {
+        u32s(graph, &[level.value.0, level.stride]);
+        graph.extend([level.anchors_per_cell as u8, u8::from(!level.anchors.is_empty())]);
+        graph.extend(level.anchors.iter().flatten().flat_map(|size| size.to_le_bytes()));
+        graph.push(level.shift);
+        i32s(quant, &level.multipliers);
+        i64s(quant, &level.bias);
+    }
+    graph.push(model.outputs.len() as u8);
+    for output in &model.outputs {
+        text(graph, &output.name);
+        match output.kind {
+            OutputKind::Head(level) => {
+                graph.push(1);
+                u32s(graph, &[level]);
+            }
+            OutputKind::HeadByAnchor(level) => {
+                graph.push(2);
+                u32s(graph, &[level]);
+            }
+            OutputKind::Decoded => graph.push(3),
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Small valid models from a list of choices: each number decides one thing, and 0 stands for all that
+//! are missing, so that a shorter list is a simpler model and proptest can shrink it.
+
+use proptest::prelude::*;
+use ylb_format::model::*;
+
+use super::models::{accumulators, node, term, value};
+
+/// Models of up to eight nodes before their heads.
+pub fn model() -> impl Strategy<Value = Model> {
+    proptest::collection::vec(any::<u32>(), 0..300).prop_map(|choices| {
+        let image = Encoding { max_level: 255, step: 1, low: 0, zero_point: 0, scale: 0.0 };
+        let mut generator = Generator {
+            choices: choices.into_iter(),
+            values: vec![value("image", [3, 6, 5], image)],
+            nodes: vec![],
+        };
+        for _ in 0..generator.choose(9) {
+            generator.node();
+        }
+        generator.finish()
+    })
+}
+
+struct Generator {
+    choices: std::vec::IntoIter<u32>,
+    values: Vec<Value>,
+    nodes: Vec<Node>,
+}
+
+impl Generator {
+    /// 0 to `count` − 1.
+    fn choose(&mut self, count: u32) -> u32 {
+        self.choices.next().unwrap_or(0) % count
+    }
+
+    /// Any number that an i32 holds, often an extreme one.
+    fn number(&mut self) -> i32 {
+        match self.choose(4) {
+            0 => [0, 1, -1, i32::MAX, i32::MIN][self.choose(5) as usize],
+            _ => self.choices.next().unwrap_or(0) as i32,
+        }
+    }
+
+    fn some_value(&mut self) -> ValueId {
+        ValueId(self.choose(self.values.len() as u32))
+    }
+
+    fn at(&self, id: ValueId) -> &Value {
+        &self.values[id.0 as usize]
+    }
+
+    fn encoding(&mut self) -> Encoding {
+        Encoding {
+            max_level: [1, 2, 3, 7, 15, 31, 255][self.choose(7) as usize],
+            step: 1 + self.choose(2) as u8,
+            low: self.choose(511) as i16 - 255,
+            zero_point: self.choose(511) as i16 - 255,
+            scale: f64::from(self.choose(9)) / 7.0,
+        }
+    }
+
+    /// Adds a node; every second value has a name.
+    fn push(&mut self, shape: [u32; 3], encoding: Encoding, operator: Operator) -> ValueId {
+        let id = self.values.len() as u32;
+        let name = if self.choose(2) == 0 { String::new() } else { format!("wert {id} \u{1f986}") };
+        self.values.push(value(&name, shape, encoding));
+        self.nodes.push(node(&name, id, operator));
+        ValueId(id)
+    }
+
+    fn node(&mut self) {
+        let input = self.some_value();
+        let shape = self.at(input).shape();
+        let [channels, height, width] = shape;
+        let encoding = *self.at(input).encoding().unwrap();
+        let twin = Encoding { scale: 0.75, ..encoding };
+        match self.choose(6) {
+            0 => self.conv(input),
+            1 => self.add(input),
+            2 => {
+                let output = self.encoding();
+                let table = self.levels(usize::from(encoding.max_level) + 1, &output);
+                self.push(shape, output, Operator::Map { input, table });
+            }
+            3 => {
+                let window = self.window(height, width);
+                let [height, width] = positions(&window, height, width);
+                self.push([channels, height, width], twin, Operator::MaxPool { input, window });
+            }
+            4 if height * width < 200 => {
+                let factor = 2 + self.choose(7);
+                let shape = [channels, height * factor, width * factor];
+                self.push(shape, twin, Operator::Upsample { input, factor });
+            }
+            _ => {
+                let count = 1 + self.choose(3);
+                let operator = Operator::Concat { inputs: vec![input; count as usize] };
+                self.push([channels * count, height, width], twin, operator);
+            }
+        }
+    }
+
+    fn window(&mut self, height: u32, width: u32) -> Window {
+        let kernel = [1 + self.choose(height.min(4)), 1 + self.choose(width.min(4))];
+        let stride = [1 + self.choose(3), 1 + self.choose(3)];
+        let extents = [kernel[0], kernel[1], kernel[0], kernel[1]];
+        Window { kernel, stride, padding: extents.map(|extent| self.choose(extent)) }
+    }
+
+    fn levels(&mut self, count: usize, output: &Encoding) -> Vec<u8> {
+        let levels = u32::from(output.max_level) + 1;
+        (0..count).map(|_| self.choose(levels) as u8).collect()
+    }
+
+    fn weights(&mut self, shape: [u32; 4]) -> Weights {
+        let bits = 1 + self.choose(8) as u8;
+        let encoding = match self.choose(3) {
+            0 => WeightEncoding::Unsigned,
+            1 => WeightEncoding::TwosComplement,
+            _ => WeightEncoding::Bipolar,
+        };
+        let len = shape.iter().product::<u32>();
+        let mask = u8::MAX >> (8 - bits);
+        let factor = self.choose(1 << 16) | 1;
+        let codes: Vec<u8> = (0..len).map(|index| (index.wrapping_mul(factor) >> 5) as u8 & mask).collect();
+        let zero_points = match self.choose(3) {
+            0 => (0..shape[0]).map(|_| self.choose(511) as i16 - 255).collect(),
+            _ => vec![],
+        };
+        Weights::from_codes(shape, encoding, bits, &codes, zero_points)
+    }
+
+    fn conv(&mut self, input: ValueId) {
+        let [channels, height, width] = self.at(input).shape();
+        let window = self.window(height, width);
+        let groups = if self.choose(3) == 0 { channels } else { 1 };
+        let outputs = groups * (1 + self.choose(3));
+        let [rows, columns] = window.kernel;
+        let terms: Vec<ConvTerm> = (0..1 + self.choose(4))
+            .map(|_| term(input.0, self.weights([outputs, channels / groups, rows, columns])))
+            .collect();
+        let output = self.encoding();
+        let requantize = self.requantize(terms.len(), outputs as usize, &output);
+        let [height, width] = positions(&window, height, width);
+        let conv = Conv { terms, window, groups, requantize: Some(requantize) };
+        self.push([outputs, height, width], output, Operator::Conv(conv));
+    }
+
+    fn add(&mut self, input: ValueId) {
+        let inputs = vec![input; 2 + self.choose(3) as usize];
+        let output = self.encoding();
+        let requantize = match self.requantize(inputs.len(), 1, &output) {
+            Requantize::Staircase { .. } => unreachable!("a staircase has one term"),
+            requantize => requantize,
+        };
+        self.push(self.at(input).shape(), output, Operator::Add { inputs, requantize });
+    }
+
+    fn requantize(&mut self, terms: usize, channels: usize, output: &Encoding) -> Requantize {
+        match self.choose(if terms == 1 { 3 } else { 2 }) {
+            0 => Requantize::Scale {
+                multipliers: self.numbers(terms * channels),
+                bias: self.biases(channels),
+                shift: self.choose(63) as u8,
+            },
+            1 => {
+                let (multipliers, bias) = (self.numbers(terms * channels), self.biases(channels));
+                let thresholds = self.ascending().into_iter().map(|at| i64::from(at) << 20);
+                let thresholds: Vec<i64> = thresholds.collect();
+                let levels = self.levels(thresholds.len() + 1, output);
+                Requantize::ScaledStaircase { multipliers, bias, thresholds, levels }
+            }
+            _ => {
+                let thresholds: Vec<_> = (0..channels).map(|_| self.ascending()).collect();
+                let levels = thresholds.iter().map(|list| self.levels(list.len() + 1, output));
+                let levels = levels.collect();
+                Requantize::Staircase { thresholds, levels }
+            }
+        }
+    }
+
+    fn numbers(&mut self, count: usize) -> Vec<i32> {
+        (0..count).map(|_| self.number()).collect()
+    }
+
+    /// Small enough that not even four extreme terms leave an i64.
+    fn biases(&mut self, count: usize) -> Vec<i64> {
+        (0..count).map(|_| i64::from(self.number()) << 25).collect()
+    }
+
+    fn ascending(&mut self) -> Vec<i32> {
+        let mut thresholds: Vec<i32> = (0..self.choose(5)).map(|_| self.number()).collect();
+        thresholds.sort_unstable();
+        thresholds.dedup();
+        thresholds
+    }
+
+    /// Makes the unread values heads of a detector, or leaves them.
+    fn finish(mut self) -> Model {
+        let mut detect = Detect::default();
+        if self.choose(2) == 1 {
+            detect.classes = 1 + self.choose(3);
+            for id in 0..self.values.len() as u32 {
+                let read = |node: &Node| node.operator.inputs().contains(&ValueId(id));
+                if !self.nodes.iter().any(read) {
+                    let level = self.detect_level(ValueId(id), &detect);
+                    detect.levels.push(level);
+                }
+            }
+        }
+        let outputs = self.outputs(&detect);
+        let class_names =
+            if self.choose(2) == 0 { vec![] } else { vec!["c".to_owned(); detect.classes as usize] };
+        let mut pixel_levels = [0; 256];
+        pixel_levels.fill_with(|| self.choose(256) as u8);
+        Model {
+            metadata: Metadata {
+                converter: "proptest".to_owned(),
+                source_sha256: [self.choose(256) as u8; 32],
+                class_names,
+                ..Metadata::default()
+            },
+            input: Input {
+                name: "images".to_owned(),
+                value: ValueId(0),
+                pixel_levels,
+                letterbox_fill: self.choose(256) as u8,
+            },
+            values: self.values,
+            nodes: self.nodes,
+            outputs,
+            detect,
+        }
+    }
+
+    fn detect_level(&mut self, feature: ValueId, detect: &Detect) -> DetectLevel {
+        let [inputs, height, width] = self.at(feature).shape();
+        let anchors_per_cell = 1 + self.choose(2);
+        let channels = anchors_per_cell * (5 + detect.classes);
+        let weights = self.weights([channels, inputs, 1, 1]);
+        let window = Window { kernel: [1; 2], stride: [1; 2], padding: [0; 4] };
+        let count = channels as usize;
+        let quantized = self.choose(2) == 0;
+        let mut conv = Conv { terms: vec![term(feature.0, weights)], window, groups: 1, requantize: None };
+        let id = self.values.len() as u32;
+        let shape = [channels, height, width];
+        if quantized {
+            let output = self.encoding();
+            conv.requantize = Some(self.requantize(1, count, &output));
+            self.values.push(value("", shape, output));
+        } else {
+            self.values.push(accumulators("", shape));
+        }
+        self.nodes.push(node("head", id, Operator::Conv(conv)));
+        let anchors = if self.choose(2) == 0 { 0 } else { anchors_per_cell };
+        DetectLevel {
+            value: ValueId(id),
+            stride: 8 * (1 + detect.levels.len() as u32),
+            anchors_per_cell,
+            anchors: (0..anchors).map(|anchor| [anchor as f32 + 0.5, 7.0]).collect(),
+            multipliers: self.numbers(count),
+            bias: self.biases(count),
+            shift: self.choose(63) as u8,
+        }
+    }
+
+    fn outputs(&mut self, detect: &Detect) -> Vec<Output> {
+        let mut outputs = vec![];
+        for level in 0..detect.levels.len() as u32 {
+            let kind = [OutputKind::Head(level), OutputKind::HeadByAnchor(level)];
+            let kind = kind[self.choose(2) as usize];
+            outputs.push(Output { name: format!("out {level}"), kind });
+        }
+        let decodable = detect.levels.iter().all(|level| !level.anchors.is_empty());
+        if decodable && !detect.levels.is_empty() {
+            outputs.push(Output { name: "boxes".to_owned(), kind: OutputKind::Decoded });
+        }
+        outputs
+    }
+}
+
+fn positions(window: &Window, height: u32, width: u32) -> [u32; 2] {
+    let [top, left, bottom, right] = window.padding;
+    [
+        (height + top + bottom - window.kernel[0]) / window.stride[0] + 1,
+        (width + left + right - window.kernel[1]) / window.stride[1] + 1,
+    ]
+}

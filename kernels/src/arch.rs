@@ -1,0 +1,15 @@
+//! The micro-kernels, a folder for each instruction set.
+//!
+//! `generic` holds the bodies, written once over [`Simd`](crate::simd::Simd), and their portable
+//! instantiation; the other folders instantiate the same bodies with their vectors. File names are
+//! the same everywhere, so that a difference between two folders means something.
+//!
+//! A body, like every method of the vector trait, is `#[inline(always)]` and has no
+//! `#[target_feature]`: only the outermost function, the instantiation, has the attribute. Otherwise
+//! every intrinsic becomes a call.
+
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod aarch64;
+pub(crate) mod generic;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86_64;

@@ -1,0 +1,8 @@
+//! AArch64 Advanced SIMD (NEON).
+
+pub(crate) mod bsconv;
+pub(crate) mod dotprod;
+pub(crate) mod mulconv;
+pub(crate) mod pack;
+pub(crate) mod requantize;
+pub(crate) mod simd;

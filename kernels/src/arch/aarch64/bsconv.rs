@@ -1,0 +1,70 @@
+//! Bit-serial convolution with NEON: AND, CNT, ADD on 16 outputs.
+//!
+//! On a Cortex-A72 a step takes `(3·W·A·M + A) / 2` cycles for `M` strips of 16 outputs: 20.5 MACs per
+//! cycle at 2-bit weights and levels, 78.8 at one bit. Emptying counters takes 7 % of that.
+
+use crate::arch::aarch64::simd::Neon;
+use crate::arch::generic::bsconv::{Instances, conv, instances, pack, packed_len, rate, run_instance, supports};
+use crate::simd::Simd;
+use crate::ukernel::{ConvKernel, ConvTile, Engine};
+
+/// For layers of many outputs: four strips share broadcasts.
+pub(crate) static BSCONV_1X64_NEON: ConvKernel =
+    kernel::<64>("bsconv_i32_ux_ux_1x64_neon_cnt", bsconv_i32_ux_ux_1x64_neon_cnt);
+/// For layers of up to 32 outputs.
+pub(crate) static BSCONV_1X32_NEON: ConvKernel =
+    kernel::<32>("bsconv_i32_ux_ux_1x32_neon_cnt", bsconv_i32_ux_ux_1x32_neon_cnt);
+/// For layers of up to 16 outputs.
+pub(crate) static BSCONV_1X16_NEON: ConvKernel =
+    kernel::<16>("bsconv_i32_ux_ux_1x16_neon_cnt", bsconv_i32_ux_ux_1x16_neon_cnt);
+
+static INSTANCES: Instances = instances!(conv_neon);
+
+const fn kernel<const NR: usize>(name: &'static str, run: unsafe fn(&mut ConvTile<'_>)) -> ConvKernel {
+    ConvKernel {
+        name,
+        engine: Engine::Neon,
+        bit_serial: true,
+        nr: NR,
+        mr: 1,
+        supports,
+        rate: |operands| {
+            // Slots of AND, CNT, ADD on two pipes, the broadcasts' share, and emptying counters.
+            let broadcasts = 16.0 / (NR as f32 * f32::from(operands.weight_bits.max(1)));
+            rate(operands, NR, Neon::LANES, (3.0 + broadcasts) / 2.0 * 1.07)
+        },
+        packed_len: |runs, depth, weight_bits| packed_len(NR, runs, depth, weight_bits),
+        pack: |block, out| pack::<Neon>(block, NR, out),
+        run,
+    }
+}
+
+/// # Safety
+/// - As [`ConvKernel::run`].
+unsafe fn bsconv_i32_ux_ux_1x64_neon_cnt(tile: &mut ConvTile<'_>) {
+    // SAFETY: the CPU and the tile are the caller's promise.
+    unsafe { run_instance(&INSTANCES, tile, 64) }
+}
+
+/// # Safety
+/// - As [`ConvKernel::run`].
+unsafe fn bsconv_i32_ux_ux_1x32_neon_cnt(tile: &mut ConvTile<'_>) {
+    // SAFETY: the CPU and the tile are the caller's promise.
+    unsafe { run_instance(&INSTANCES, tile, 32) }
+}
+
+/// # Safety
+/// - As [`ConvKernel::run`].
+unsafe fn bsconv_i32_ux_ux_1x16_neon_cnt(tile: &mut ConvTile<'_>) {
+    // SAFETY: the CPU and the tile are the caller's promise.
+    unsafe { run_instance(&INSTANCES, tile, 16) }
+}
+
+/// # Safety
+/// - As [`conv`].
+/// - The CPU has Advanced SIMD.
+#[target_feature(enable = "neon")]
+unsafe fn conv_neon<const W: usize, const A: usize>(tile: &mut ConvTile<'_>, outputs: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { conv::<Neon, W, A>(Neon::new_unchecked(), tile, outputs) }
+}

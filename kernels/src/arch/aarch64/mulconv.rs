@@ -1,0 +1,302 @@
+//! Multiplying convolution with SMULL, SMLAL and SADALP.
+//!
+//! ```text
+//! for each 4 output pixels:
+//!     acc[4][16 outputs] = correction
+//!     for each run, for each 16 levels of it:
+//!         x[4] = load 16 levels of each pixel, xor 0x80
+//!         for each 4 of the 16 levels:
+//!             w = load 16 outputs × 4 levels
+//!             acc[p] += w · x[p][those 4 levels]                      # a step
+//! ```
+//!
+//! 1. The products of a step stay pairs of i8 × i8 in i16 lanes: SMULL for the first two levels,
+//!    SMLAL adds the products of the other two, SADALP adds neighbouring lanes to the i32 of their
+//!    output. Per 64 products these are 8 multiplications, which only pipe F0 of a Cortex-A72 does,
+//!    and 4 SADALP and 2 DUP for F1: 8 products a cycle, the most that its multiplier can do.
+//! 2. Levels are broadcast in pairs and outputs lie side by side. The other way round, with levels in
+//!    the lanes (as most int8 libraries do it), has the same bound but pads runs to 16 levels, and
+//!    the stem of a network has runs of 18.
+//! 3. Levels are unsigned, and the instructions multiply equal signs only. XOR with 0x80 subtracts
+//!    128; `128 · Σ weights`, stored at the beginning of a packed block, makes up for it.
+//! 4. Two products fit an i16 unless both are −128 · −128. Blocks with weights of −128 go to a second
+//!    micro-kernel that adds every product to 32 bits at once: 4 more SADALP, 6.5 products a cycle.
+
+use std::arch::aarch64::*;
+
+use crate::arch::generic::mulconv::{OUTPUTS, add_up_totals, pack, packed_len, utilisation};
+use crate::ukernel::{ConvKernel, ConvTile, Engine, WeightBlock};
+
+/// Weights −127 to 127.
+pub(crate) static MULCONV_NEON: ConvKernel = ConvKernel {
+    name: "mulconv_i32_u8_s8_4x16_neon_mlal",
+    engine: Engine::Neon,
+    bit_serial: false,
+    nr: OUTPUTS,
+    mr: 4,
+    supports: |operands| operands.min_weight > i8::MIN,
+    rate: |operands| 8.0 * utilisation(operands, GROUP),
+    packed_len: |runs, depth, _| CORRECTIONS + packed_len::<GROUP>(runs, depth),
+    pack: pack_block::<Mlal>,
+    run: mulconv_i32_u8_s8_4x16_neon_mlal,
+};
+
+/// Any weights.
+pub(crate) static MULCONV_NEON_FULL_RANGE: ConvKernel = ConvKernel {
+    name: "mulconv_i32_u8_s8_4x16_neon_mull",
+    supports: |_| true,
+    rate: |operands| 6.5 * utilisation(operands, GROUP),
+    pack: pack_block::<Mull>,
+    run: mulconv_i32_u8_s8_4x16_neon_mull,
+    ..MULCONV_NEON
+};
+
+/// Levels of a step.
+pub(super) const GROUP: usize = 4;
+/// Bytes of a step's weights.
+const STEP: usize = OUTPUTS * GROUP;
+/// Bytes of the corrections that a packed block begins with.
+pub(super) const CORRECTIONS: usize = OUTPUTS * size_of::<i32>();
+
+/// The multiplication of one step, and the order of the weights that it wants.
+pub(super) trait Multiply {
+    /// Place of a weight among the 64 of its step.
+    fn position(output: usize, k: usize) -> usize;
+
+    /// `sums[output] += Σ_k weights[output, k] · levels[4 · (LOW / 2) + k]`, for `HIGH = LOW + 1`
+    /// (the two halves of a step, which constant generics cannot compute).
+    ///
+    /// # Safety
+    /// - The CPU has the instructions.
+    unsafe fn step<const LOW: i32, const HIGH: i32>(
+        sums: &mut [int32x4_t; 4],
+        weights: &[int8x16_t; 4],
+        levels: int8x16_t,
+    );
+}
+
+/// Adds pairs of products in 16 bits.
+struct Mlal;
+
+/// Adds no products in 16 bits.
+struct Mull;
+
+impl Multiply for Mlal {
+    fn position(output: usize, k: usize) -> usize {
+        // [levels 0-1, levels 2-3][16 outputs][2 levels]
+        k / 2 * 32 + output * 2 + k % 2
+    }
+
+    #[inline(always)]
+    unsafe fn step<const LOW: i32, const HIGH: i32>(
+        sums: &mut [int32x4_t; 4],
+        weights: &[int8x16_t; 4],
+        levels: int8x16_t,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let [low, high] = broadcast::<LOW, HIGH>(levels);
+            for half in 0..2 {
+                let (first, second) = (weights[half], weights[half + 2]);
+                let products = vmull_s8(vget_low_s8(first), vget_low_s8(low));
+                let products = vmlal_s8(products, vget_low_s8(second), vget_low_s8(high));
+                sums[2 * half] = vpadalq_s16(sums[2 * half], products);
+                let products = vmull_high_s8(first, low);
+                let products = vmlal_high_s8(products, second, high);
+                sums[2 * half + 1] = vpadalq_s16(sums[2 * half + 1], products);
+            }
+        }
+    }
+}
+
+impl Multiply for Mull {
+    fn position(output: usize, k: usize) -> usize {
+        Mlal::position(output, k)
+    }
+
+    #[inline(always)]
+    unsafe fn step<const LOW: i32, const HIGH: i32>(
+        sums: &mut [int32x4_t; 4],
+        weights: &[int8x16_t; 4],
+        levels: int8x16_t,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let [low, high] = broadcast::<LOW, HIGH>(levels);
+            for half in 0..2 {
+                for (weights, levels) in [(weights[half], low), (weights[half + 2], high)] {
+                    let products = vmull_s8(vget_low_s8(weights), vget_low_s8(levels));
+                    sums[2 * half] = vpadalq_s16(sums[2 * half], products);
+                    let products = vmull_high_s8(weights, levels);
+                    sums[2 * half + 1] = vpadalq_s16(sums[2 * half + 1], products);
+                }
+            }
+        }
+    }
+}
+
+/// The pairs `LOW` and `HIGH` of levels, each in all lanes.
+///
+/// # Safety
+/// - The CPU has NEON.
+#[inline(always)]
+unsafe fn broadcast<const LOW: i32, const HIGH: i32>(levels: int8x16_t) -> [int8x16_t; 2] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let pairs = vreinterpretq_s16_s8(levels);
+        let low = vreinterpretq_s8_s16(vdupq_laneq_s16::<LOW>(pairs));
+        let high = vreinterpretq_s8_s16(vdupq_laneq_s16::<HIGH>(pairs));
+        [low, high]
+    }
+}
+
+/// Packs the corrections, `128 · Σ weights` by output as little endian i32, and the weights.
+pub(super) fn pack_block<M: Multiply>(block: &WeightBlock<'_>, out: &mut [u8]) {
+    let (corrections, weights) = out.split_at_mut(CORRECTIONS);
+    let mut sums = [0i32; OUTPUTS];
+    pack::<GROUP>(block, |index, weight| {
+        let (step, output, k) = (index / STEP, index / GROUP % OUTPUTS, index % GROUP);
+        sums[output] += i32::from(weight);
+        weights[step * STEP + M::position(output, k)] = weight as u8;
+    });
+    for (bytes, sum) in corrections.chunks_exact_mut(size_of::<i32>()).zip(sums) {
+        bytes.copy_from_slice(&sum.wrapping_mul(128).to_ne_bytes());
+    }
+}
+
+#[target_feature(enable = "neon")]
+fn mulconv_i32_u8_s8_4x16_neon_mlal(tile: &mut ConvTile<'_>) {
+    // SAFETY: this function's own contract: the CPU has NEON and the tile was checked.
+    unsafe { convolve::<Mlal>(tile) }
+}
+
+#[target_feature(enable = "neon")]
+fn mulconv_i32_u8_s8_4x16_neon_mull(tile: &mut ConvTile<'_>) {
+    // SAFETY: this function's own contract: the CPU has NEON and the tile was checked.
+    unsafe { convolve::<Mull>(tile) }
+}
+
+/// Computes a tile; see the [module documentation](self).
+///
+/// # Safety
+/// - The CPU has the instructions of `M`.
+/// - The tile has been checked by `ConvTile::check` against a micro-kernel of [`OUTPUTS`] outputs,
+///   and its weights were packed by [`pack_block`].
+#[inline(always)]
+pub(super) unsafe fn convolve<M: Multiply>(tile: &mut ConvTile<'_>) {
+    let mut pixel = 0;
+    while pixel + 4 <= tile.pixels {
+        // SAFETY: these 4 pixels exist; the rest is the caller's promise.
+        unsafe { convolve_pixels::<M, 4>(tile, pixel) };
+        pixel += 4;
+    }
+    // One pixel at a time is as fast on a Cortex-A72: a step takes 4 loads and 8 multiplications.
+    while pixel < tile.pixels {
+        // SAFETY: this pixel exists; the rest is the caller's promise.
+        unsafe { convolve_pixels::<M, 1>(tile, pixel) };
+        pixel += 1;
+    }
+    add_up_totals(tile);
+}
+
+/// Computes the pixels `pixel..pixel + P` of a tile.
+///
+/// # Safety
+/// - As [`convolve`], and `pixel + P <= tile.pixels`.
+#[inline(always)]
+unsafe fn convolve_pixels<M: Multiply, const P: usize>(tile: &mut ConvTile<'_>, pixel: usize) {
+    let window = tile.input_offset + pixel * tile.pixel_step;
+    let mut weights = tile.weights.as_ptr();
+    // SAFETY: a packed block begins with 16 corrections of 4 bytes, 64 bytes in all.
+    let corrections = unsafe { load_step(weights).map(|bytes| vreinterpretq_s32_s8(bytes)) };
+    let mut sums = [corrections; P];
+    // SAFETY: as above; the weights follow the corrections.
+    weights = unsafe { weights.add(CORRECTIONS) };
+    for &run in tile.runs {
+        let mut k = 0;
+        while k + 16 <= tile.depth {
+            // SAFETY: levels k..k + 16 of this run exist for each pixel, and the run was packed as
+            // depth / 4 steps, rounded up, of which the next 4 are read here.
+            unsafe {
+                let levels = load_levels::<P>(tile, window + run + k);
+                step::<M, P, 0, 1>(&mut sums, &mut weights, &levels);
+                step::<M, P, 2, 3>(&mut sums, &mut weights, &levels);
+                step::<M, P, 4, 5>(&mut sums, &mut weights, &levels);
+                step::<M, P, 6, 7>(&mut sums, &mut weights, &levels);
+            }
+            k += 16;
+        }
+        let rest = tile.depth - k;
+        if rest > 0 {
+            // SAFETY: up to 15 bytes are read behind the run, within READ_SLACK; `rest` levels were
+            // packed as rest / 4 steps, rounded up.
+            unsafe {
+                let levels = load_levels::<P>(tile, window + run + k);
+                step::<M, P, 0, 1>(&mut sums, &mut weights, &levels);
+                if rest > 4 {
+                    step::<M, P, 2, 3>(&mut sums, &mut weights, &levels);
+                }
+                if rest > 8 {
+                    step::<M, P, 4, 5>(&mut sums, &mut weights, &levels);
+                }
+                if rest > 12 {
+                    step::<M, P, 6, 7>(&mut sums, &mut weights, &levels);
+                }
+            }
+        }
+    }
+    for (index, sums) in sums.iter().enumerate() {
+        let out = &mut tile.sums[(pixel + index) * OUTPUTS..][..OUTPUTS];
+        for (out, &sum) in out.chunks_exact_mut(4).zip(sums) {
+            // SAFETY: `out` has room for the 4 numbers of a vector.
+            unsafe { vst1q_s32(out.as_mut_ptr(), sum) };
+        }
+    }
+}
+
+/// 16 levels of each pixel, less 128.
+///
+/// # Safety
+/// - The CPU has NEON.
+/// - 16 bytes at `offset + p · pixel_step` of the input are readable for each `p < P`.
+#[inline(always)]
+unsafe fn load_levels<const P: usize>(tile: &ConvTile<'_>, offset: usize) -> [int8x16_t; P] {
+    std::array::from_fn(|pixel| {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let levels = vld1q_u8(tile.input.as_ptr().add(offset + pixel * tile.pixel_step));
+            vreinterpretq_s8_u8(veorq_u8(levels, vdupq_n_u8(0x80)))
+        }
+    })
+}
+
+/// One step for each pixel. Moves `weights` to the next step's.
+///
+/// # Safety
+/// - The CPU has the instructions of `M`.
+/// - The 64 bytes of a step are readable at `weights`.
+#[inline(always)]
+unsafe fn step<M: Multiply, const P: usize, const LOW: i32, const HIGH: i32>(
+    sums: &mut [[int32x4_t; 4]; P],
+    weights: &mut *const u8,
+    levels: &[int8x16_t; P],
+) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        let step = load_step(*weights);
+        *weights = weights.add(STEP);
+        for (sums, &levels) in sums.iter_mut().zip(levels) {
+            M::step::<LOW, HIGH>(sums, &step, levels);
+        }
+    }
+}
+
+/// Loads 64 bytes.
+///
+/// # Safety
+/// - The CPU has NEON, and the bytes are readable.
+#[inline(always)]
+unsafe fn load_step(bytes: *const u8) -> [int8x16_t; 4] {
+    // SAFETY: the caller's promise.
+    std::array::from_fn(|vector| unsafe { vld1q_s8(bytes.add(16 * vector).cast()) })
+}

@@ -1,0 +1,8 @@
+//! Bodies over [`Simd`](crate::simd::Simd), and their portable instantiations.
+
+pub(crate) mod bsconv;
+pub(crate) mod depthwise;
+pub(crate) mod mulconv;
+pub(crate) mod pack;
+pub(crate) mod requantize;
+pub(crate) mod simd;

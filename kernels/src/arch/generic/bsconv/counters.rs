@@ -1,0 +1,138 @@
+//! The counters of bit-serial convolution, and how they are emptied before they overflow.
+
+use super::MAX_BITS;
+use crate::simd::Simd;
+
+/// Most classes: those of 4-bit weights and levels.
+const MAX_CLASSES: usize = 2 * MAX_BITS - 1;
+
+/// Steps that a counter of 8 bits holds: one adds at most 8 for each pair of planes in a class.
+pub(super) const fn count_steps(w: usize, a: usize) -> usize {
+    let pairs = if w < a { w } else { a };
+    255 / (8 * pairs)
+}
+
+/// Steps that a sum of 16 bits holds: one adds at most 8 products of the largest codes.
+const fn sum_steps(w: usize, a: usize) -> usize {
+    65535 / (8 * ((1 << w) - 1) * ((1 << a) - 1))
+}
+
+/// Counters and sums of `M` strips of one pixel.
+pub(super) struct Counters<'a, S: Simd, const W: usize, const A: usize, const M: usize> {
+    simd: S,
+    /// By strip and class; the last classes are unused unless `W` and `A` are 4.
+    counts: [[S::Bytes; MAX_CLASSES]; M],
+    sums: &'a mut [S::Sums; M],
+    /// Steps that the counts hold.
+    counted: usize,
+    /// Steps that the sums hold.
+    summed: usize,
+    /// `M · S::LANES` numbers.
+    result: *mut i32,
+    /// Whether `result` has been written.
+    written: bool,
+}
+
+impl<'a, S: Simd, const W: usize, const A: usize, const M: usize> Counters<'a, S, W, A, M> {
+    /// Whether counts and sums are too many registers beside what a step needs. Then the sums are
+    /// better in memory altogether than moved there and back around every loop.
+    const SUMS_IN_MEMORY: bool = M * (W + A - 1 + 2) > S::REGISTERS / 2;
+
+    /// Counters at 0.
+    ///
+    /// # Safety
+    /// - `M · S::LANES` numbers from `result` on are writable as long as the counters exist.
+    #[inline(always)]
+    pub(super) unsafe fn new(simd: S, sums: &'a mut [S::Sums; M], result: *mut i32) -> Self {
+        *sums = [simd.zero_sums(); M];
+        if Self::SUMS_IN_MEMORY {
+            simd.keep_in_memory(sums);
+        }
+        let counts = [[simd.zero(); MAX_CLASSES]; M];
+        Self { simd, counts, sums, counted: 0, summed: 0, result, written: false }
+    }
+
+    /// Makes room for `steps` steps, at most [`count_steps`], and more if they fit anyway; returns
+    /// for how many.
+    #[inline(always)]
+    pub(super) fn room(&mut self, steps: usize) -> usize {
+        if self.counted + steps > count_steps(W, A) {
+            self.empty_counts();
+        }
+        count_steps(W, A) - self.counted
+    }
+
+    /// Accounts for steps for which there was room.
+    #[inline(always)]
+    pub(super) fn counted(&mut self, steps: usize) {
+        self.counted += steps;
+    }
+
+    /// Step `K` of a source and of each strip's weights. Returns the source.
+    ///
+    /// # Safety
+    /// - The source holds bytes `K · A` to `K · A + A − 1`.
+    /// - Vectors `K · W` to `K · W + W − 1` from each of `weights` on are readable.
+    #[inline(always)]
+    pub(super) unsafe fn step<const K: usize>(
+        &mut self,
+        source: S::Source,
+        weights: &[*const u8; M],
+    ) -> S::Source {
+        let simd = self.simd;
+        let mut levels = [simd.zero(); MAX_BITS];
+        for (j, levels) in levels.iter_mut().enumerate().take(A) {
+            // SAFETY: the caller vouches for the source's bytes.
+            *levels = unsafe { simd.broadcast(source, K * A + j) };
+        }
+        for m in 0..M {
+            for i in 0..W {
+                // SAFETY: the caller vouches for the vectors.
+                let weights = unsafe { simd.load(weights[m].add((K * W + i) * S::LANES)) };
+                for (j, &levels) in levels.iter().enumerate().take(A) {
+                    let ones = simd.popcount(simd.and(weights, levels));
+                    self.counts[m][i + j] = simd.add(self.counts[m][i + j], ones);
+                }
+            }
+        }
+        simd.after(source, self.counts[M - 1][W + A - 2])
+    }
+
+    /// Empties the counts into the sums.
+    #[inline(always)]
+    fn empty_counts(&mut self) {
+        if self.summed + self.counted > sum_steps(W, A) {
+            self.empty_sums();
+        }
+        for m in 0..M {
+            for class in 0..W + A - 1 {
+                self.sums[m] = self.simd.add_shifted(self.sums[m], self.counts[m][class], class as u32);
+                self.counts[m][class] = self.simd.zero();
+            }
+        }
+        self.summed += self.counted;
+        self.counted = 0;
+    }
+
+    /// Empties the sums into the result.
+    #[inline(always)]
+    fn empty_sums(&mut self) {
+        for m in 0..M {
+            // SAFETY: `new`'s caller vouches for the numbers; they are read only after a write.
+            unsafe {
+                let result = self.result.add(m * S::LANES);
+                self.simd.store_sums(self.sums[m], result, self.written);
+            }
+            self.sums[m] = self.simd.zero_sums();
+        }
+        self.summed = 0;
+        self.written = true;
+    }
+
+    /// Empties everything into the result.
+    #[inline(always)]
+    pub(super) fn finish(mut self) {
+        self.empty_counts();
+        self.empty_sums();
+    }
+}

@@ -1,0 +1,8 @@
+//! x86-64 with AVX2.
+
+pub(crate) mod bsconv;
+pub(crate) mod depthwise;
+pub(crate) mod mulconv;
+pub(crate) mod pack;
+pub(crate) mod requantize;
+pub(crate) mod simd;

@@ -1,0 +1,30 @@
+//! Accumulators to levels with AVX2: the portable bodies, compiled for it.
+
+use super::simd::Avx2;
+use crate::arch::generic::requantize as generic;
+use crate::arch::generic::requantize::{Convert, Instructions};
+use crate::requantize::{RequantizeTile, TransformTile};
+
+impl Instructions for Avx2 {
+    fn convert<F: Convert<T>, const T: usize>(self, form: &F, one_for_all: bool, tile: &mut RequantizeTile<'_>) {
+        // SAFETY: the token proves AVX2.
+        unsafe { convert(form, one_for_all, tile) }
+    }
+}
+
+#[inline(never)]
+#[target_feature(enable = "avx2")]
+fn convert<F: Convert<T>, const T: usize>(form: &F, one_for_all: bool, tile: &mut RequantizeTile<'_>) {
+    generic::convert(form, one_for_all, tile);
+}
+
+/// Sums to accumulators, in place.
+pub(crate) fn transform(_: Avx2, tile: &TransformTile<'_>, sums: &mut [i32], totals: &[i32]) {
+    // SAFETY: the token proves AVX2.
+    unsafe { transform_avx2(tile, sums, totals) }
+}
+
+#[target_feature(enable = "avx2")]
+fn transform_avx2(tile: &TransformTile<'_>, sums: &mut [i32], totals: &[i32]) {
+    generic::transform(tile, sums, totals);
+}

@@ -1,0 +1,38 @@
+//! Micro-kernels for low-bit convolutional networks.
+//!
+//! A network's tensors are small unsigned integers, *levels* of 1 to 8 bits. Two families of
+//! convolution micro-kernels multiply them with weights:
+//!
+//! * `bsconv`, bit-serial: levels and weights of 1 to 4 bits lie as bit planes, and a dot product is
+//!   `Σ_{i,j} 2^{i+j} · popcount(weight plane i AND activation plane j)`;
+//! * `mulconv`, multiplying: levels lie as bytes and weights as signed bytes.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`encoding`], [`bitplanes`] | what bits mean; the canonical planes of a file |
+//! | [`layout`] | where the levels of a tensor lie in memory |
+//! | [`ukernel`] | the contract between a micro-kernel and its caller |
+//! | [`registry`] | THE list of micro-kernels, and the choice among them |
+//! | [`depthwise`] | convolution of every channel by itself |
+//! | [`cpu`] | what this CPU can do, and the override by environment variable |
+//! | [`requantize`] | accumulators to levels |
+//! | [`rows`] | pooling, look-up, packing: everything that works on rows of levels |
+//! | [`reference`] | the oracle: naive loops, nothing else |
+//! | `arch` | the micro-kernels, a folder for each instruction set |
+//!
+//! The crate is stateless: no thread pool, no allocation in anything that runs once a frame. A call
+//! computes a slice of an output; what lies around it (loops, threads, memory) is the caller's.
+
+pub mod bitplanes;
+pub mod cpu;
+pub mod depthwise;
+pub mod encoding;
+pub mod layout;
+pub mod reference;
+pub mod registry;
+pub mod requantize;
+pub mod rows;
+pub mod ukernel;
+
+mod arch;
+mod simd;

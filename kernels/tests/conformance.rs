@@ -1,0 +1,127 @@
+//! Every micro-kernel of the registry that this CPU can run equals the formula, bit for bit.
+
+#[path = "support/case.rs"]
+mod case;
+
+use case::{Case, Fill, Shape, operands_of, report};
+use ylb_kernels::registry::CONV_KERNELS;
+use ylb_kernels::ukernel::{Conv, ConvKernel, Operands};
+
+/// Sizes below, at and above each edge: of pixels, strips of outputs, vectors and chunks of depth,
+/// and the counts at which bit-serial counters are emptied.
+fn shapes(kernel: &ConvKernel) -> Vec<Shape> {
+    let ConvKernel { nr, mr, .. } = *kernel;
+    let usual = Shape { pixels: mr + 1, runs: 3, depth: 48, step: 16, outputs: nr };
+    let mut shapes = vec![usual];
+    for pixels in [0, 1, 2, 3, mr - 1, mr, mr + 1, 2 * mr - 1, 2 * mr, 2 * mr + 1] {
+        shapes.push(Shape { pixels, ..usual });
+    }
+    for runs in [0, 1, 2, 5] {
+        shapes.push(Shape { runs, ..usual });
+    }
+    for outputs in [0, 1, 8, nr - 1] {
+        shapes.push(Shape { outputs, ..usual });
+    }
+    for step in [8, 48, 64] {
+        shapes.push(Shape { step, ..usual });
+    }
+    for depth in [0, 8, 16, 24, 32, 40, 56, 64, 72, 80, 88, 120, 128, 136, 248, 256, 264, 304] {
+        shapes.push(Shape { depth, runs: 1, ..usual });
+        shapes.push(Shape { depth, runs: 2, ..usual });
+    }
+    if !kernel.bit_serial {
+        for depth in [1, 2, 3, 4, 5, 7, 9, 15, 17, 27, 31, 33, 63, 65] {
+            shapes.push(Shape { depth, ..usual });
+            shapes.push(Shape { depth, step: 3, runs: 2, ..usual });
+        }
+    }
+    shapes
+}
+
+fn available() -> impl Iterator<Item = Conv> {
+    CONV_KERNELS.iter().copied().filter_map(Conv::new)
+}
+
+#[test]
+fn micro_kernels_equal_the_formula() {
+    let (mut cases, mut failures) = (0, Vec::new());
+    for conv in available() {
+        let kernel = conv.kernel();
+        for shape in shapes(kernel) {
+            for operands in operands_of(kernel, shape.depth, shape.outputs) {
+                cases += 1;
+                failures.extend(Case::new(kernel, operands, shape, Fill::Random(cases)).failure(&conv));
+            }
+        }
+    }
+    report(cases as usize, &failures);
+}
+
+#[test]
+fn largest_accumulators_do_not_overflow() {
+    let (mut cases, mut failures) = (0, Vec::new());
+    for conv in available() {
+        let kernel = conv.kernel();
+        let shape = Shape { pixels: 1, runs: 1, depth: 0, step: 8, outputs: kernel.nr };
+        for operands in operands_of(kernel, 8, kernel.nr) {
+            // Levels and weights as they are multiplied, and as deep as an i32 allows: at least
+            // beyond 16 bits at one bit, almost up to 31 at eight.
+            let weight = if kernel.bit_serial {
+                (1 << operands.weight_bits) - 1
+            } else {
+                operands.min_weight.unsigned_abs().max(operands.max_weight.unsigned_abs()).into()
+            };
+            let deepest = i32::MAX as usize / (weight * usize::from(operands.max_level));
+            for depth in [256, 1 << 12, 66_000] {
+                let depth = depth.min(deepest) / 8 * 8;
+                let operands = Operands { depth, ..operands };
+                // Two runs, too: the result is then first written at another step.
+                for (runs, depth) in [(1, depth), (2, depth / 16 * 8)] {
+                    for fill in [Fill::Largest, Fill::Smallest] {
+                        cases += 1;
+                        let shape = Shape { runs, depth, ..shape };
+                        failures.extend(Case::new(kernel, operands, shape, fill).failure(&conv));
+                    }
+                }
+            }
+        }
+    }
+    report(cases, &failures);
+}
+
+#[test]
+fn totals_may_be_left_out() {
+    for conv in available() {
+        let kernel = conv.kernel();
+        let shape = Shape { pixels: 2, runs: 2, depth: 24, step: 8, outputs: kernel.nr };
+        for operands in operands_of(kernel, shape.depth, shape.outputs) {
+            let case = Case::new(kernel, operands, shape, Fill::Random(1));
+            let mut sums = vec![i32::MIN; case.expected_sums.len()];
+            conv.run(&mut case.tile(&case.input, &case.weights, &mut sums, &mut []));
+            assert_eq!(sums, case.expected_sums, "{} {operands:?}", kernel.name);
+        }
+    }
+}
+
+#[test]
+fn short_operands_panic() {
+    for conv in available() {
+        let kernel = conv.kernel();
+        let shape = Shape { pixels: 2, runs: 2, depth: 24, step: 8, outputs: kernel.nr };
+        let operands = operands_of(kernel, shape.depth, shape.outputs)[0];
+        let case = Case::new(kernel, operands, shape, Fill::Random(1));
+        let panics = |input: usize, weights: usize, sums: usize, totals: usize| {
+            let mut all_sums = vec![0; case.expected_sums.len()];
+            let mut all_totals = vec![0; case.expected_totals.len()];
+            let (input, weights) = (&case.input[input..], &case.weights[weights..]);
+            let (sums, totals) = (&mut all_sums[sums..], &mut all_totals[totals..]);
+            let run = || conv.run(&mut case.tile(input, weights, sums, totals));
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err()
+        };
+        assert!(!panics(0, 0, 0, 0), "{}", kernel.name);
+        assert!(panics(1, 0, 0, 0), "{}: input", kernel.name);
+        assert!(panics(0, 1, 0, 0), "{}: weights", kernel.name);
+        assert!(panics(0, 0, 1, 0), "{}: sums", kernel.name);
+        assert!(panics(0, 0, 0, 1), "{}: totals", kernel.name);
+    }
+}

@@ -1,0 +1,207 @@
+//! Rows of an output, split among threads.
+//!
+//! A step writes its output row by row. A [`Band`] is a stretch of those rows together with exactly
+//! the bytes that they occupy in each of the output's stores, so that bands are disjoint slices and
+//! threads need no locks. Each band also writes the border around its rows: buffers share the arena,
+//! so a border may have been overwritten since the last frame.
+
+use std::ops::Range;
+
+use ylb_kernels::layout::Form;
+use ylb_kernels::rows::{PackRow, Rows, UnpackRow};
+
+use crate::storage::{MAX_WRITTEN, Store, ValueStorage};
+
+/// Rows of an output with the memory they occupy.
+pub struct Band<'a> {
+    /// The rows, without the border.
+    pub rows: Range<usize>,
+    targets: [Option<Target<'a>>; MAX_WRITTEN],
+    /// Accumulators of these rows, `[row][column][channel]`, for an output that holds no levels.
+    pub accumulators: &'a mut [i32],
+    height: usize,
+}
+
+/// One store of an output, cut to a band.
+struct Target<'a> {
+    store: &'a Store,
+    /// The bytes from the band's first row (or the border above it) on.
+    bytes: &'a mut [u8],
+    /// Offset of `bytes` in the buffer.
+    start: usize,
+}
+
+impl<'a> Band<'a> {
+    /// All rows of a value that holds levels. `written` are the buffers of its stores, in order.
+    pub fn levels(height: usize, storage: &'a ValueStorage, written: [&'a mut [u8]; MAX_WRITTEN]) -> Self {
+        let mut written = written.into_iter();
+        let mut stores = storage.stores.iter();
+        let targets = std::array::from_fn(|_| {
+            let (store, bytes) = (stores.next()?, written.next()?);
+            Some(Target { store, bytes, start: 0 })
+        });
+        Self { rows: 0..height, targets, accumulators: &mut [], height }
+    }
+
+    /// All rows of a value that holds accumulators.
+    pub fn accumulators(height: usize, accumulators: &'a mut [i32]) -> Self {
+        Self { rows: 0..height, targets: [None, None], accumulators, height }
+    }
+
+    /// Splits the band into `pieces` of about equal size and runs `work` on each, in parallel.
+    pub fn for_each<F: Fn(Band<'_>) + Sync>(self, pieces: usize, work: &F) {
+        let pieces = pieces.min(self.rows.len());
+        if pieces <= 1 {
+            return work(self);
+        }
+        let left_pieces = pieces / 2;
+        let middle = self.rows.start + self.rows.len() * left_pieces / pieces;
+        let (left, right) = self.split(middle);
+        rayon::join(|| left.for_each(left_pieces, work), || right.for_each(pieces - left_pieces, work));
+    }
+
+    fn split(self, middle: usize) -> (Self, Self) {
+        let Self { rows, targets, accumulators, height } = self;
+        let row_len = accumulators.len() / rows.len().max(1);
+        let (left_accumulators, right_accumulators) =
+            accumulators.split_at_mut(row_len * (middle - rows.start));
+        let mut left_targets = [None, None];
+        let mut right_targets = [None, None];
+        for (slot, target) in targets.into_iter().flatten().enumerate() {
+            let Target { store, bytes, start } = target;
+            let cut = (store.layout.border.top + middle) * store.layout.row_stride();
+            let (left, right) = bytes.split_at_mut(cut - start);
+            left_targets[slot] = Some(Target { store, bytes: left, start });
+            right_targets[slot] = Some(Target { store, bytes: right, start: cut });
+        }
+        let left =
+            Self { rows: rows.start..middle, targets: left_targets, accumulators: left_accumulators, height };
+        let right =
+            Self { rows: middle..rows.end, targets: right_targets, accumulators: right_accumulators, height };
+        (left, right)
+    }
+
+    /// Writes a row, and the border beside it (and above the first, below the last row of the tensor).
+    /// `levels` are `[column][level_stride]`, with `channels` of each pixel in use.
+    pub fn write_row(&mut self, rows: &Rows, y: usize, levels: &[u8], level_stride: usize, channels: usize) {
+        for target in self.targets.iter_mut().flatten() {
+            target.write_row(rows, y, levels, level_stride, channels);
+            target.write_border(y, self.height);
+        }
+    }
+}
+
+impl Target<'_> {
+    fn write_row(&mut self, rows: &Rows, y: usize, levels: &[u8], level_stride: usize, channels: usize) {
+        let layout = &self.store.layout;
+        let out = &mut self.bytes[self.store.offset(y as isize, 0) - self.start..];
+        match layout.form {
+            Form::Planes { bits } => {
+                rows.pack(PackRow {
+                    levels,
+                    level_stride,
+                    channels,
+                    pixels: layout.width,
+                    bits,
+                    planes: out,
+                    pixel_stride: layout.pixel_stride,
+                });
+            }
+            Form::Bytes if layout.pixel_stride == channels && level_stride == channels => {
+                let len = layout.width * channels;
+                out[..len].copy_from_slice(&levels[..len]);
+            }
+            Form::Bytes => {
+                let pixels = levels.chunks_exact(level_stride).take(layout.width);
+                for (pixel, out) in pixels.zip(out.chunks_mut(layout.pixel_stride)) {
+                    out[..channels].copy_from_slice(&pixel[..channels]);
+                }
+            }
+        }
+    }
+
+    fn write_border(&mut self, y: usize, height: usize) {
+        let border = self.store.layout.border;
+        let width = self.store.layout.width as isize;
+        let (left, right) = (border.left as isize, border.right as isize);
+        let row = y as isize;
+        self.fill(row, -left..0);
+        self.fill(row, width..width + right);
+        if y == 0 {
+            for above in -(border.top as isize)..0 {
+                self.fill(above, -left..width + right);
+            }
+        }
+        if y + 1 == height {
+            for below in 0..border.bottom as isize {
+                self.fill(row + 1 + below, -left..width + right);
+            }
+        }
+    }
+
+    fn fill(&mut self, y: isize, columns: Range<isize>) {
+        if columns.is_empty() {
+            return;
+        }
+        let first = self.store.offset(y, columns.start) - self.start;
+        let pattern = &self.store.border_pixel[..];
+        let pixel_stride = self.store.layout.pixel_stride;
+        let pixels = columns.len();
+        if pixel_stride == pattern.len() && pattern.iter().all(|&byte| byte == pattern[0]) {
+            self.bytes[first..first + pixels * pixel_stride].fill(pattern[0]);
+            return;
+        }
+        for pixel in 0..pixels {
+            let at = first + pixel * pixel_stride;
+            self.bytes[at..at + pattern.len()].copy_from_slice(pattern);
+        }
+    }
+}
+
+/// Writes the whole border of a store into its buffer.
+pub fn write_border(store: &Store, buffer: &mut [u8]) {
+    let mut target = Target { store, bytes: buffer, start: 0 };
+    (0..store.layout.height).for_each(|y| target.write_border(y, store.layout.height));
+}
+
+/// Reads row `y` of a value as levels `[column][level_stride]`: from the store itself where it lies
+/// just so, otherwise through `buffer`.
+pub fn read_row<'a>(
+    rows: &Rows,
+    store: &Store,
+    bytes: &'a [u8],
+    y: usize,
+    level_stride: usize,
+    buffer: &'a mut [u8],
+) -> &'a [u8] {
+    let layout = &store.layout;
+    let input = &bytes[store.offset(y as isize, 0)..];
+    let len = layout.width * level_stride;
+    if layout.form == Form::Bytes && layout.pixel_stride == level_stride {
+        return &input[..len];
+    }
+    for segment in &store.segments {
+        match layout.form {
+            Form::Bytes => {
+                let pixels = buffer[..len].chunks_exact_mut(level_stride);
+                for (pixel, input) in pixels.zip(input.chunks(layout.pixel_stride)) {
+                    pixel[segment.logical..][..segment.len]
+                        .copy_from_slice(&input[segment.stored..][..segment.len]);
+                }
+            }
+            Form::Planes { bits } => {
+                let input = &input[layout.form.pixel_len(segment.stored)..];
+                rows.unpack(UnpackRow {
+                    planes: input,
+                    pixel_stride: layout.pixel_stride,
+                    channels: segment.len,
+                    pixels: layout.width,
+                    bits,
+                    levels: &mut buffer[segment.logical..len],
+                    level_stride,
+                });
+            }
+        }
+    }
+    &buffer[..len]
+}

@@ -1,0 +1,134 @@
+//! One frame: the steps of a [`Program`] over an arena.
+//!
+//! Steps run one after another; the rows of each are shared out among the threads. Nothing here
+//! allocates.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::bands::{self, Band};
+use crate::ops::Context;
+use crate::ops::concat::CopyOp;
+use crate::program::{Op, Program, Step, written_ranges};
+use crate::scratch::ScratchPool;
+use crate::storage::{AlignedBytes, Borrowed, Store, ValueStorage};
+
+/// Bands a thread: more than one, so that a thread that was held up leaves work to the others.
+const BANDS_PER_THREAD: usize = 2;
+
+/// A program with the memory that a frame changes.
+pub struct Executor {
+    program: Arc<Program>,
+    arena: AlignedBytes,
+    scratch: ScratchPool,
+    bands: usize,
+    /// Time of each step of the last frame; empty if it is not wanted.
+    profile: Vec<Duration>,
+}
+
+impl Executor {
+    /// Allocates the memory of a program for a number of threads.
+    pub fn new(program: Arc<Program>, threads: usize, profile: bool) -> Self {
+        let arena = AlignedBytes::zeroed(program.plan.arena_len);
+        let scratch = ScratchPool::new(threads, program.scratch);
+        let bands = if threads == 1 { 1 } else { threads * BANDS_PER_THREAD };
+        let profile = if profile { vec![Duration::ZERO; program.steps.len()] } else { Vec::new() };
+        Self { program, arena, scratch, bands, profile }
+    }
+
+    /// The program.
+    pub fn program(&self) -> &Arc<Program> {
+        &self.program
+    }
+
+    /// Time of each step of the last frame, if it was wanted.
+    pub fn profile(&self) -> &[Duration] {
+        &self.profile
+    }
+
+    /// Bytes of arena and working memory.
+    pub fn memory_len(&self) -> usize {
+        self.arena.bytes().len() + self.scratch.len_bytes()
+    }
+
+    /// The bytes of a store's buffer.
+    pub fn store_bytes(&self, store: &Store) -> &[u8] {
+        &self.arena.bytes()[store.range.clone()]
+    }
+
+    /// The accumulators of a head, `[row][column][channel]`.
+    pub fn accumulators(&self, storage: &ValueStorage) -> Option<&[i32]> {
+        let store = storage.accumulators.as_ref()?;
+        Some(bytemuck::cast_slice(&self.arena.bytes()[store.range.clone()]))
+    }
+
+    /// The store of the picture's levels and its buffer, to be filled before a frame.
+    pub fn input(&mut self) -> (&Store, &mut [u8]) {
+        let store = &self.program.input;
+        (store, &mut self.arena.bytes_mut()[store.range.clone()])
+    }
+
+    /// Runs all steps on the levels in the input.
+    pub fn run(&mut self) {
+        let program = Arc::clone(&self.program);
+        self.finish_input(&program);
+        for (number, step) in program.steps.iter().enumerate() {
+            let start = Instant::now();
+            self.run_step(&program, step);
+            if let Some(time) = self.profile.get_mut(number) {
+                *time = start.elapsed();
+            }
+        }
+    }
+
+    /// Writes the border around the picture, and its bit planes if they are read.
+    fn finish_input(&mut self, program: &Program) {
+        let input = &program.input;
+        bands::write_border(input, &mut self.arena.bytes_mut()[input.range.clone()]);
+        if let Some(copy) = &program.input_copy {
+            self.run_copy(program, copy, input.layout.height);
+        }
+    }
+
+    fn run_step(&mut self, program: &Program, step: &Step) {
+        if let Op::Concat(copies) = &step.op {
+            copies.iter().for_each(|copy| self.run_copy(program, copy, step.height));
+            return;
+        }
+        let storage = &program.plan.storage[crate::plan::index(step.output)];
+        self.run_bands(program, storage, step.height, &|band, context| match &step.op {
+            Op::Conv(op) => op.run(band, context),
+            Op::Add(op) => op.run(band, context),
+            Op::Map(op) => op.run(band, context),
+            Op::MaxPool(op) => op.run(band, context),
+            Op::Upsample(op) => op.run(band, context),
+            Op::Concat(_) => unreachable!("concats ran above"),
+        });
+    }
+
+    fn run_copy(&mut self, program: &Program, copy: &CopyOp, height: usize) {
+        self.run_bands(program, &copy.slice, height, &|band, context| copy.run(band, context));
+    }
+
+    fn run_bands(
+        &mut self,
+        program: &Program,
+        storage: &ValueStorage,
+        height: usize,
+        run: &(dyn Fn(&mut Band<'_>, &mut Context<'_, '_>) + Sync),
+    ) {
+        let mut memory = Borrowed::cut(self.arena.bytes_mut(), written_ranges(storage));
+        let written = std::mem::take(&mut memory.written);
+        let band = if storage.accumulators.is_some() {
+            let [buffer, _] = written;
+            Band::accumulators(height, bytemuck::cast_slice_mut(buffer))
+        } else {
+            Band::levels(height, storage, written)
+        };
+        let (memory, scratch) = (&memory, &self.scratch);
+        band.for_each(self.bands, &|mut band| {
+            let scratch = &mut *scratch.own();
+            run(&mut band, &mut Context { memory, rows: &program.rows, scratch });
+        });
+    }
+}

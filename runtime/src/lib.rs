@@ -1,0 +1,51 @@
+//! Runs `.ylb` networks: integer arithmetic from the picture's bytes to the candidate boxes.
+//!
+//! ```no_run
+//! use std::{path::Path, sync::Arc};
+//! use ylb_runtime::{DetectOptions, Network, Picture, PixelFormat, Session, SessionOptions};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let network = Arc::new(Network::open(Path::new("model.ylb"))?);
+//! let mut session = Session::new(network, SessionOptions::default())?;
+//! let pixels = vec![0u8; 640 * 480 * 3];
+//! let picture = Picture::new(&pixels, 640, 480, PixelFormat::Rgb)?;
+//! for detection in session.detect(&picture, &DetectOptions::default())? {
+//!     println!("{detection:?}");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The path of a frame
+//!
+//! | stage | where |
+//! |---|---|
+//! | resize and pad the picture into the input's levels | [`yolo::letterbox`] |
+//! | run the steps, rows shared out among threads | `executor`, `bands`, `ops` |
+//! | heads to candidate boxes, in fixed point | [`yolo::decode`] |
+//! | drop overlapping boxes | [`yolo::nms`] |
+//!
+//! What happens before the first frame: `choice` picks a micro-kernel for every convolution, `plan`
+//! gives every value its forms and its place in one arena, `ops` packs the weights for both;
+//! together they make a `Program`. After the first frame nothing allocates.
+
+mod bands;
+mod choice;
+mod error;
+mod executor;
+mod network;
+mod ops;
+mod plan;
+mod program;
+mod requantize;
+mod scratch;
+mod session;
+mod storage;
+pub mod synthetic;
+mod threads;
+pub mod yolo;
+
+pub use error::{LoadError, LoadErrorKind, SessionError};
+pub use network::{Network, StepInfo};
+pub use session::{CodesTensor, OutputTensor, Session, SessionOptions, StageTimes};
+pub use yolo::{DetectOptions, Detection, Picture, PixelFormat};

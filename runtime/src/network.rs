@@ -1,0 +1,107 @@
+//! A loaded model.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use ylb_format::model::{Model, Node};
+use ylb_kernels::registry::Dispatch;
+
+use crate::error::{LoadError, LoadErrorKind};
+use crate::program::Program;
+
+/// A model, ready to run on this CPU. It never changes: any number of sessions on any number of
+/// threads may share one.
+pub struct Network {
+    model: Model,
+    dispatch: Dispatch,
+    program: Arc<Program>,
+}
+
+/// What is done for one node of the model.
+#[derive(Clone, Copy, Debug)]
+pub struct StepInfo<'a> {
+    /// The node.
+    pub node: &'a Node,
+    /// Name of the micro-kernel of a convolution, otherwise what is done.
+    pub kernel: &'static str,
+    /// Multiply-accumulates of a frame.
+    pub macs: u64,
+    /// Bytes of the weights as packed for this CPU.
+    pub packed_bytes: usize,
+}
+
+impl Network {
+    /// Opens a `.ylb` file. The environment variable
+    /// [`YLB_KERNELS`](ylb_kernels::cpu::KERNELS_VARIABLE) restricts the choice of micro-kernels.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is no valid model, or this CPU cannot run it.
+    pub fn open(path: &Path) -> Result<Self, LoadError> {
+        let load = || {
+            let file = File::open(path).map_err(LoadErrorKind::Io)?;
+            if file.metadata().map_err(LoadErrorKind::Io)?.len() == 0 {
+                // An empty file cannot be mapped; the reader has the words for it.
+                return Self::from_bytes(&[]);
+            }
+            // SAFETY: the map is read only within this function. Should another process shorten the
+            // file meanwhile, reading raises SIGBUS, as documented for memory-mapped files; the
+            // writer of this format replaces files by renaming and never changes one in place.
+            let bytes = unsafe { memmap2::Mmap::map(&file) }.map_err(LoadErrorKind::Io)?;
+            Self::from_bytes(&bytes)
+        };
+        load().map_err(|error: LoadError| error.at(path))
+    }
+
+    /// Loads the bytes of a `.ylb` file; they are not needed afterwards.
+    ///
+    /// # Errors
+    /// If they are no valid model, or this CPU cannot run it.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, LoadError> {
+        let model = ylb_format::read(bytes)?;
+        let dispatch = Dispatch::from_environment()?;
+        Self::new(model, &dispatch)
+    }
+
+    /// Prepares a model with a choice of micro-kernels.
+    ///
+    /// # Errors
+    /// If this CPU cannot run it.
+    ///
+    /// # Panics
+    /// Possibly, if the model breaks a promise of [`ylb_format::model`]: models should come from
+    /// [`ylb_format::read`] or have passed [`ylb_format::validate`].
+    pub fn new(model: Model, dispatch: &Dispatch) -> Result<Self, LoadError> {
+        let program = Arc::new(Program::new(&model, dispatch, false)?);
+        Ok(Self { model, dispatch: dispatch.clone(), program })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// What is done for each node, in order.
+    pub fn steps(&self) -> impl Iterator<Item = StepInfo<'_>> {
+        self.model.nodes.iter().zip(&self.program.steps).map(|(node, step)| StepInfo {
+            node,
+            kernel: step.op.kernel_name(),
+            macs: step.macs,
+            packed_bytes: step.op.packed_len(),
+        })
+    }
+
+    /// Bytes of memory for activations that a session allocates.
+    pub fn arena_len(&self) -> usize {
+        self.program.plan.arena_len
+    }
+
+    /// The prepared program; a new one in which no value's memory is reused with `keep_values`.
+    pub(crate) fn program(&self, keep_values: bool) -> Result<Arc<Program>, LoadErrorKind> {
+        if keep_values {
+            Program::new(&self.model, &self.dispatch, true).map(Arc::new)
+        } else {
+            Ok(Arc::clone(&self.program))
+        }
+    }
+}

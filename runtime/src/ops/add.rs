@@ -1,0 +1,138 @@
+//! Residual sum with its quantizer.
+//!
+//! A sum of two values is a table over both levels, made at load from the exact map. Longer sums
+//! compute their accumulators.
+
+use ylb_format::model::{Encoding, Model, Requantize, ValueId};
+use ylb_kernels::reference;
+use ylb_kernels::requantize::{AccumulatorRange, RequantizeTile, Requantizer};
+
+use super::{Context, level_stride};
+use crate::bands::{Band, read_row};
+use crate::plan::{Plan, index};
+use crate::requantize;
+use crate::scratch::ScratchLen;
+use crate::storage::Store;
+
+/// Most addends: see `ylb_format::model::Operator::Add`.
+const MAX_ADDENDS: usize = 4;
+
+/// A sum, ready to run.
+pub struct AddOp {
+    inputs: Vec<Store>,
+    method: Method,
+    width: usize,
+    channels: usize,
+}
+
+enum Method {
+    /// `table[a · b_levels + b]`.
+    Table { table: Vec<u8>, b_levels: usize },
+    /// One accumulator an addend; `integers[level]` by addend.
+    Accumulators { integers: Vec<[i32; 256]>, requantizer: Requantizer },
+}
+
+impl AddOp {
+    /// Prepares a sum.
+    pub fn new(
+        model: &Model,
+        inputs: &[ValueId],
+        requantize: &Requantize,
+        output: ValueId,
+        plan: &Plan,
+        portable: bool,
+    ) -> Self {
+        let encoding = |value: &ValueId| *model.values[index(*value)].encoding().expect("sums are of levels");
+        let encodings: Vec<Encoding> = inputs.iter().map(encoding).collect();
+        let max_level = encoding(&output).max_level;
+        let method = match encodings[..] {
+            [a, b] => table(&a, &b, requantize, max_level),
+            _ => accumulators(&encodings, requantize, max_level, portable),
+        };
+        let value = &model.values[index(output)];
+        Self {
+            inputs: inputs.iter().map(|&input| super::input_store(plan, input)).collect(),
+            method,
+            width: value.width as usize,
+            channels: value.channels as usize,
+        }
+    }
+
+    /// Working memory of a thread: a row for each addend, and the result.
+    pub fn scratch(&self) -> ScratchLen {
+        let row = self.width * level_stride(self.channels as u32);
+        let sums = match self.method {
+            Method::Table { .. } => 0,
+            Method::Accumulators { .. } => row * self.inputs.len(),
+        };
+        ScratchLen { levels: (self.inputs.len() + 1) * row, sums, totals: 0 }
+    }
+
+    /// Computes the band's rows.
+    pub fn run(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
+        let stride = level_stride(self.channels as u32);
+        let row_len = self.width * stride;
+        let Context { memory, rows, scratch } = context;
+        let (out, buffers) = scratch.levels.split_at_mut(row_len);
+        for y in band.rows.clone() {
+            let mut levels: [&[u8]; MAX_ADDENDS] = [&[]; MAX_ADDENDS];
+            let buffers = buffers.chunks_exact_mut(row_len);
+            for ((slot, input), buffer) in levels.iter_mut().zip(&self.inputs).zip(buffers) {
+                *slot = read_row(rows, input, memory.read(&input.range), y, stride, buffer);
+            }
+            match &self.method {
+                Method::Table { table, b_levels } => {
+                    rows.lookup2(levels[0], levels[1], *b_levels, table, out);
+                }
+                Method::Accumulators { integers, requantizer } => {
+                    let sums = &mut scratch.sums[..row_len * integers.len()];
+                    for ((sums, integers), levels) in sums.chunks_exact_mut(row_len).zip(integers).zip(levels)
+                    {
+                        for (sum, &level) in sums.iter_mut().zip(levels) {
+                            *sum = integers[usize::from(level)];
+                        }
+                    }
+                    let mut terms: [&[i32]; MAX_ADDENDS] = [&[]; MAX_ADDENDS];
+                    for (slot, sums) in terms.iter_mut().zip(sums.chunks_exact(row_len)) {
+                        *slot = sums;
+                    }
+                    requantizer.apply(&mut RequantizeTile {
+                        accumulators: &terms[..integers.len()],
+                        stride: 1,
+                        pixels: row_len,
+                        first_channel: 0,
+                        channels: 1,
+                        levels: out,
+                        level_stride: 1,
+                    });
+                }
+            }
+            band.write_row(rows, y, out, stride, self.channels);
+        }
+    }
+}
+
+fn table(a: &Encoding, b: &Encoding, requantize: &Requantize, max_level: u8) -> Method {
+    let spec = requantize::spec(requantize, max_level);
+    let levels = (0..=a.max_level).flat_map(|x| (0..=b.max_level).map(move |y| (x, y)));
+    let table = levels
+        .map(|(x, y)| reference::requantize(&spec, 0, &[i64::from(a.integer(x)), i64::from(b.integer(y))]))
+        .collect();
+    Method::Table { table, b_levels: usize::from(b.max_level) + 1 }
+}
+
+fn accumulators(encodings: &[Encoding], requantize: &Requantize, max_level: u8, portable: bool) -> Method {
+    let integers = encodings
+        .iter()
+        .map(|encoding| std::array::from_fn(|level| encoding.integer((level as u8).min(encoding.max_level))))
+        .collect();
+    let ranges: Vec<AccumulatorRange> = encodings
+        .iter()
+        .map(requantize::integer_range)
+        .map(|(min, max)| AccumulatorRange { min, max })
+        .collect();
+    Method::Accumulators {
+        integers,
+        requantizer: requantize::prepare(requantize, max_level, &ranges, portable),
+    }
+}

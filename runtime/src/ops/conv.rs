@@ -1,0 +1,289 @@
+//! Convolution: micro-kernel tiles, turned into levels while they are in the cache.
+//!
+//! ```text
+//! for each output row y of the band:
+//!     for each block of output channels:             # its weights stay in the L1 cache
+//!         for each strip of STRIP pixels:
+//!             for each term:  sums = micro-kernel(strip, block);  accumulators = transform(sums)
+//!             levels[strip, block] = requantize(accumulators)
+//!     write levels of the row into every form that is wanted, and the border beside it
+//! ```
+
+use ylb_format::model::{Conv as ModelConv, Model, ValueId, ValueKind};
+use ylb_kernels::depthwise::{Depthwise, DepthwiseTile};
+use ylb_kernels::requantize::{AccumulatorRange, RequantizeTile, Requantizer};
+use ylb_kernels::ukernel::{Conv, ConvTile};
+
+use super::prepack::{Block, BorderCorrection, Term, blocks};
+use super::{Context, level_stride};
+use crate::bands::Band;
+use crate::choice::{Compute, ConvChoice, WeightCodes};
+use crate::plan::{Plan, index};
+use crate::requantize;
+use crate::scratch::ScratchLen;
+use crate::storage::Store;
+
+/// Output pixels whose sums are kept before they become levels: with 64 channels 8 KiB, a quarter of
+/// a Cortex-A72's L1 data cache.
+const STRIP: usize = 32;
+
+/// Most terms of a convolution: see `ylb_format::model::Conv`.
+const MAX_TERMS: usize = 4;
+
+/// A convolution, ready to run.
+pub struct ConvOp {
+    compute: Prepared,
+    blocks: Vec<Block>,
+    /// Sums of a pixel that a tile holds.
+    nr: usize,
+    stride: [usize; 2],
+    padding: [isize; 2],
+    width: usize,
+    channels: usize,
+    /// `None`: the output is accumulators.
+    requantizer: Option<Requantizer>,
+}
+
+enum Prepared {
+    Dense(Conv, Vec<Term>),
+    Depthwise(Depthwise, Vec<DepthwiseTerm>),
+}
+
+/// One term of a depthwise convolution.
+struct DepthwiseTerm {
+    store: Store,
+    taps: Vec<usize>,
+    /// `[tap][channel]`.
+    weights: Vec<i16>,
+    transform: ylb_kernels::requantize::AccumulatorTransform,
+    correction: Option<BorderCorrection>,
+}
+
+impl ConvOp {
+    /// Packs the weights for the plan.
+    pub fn new(model: &Model, conv: &ModelConv, choice: &ConvChoice, output: ValueId, plan: &Plan) -> Self {
+        let value = &model.values[index(output)];
+        let channels = value.channels as usize;
+        let stores = conv.terms.iter().zip(&choice.forms).map(|(term, &form)| {
+            plan.storage[index(term.input)].store(form).expect("the plan stores what choices read")
+        });
+        let terms = conv.terms.iter().zip(&choice.codes).zip(stores);
+        let (compute, nr) = match choice.compute {
+            Compute::Dense(kernel) => {
+                let pack = |((term, codes), store)| Term::new(model, conv, term, codes, store, kernel);
+                (Prepared::Dense(kernel, terms.map(pack).collect()), kernel.kernel().nr)
+            }
+            Compute::Depthwise(kernel) => {
+                let pack = |((term, codes), store)| DepthwiseTerm::new(model, conv, term, codes, store);
+                (Prepared::Depthwise(kernel, terms.map(pack).collect()), channels)
+            }
+        };
+        let blocks = match compute {
+            Prepared::Dense(..) => blocks(channels, conv.groups as usize, nr),
+            Prepared::Depthwise(..) => vec![Block { first: 0, outputs: channels, group: 0 }],
+        };
+        let requantizer = match (&conv.requantize, &value.kind) {
+            (Some(requantize), ValueKind::Levels(encoding)) => {
+                let ranges: Vec<AccumulatorRange> =
+                    conv.terms.iter().flat_map(|term| requantize::conv_ranges(model, term)).collect();
+                Some(requantize::prepare(requantize, encoding.max_level, &ranges, choice.portable))
+            }
+            _ => None,
+        };
+        Self {
+            compute,
+            blocks,
+            nr,
+            stride: conv.window.stride.map(|step| step as usize),
+            padding: [conv.window.padding[0] as isize, conv.window.padding[1] as isize],
+            width: value.width as usize,
+            channels,
+            requantizer,
+        }
+    }
+
+    /// Working memory of a thread.
+    pub fn scratch(&self) -> ScratchLen {
+        ScratchLen {
+            sums: self.terms() * STRIP * self.nr,
+            totals: STRIP,
+            levels: self.width * level_stride(self.channels as u32),
+        }
+    }
+
+    /// Bytes of packed weights.
+    pub fn packed_len(&self) -> usize {
+        match &self.compute {
+            Prepared::Dense(_, terms) => terms.iter().map(|term| term.weights.bytes().len()).sum(),
+            Prepared::Depthwise(_, terms) => terms.iter().map(|term| 2 * term.weights.len()).sum(),
+        }
+    }
+
+    /// Name of the micro-kernel.
+    pub fn kernel_name(&self) -> &'static str {
+        match &self.compute {
+            Prepared::Dense(kernel, _) => kernel.kernel().name,
+            Prepared::Depthwise(..) => "dwconv",
+        }
+    }
+
+    fn terms(&self) -> usize {
+        match &self.compute {
+            Prepared::Dense(_, terms) => terms.len(),
+            Prepared::Depthwise(_, terms) => terms.len(),
+        }
+    }
+
+    /// Computes the band's rows.
+    pub fn run(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
+        for y in band.rows.clone() {
+            if let Some(requantizer) = &self.requantizer {
+                self.levels_row(band, context, requantizer, y);
+            } else {
+                self.accumulators_row(band, context, y);
+            }
+        }
+    }
+
+    fn levels_row(
+        &self,
+        band: &mut Band<'_>,
+        context: &mut Context<'_, '_>,
+        requantizer: &Requantizer,
+        y: usize,
+    ) {
+        let stride = level_stride(self.channels as u32);
+        let Context { memory, rows, scratch } = context;
+        for (number, block) in self.blocks.iter().enumerate() {
+            for x in (0..self.width).step_by(STRIP) {
+                let pixels = STRIP.min(self.width - x);
+                self.accumulate(
+                    memory,
+                    &mut scratch.sums,
+                    &mut scratch.totals,
+                    (number, block),
+                    [y, x],
+                    pixels,
+                );
+                let mut accumulators: [&[i32]; MAX_TERMS] = [&[]; MAX_TERMS];
+                for (slot, sums) in accumulators.iter_mut().zip(scratch.sums.chunks(STRIP * self.nr)) {
+                    *slot = sums;
+                }
+                requantizer.apply(&mut RequantizeTile {
+                    accumulators: &accumulators[..self.terms()],
+                    stride: self.nr,
+                    pixels,
+                    first_channel: block.first,
+                    channels: block.outputs,
+                    levels: &mut scratch.levels[x * stride + block.first..],
+                    level_stride: stride,
+                });
+            }
+        }
+        band.write_row(rows, y, &mut scratch.levels[..self.width * stride], stride, self.channels);
+    }
+
+    fn accumulators_row(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>, y: usize) {
+        let Context { memory, scratch, .. } = context;
+        let row_len = self.width * self.channels;
+        let row = &mut band.accumulators[(y - band.rows.start) * row_len..][..row_len];
+        for (number, block) in self.blocks.iter().enumerate() {
+            for x in (0..self.width).step_by(STRIP) {
+                let pixels = STRIP.min(self.width - x);
+                self.accumulate(
+                    memory,
+                    &mut scratch.sums,
+                    &mut scratch.totals,
+                    (number, block),
+                    [y, x],
+                    pixels,
+                );
+                let out = row[x * self.channels..].chunks_exact_mut(self.channels);
+                for (sums, out) in scratch.sums.chunks_exact(self.nr).zip(out).take(pixels) {
+                    out[block.first..][..block.outputs].copy_from_slice(&sums[..block.outputs]);
+                }
+            }
+        }
+    }
+
+    /// Accumulators of one strip and block, every term: `[term][STRIP][nr]`.
+    fn accumulate(
+        &self,
+        memory: &crate::storage::Borrowed<'_>,
+        sums: &mut [i32],
+        totals: &mut [i32],
+        (number, block): (usize, &Block),
+        [y, x]: [usize; 2],
+        pixels: usize,
+    ) {
+        let row = (y * self.stride[0]) as isize - self.padding[0];
+        let column = (x * self.stride[1]) as isize - self.padding[1];
+        match &self.compute {
+            Prepared::Dense(kernel, terms) => {
+                for (term, sums) in terms.iter().zip(sums.chunks_exact_mut(STRIP * self.nr)) {
+                    let wants_totals = !term.transform.total_scales.is_empty();
+                    let mut tile = ConvTile {
+                        input: memory.read(&term.store.range),
+                        input_offset: term.store.offset(row, column) + block.group * term.group_len,
+                        pixel_step: self.stride[1] * term.store.layout.pixel_stride,
+                        runs: &term.runs,
+                        depth: term.depth,
+                        activation_bits: term.activation_bits,
+                        weight_bits: term.weight_bits,
+                        weights: &term.weights.bytes()[number * term.block_len..][..term.block_len],
+                        pixels,
+                        sums,
+                        totals: if wants_totals { &mut totals[..pixels] } else { &mut [] },
+                    };
+                    kernel.run(&mut tile);
+                    let sums = &mut sums[..pixels * self.nr];
+                    term.transform.apply(sums, totals, pixels, self.nr, block.first, block.outputs);
+                    if let Some(correction) = &term.correction {
+                        correction.apply(y, x, sums, self.nr, block.first, block.outputs);
+                    }
+                }
+            }
+            Prepared::Depthwise(kernel, terms) => {
+                for (term, sums) in terms.iter().zip(sums.chunks_exact_mut(STRIP * self.nr)) {
+                    let sums = &mut sums[..pixels * self.nr];
+                    kernel.run(&mut DepthwiseTile {
+                        input: memory.read(&term.store.range),
+                        input_offset: term.store.offset(row, column),
+                        pixel_step: self.stride[1] * term.store.layout.pixel_stride,
+                        taps: &term.taps,
+                        channels: self.channels,
+                        weights: &term.weights,
+                        pixels,
+                        sums,
+                    });
+                    term.transform.apply(sums, totals, pixels, self.nr, 0, self.channels);
+                    if let Some(correction) = &term.correction {
+                        correction.apply(y, x, sums, self.nr, 0, self.channels);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl DepthwiseTerm {
+    fn new(
+        model: &Model,
+        conv: &ModelConv,
+        term: &ylb_format::model::ConvTerm,
+        codes: &WeightCodes,
+        store: &Store,
+    ) -> Self {
+        let [outputs, _, kernel_rows, kernel_columns] = term.weights.shape.map(|extent| extent as usize);
+        let layout = &store.layout;
+        let taps_of_row =
+            |y: usize| (0..kernel_columns).map(move |x| y * layout.row_stride() + x * layout.pixel_stride);
+        let taps: Vec<usize> = (0..kernel_rows).flat_map(taps_of_row).collect();
+        let weights = (0..taps.len())
+            .flat_map(|tap| (0..outputs).map(move |output| (tap, output)))
+            .map(|(tap, output)| codes.codes[output * taps.len() + tap])
+            .collect();
+        let (transform, correction) = super::prepack::transform(model, conv, term, codes);
+        Self { store: store.clone(), taps, weights, transform, correction }
+    }
+}

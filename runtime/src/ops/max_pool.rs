@@ -1,0 +1,74 @@
+//! Max-pooling: vertically over whole rows, then horizontally over pixels.
+
+use ylb_format::model::{Model, ValueId, Window};
+
+use super::{Context, level_stride};
+use crate::bands::{Band, read_row};
+use crate::plan::{Plan, index};
+use crate::scratch::ScratchLen;
+use crate::storage::Store;
+
+/// Pooling, ready to run.
+pub struct MaxPoolOp {
+    input: Store,
+    window: Window,
+    in_width: usize,
+    in_height: usize,
+    out_width: usize,
+    channels: usize,
+}
+
+impl MaxPoolOp {
+    /// Prepares pooling.
+    pub fn new(model: &Model, input: ValueId, window: Window, output: ValueId, plan: &Plan) -> Self {
+        let value = &model.values[index(input)];
+        Self {
+            input: super::input_store(plan, input),
+            window,
+            in_width: value.width as usize,
+            in_height: value.height as usize,
+            out_width: model.values[index(output)].width as usize,
+            channels: value.channels as usize,
+        }
+    }
+
+    /// Working memory of a thread: a row read, their maximum, and the result.
+    pub fn scratch(&self) -> ScratchLen {
+        let pixels = 2 * self.in_width + self.out_width;
+        ScratchLen { levels: pixels * level_stride(self.channels as u32), ..Default::default() }
+    }
+
+    /// Computes the band's rows.
+    pub fn run(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
+        let stride = level_stride(self.channels as u32);
+        let row_len = self.in_width * stride;
+        let Context { memory, rows, scratch } = context;
+        let bytes = memory.read(&self.input.range);
+        let (buffer, rest) = scratch.levels.split_at_mut(row_len);
+        let (tallest, rest) = rest.split_at_mut(row_len);
+        let out = &mut rest[..self.out_width * stride];
+        for y in band.rows.clone() {
+            let covered = self.covered(0, y, self.in_height);
+            // Levels are unsigned: 0 is the identity of the maximum.
+            tallest.fill(0);
+            for row in covered {
+                rows.max_assign(tallest, read_row(rows, &self.input, bytes, row, stride, buffer));
+            }
+            out.fill(0);
+            for (x, pixel) in out.chunks_exact_mut(stride).enumerate() {
+                for column in self.covered(1, x, self.in_width) {
+                    rows.max_assign(pixel, &tallest[column * stride..][..stride]);
+                }
+            }
+            band.write_row(rows, y, out, stride, self.channels);
+        }
+    }
+
+    /// Input positions that output position `position` covers along an axis.
+    fn covered(&self, axis: usize, position: usize, extent: usize) -> std::ops::Range<usize> {
+        let start = position * self.window.stride[axis] as usize;
+        let before = self.window.padding[axis] as usize;
+        let end = (start + self.window.kernel[axis] as usize).saturating_sub(before);
+        start.saturating_sub(before)..end.min(extent)
+    }
+}

@@ -1,0 +1,59 @@
+//! Which inputs of a concat are written straight into its output.
+//!
+//! An input that lies in a slice of the concat's output needs no copy. It may lie there unless
+//!
+//! * it is the network's input, a concat's output itself, or lies in another concat already;
+//! * it occurs more than once among the inputs;
+//! * a step would then read and write the same buffer: one that writes this input reads a value that
+//!   lies in the same concat, or the other way round. (Steps get their memory as disjoint slices.)
+
+use ylb_format::model::{Model, Node, Operator, ValueId};
+
+use super::{Uses, index};
+
+/// A value that is a slice of a concat's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// The concat's output.
+    pub concat: ValueId,
+    /// Which input of the concat it is.
+    pub input: usize,
+}
+
+/// The placement of each value that has one.
+pub fn place(model: &Model, uses: &Uses) -> Vec<Option<Placement>> {
+    let mut placements: Vec<Option<Placement>> = vec![None; model.values.len()];
+    for node in &model.nodes {
+        let Operator::Concat { inputs } = &node.operator else {
+            continue;
+        };
+        for (position, &input) in inputs.iter().enumerate() {
+            let once = inputs.iter().filter(|&&other| other == input).count() == 1;
+            if once && placements[index(input)].is_none() && may_lie_in(model, uses, &placements, input, node)
+            {
+                placements[index(input)] = Some(Placement { concat: node.output, input: position });
+            }
+        }
+    }
+    placements
+}
+
+fn may_lie_in(
+    model: &Model,
+    uses: &Uses,
+    placements: &[Option<Placement>],
+    input: ValueId,
+    concat: &Node,
+) -> bool {
+    let Some(producer) = uses.producer(model, input) else {
+        return false;
+    };
+    if matches!(producer.operator, Operator::Concat { .. }) {
+        return false;
+    }
+    let lies_there =
+        |value: ValueId| placements[index(value)].is_some_and(|place| place.concat == concat.output);
+    let reads_from_there = producer.operator.inputs().into_iter().any(lies_there);
+    let writes_to_there = uses.consumers(model, input).any(|node| lies_there(node.output));
+    !reads_from_there && !writes_to_there
+}

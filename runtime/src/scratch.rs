@@ -1,0 +1,65 @@
+//! Working memory of a thread, sized at load for the hungriest step.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::threads::thread_index;
+
+/// Lengths that a step needs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ScratchLen {
+    /// i32 sums of a tile, all terms.
+    pub sums: usize,
+    /// Totals of a tile.
+    pub totals: usize,
+    /// Bytes of level rows.
+    pub levels: usize,
+}
+
+/// Working memory of one thread.
+#[derive(Default)]
+pub struct Scratch {
+    /// Sums of a tile.
+    pub sums: Vec<i32>,
+    /// Totals of a tile.
+    pub totals: Vec<i32>,
+    /// Rows of levels.
+    pub levels: Vec<u8>,
+}
+
+/// The working memory of all threads of a session.
+pub struct ScratchPool(Vec<Mutex<Scratch>>);
+
+impl ScratchLen {
+    /// What suffices for both.
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            sums: self.sums.max(other.sums),
+            totals: self.totals.max(other.totals),
+            levels: self.levels.max(other.levels),
+        }
+    }
+}
+
+impl ScratchPool {
+    /// Memory for a number of threads.
+    pub fn new(threads: usize, len: ScratchLen) -> Self {
+        let scratch =
+            || Scratch { sums: vec![0; len.sums], totals: vec![0; len.totals], levels: vec![0; len.levels] };
+        Self((0..threads).map(|_| Mutex::new(scratch())).collect())
+    }
+
+    /// The memory of the calling thread of the pool. Nobody else asks for it: the lock never waits.
+    pub fn own(&self) -> MutexGuard<'_, Scratch> {
+        // Whatever a panicking step left in scratch memory, the next one writes before it reads.
+        self.0[thread_index()].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes held.
+    pub fn len_bytes(&self) -> usize {
+        let bytes = |scratch: &Mutex<Scratch>| {
+            let scratch = scratch.lock().unwrap_or_else(PoisonError::into_inner);
+            (scratch.sums.len() + scratch.totals.len()) * size_of::<i32>() + scratch.levels.len()
+        };
+        self.0.iter().map(bytes).sum()
+    }
+}

@@ -1,0 +1,6 @@
+//! What the cross-crate tests share.
+
+pub mod npz;
+pub mod random_model;
+pub mod rng;
+pub mod shared;

@@ -1,0 +1,190 @@
+//! Real exports with reference outputs, from the ONNX file to codes, outputs and detections.
+//!
+//! `codes_0/…` are the codes of every quantized tensor for picture 0, `output_K_J` the outputs as ONNX
+//! Runtime computes them in float32, `exact64_output_K_J` those of a float64 interpreter, stored where
+//! they differ. An exact integer executor reproduces the codes bit for bit.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ylb_converter::{Options, convert};
+use ylb_format::model::{Model, OutputKind};
+use ylb_kernels::registry::Dispatch;
+use ylb_runtime::{DetectOptions, Network, OutputTensor, Picture, PixelFormat, Session, SessionOptions};
+use ylb_tests::npz::{self, Array};
+use ylb_tests::shared;
+
+struct Case {
+    name: &'static str,
+    model: Model,
+    io: BTreeMap<String, Array>,
+}
+
+fn case(name: &'static str) -> Option<Case> {
+    let folder = shared::path("cases")?.join(name);
+    let onnx = std::fs::read(folder.join("model.onnx")).expect("the case's model");
+    let converted = convert(&onnx, "model.onnx", &Options::default(), &mut |_| {});
+    let model = converted.unwrap_or_else(|error| panic!("{name}: {error}")).model;
+    // Through bytes, so that the format is part of what is tested.
+    let bytes = ylb_format::write(&model).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let model = ylb_format::read(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+    Some(Case { name, model, io: npz::read(&folder.join("io.npz")) })
+}
+
+/// The choices of micro-kernels that the test runs: everything in one go under QEMU, where the
+/// emulated CPU makes the choice.
+fn dispatches() -> Vec<(&'static str, Dispatch)> {
+    let restrictions: &[&str] = if cfg!(target_arch = "x86_64") { &["", "generic"] } else { &[""] };
+    let dispatch = |restriction: &&'static str| {
+        (*restriction, Dispatch::restricted_to(restriction).expect("names of this architecture"))
+    };
+    restrictions.iter().map(dispatch).collect()
+}
+
+fn session(case: &Case, dispatch: &Dispatch, options: SessionOptions) -> Session {
+    let network =
+        Network::new(case.model.clone(), dispatch).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+    Session::new(Arc::new(network), options).expect("a session")
+}
+
+fn input(case: &Case, picture: usize) -> Vec<f32> {
+    let bytes = case.io[&format!("input_u8_{picture}")].i32();
+    bytes.into_iter().map(|byte| byte as f32 / 255.0).collect()
+}
+
+/// Every stored code of picture 0 equals.
+fn check_codes(case: &Case, session: &mut Session, what: &str) {
+    session.run_tensor(&input(case, 0)).expect("a frame");
+    let codes: BTreeMap<String, _> =
+        session.codes().into_iter().map(|codes| (codes.name.clone(), codes)).collect();
+    let stored = case.io.iter().filter_map(|(key, array)| Some((key.strip_prefix("codes_0/")?, array)));
+    let mut compared = 0;
+    for (key, array) in stored {
+        // `actNNN:` numbers the tensors of QONNX exports.
+        let name = match key.split_once(':') {
+            Some((number, name)) if number.starts_with("act") => name,
+            _ => key,
+        };
+        let ours = codes.get(name).unwrap_or_else(|| panic!("{what}: no codes for {name}"));
+        assert_eq!(ours.shape[..], array.shape[..], "{what}: {name}");
+        let theirs = array.i32();
+        let different = ours.data.iter().zip(&theirs).filter(|(a, b)| i32::from(**a) != **b).count();
+        assert_eq!(different, 0, "{what}: {different} of {} codes of {name} differ", theirs.len());
+        compared += theirs.len();
+    }
+    assert!(compared > 0, "{what}: nothing was compared");
+}
+
+/// Outputs within 1e-3, box columns 1e-5 of the value more.
+fn check_outputs(case: &Case, session: &mut Session, picture: usize, what: &str) {
+    session.run_tensor(&input(case, picture)).expect("a frame");
+    let outputs = session.outputs().expect("outputs");
+    for (index, output) in outputs.iter().enumerate() {
+        let exact = case.io.get(&format!("exact64_output_{picture}_{index}"));
+        let reference = exact.unwrap_or_else(|| &case.io[&format!("output_{picture}_{index}")]);
+        assert_eq!(output.shape, reference.shape, "{what}: output {index}");
+        let decoded = case.model.outputs[index].kind == OutputKind::Decoded;
+        check_output(
+            output,
+            &reference.f32(),
+            decoded,
+            &format!("{what}, picture {picture}, output {index}"),
+        );
+    }
+    assert!(!outputs.is_empty());
+}
+
+fn check_output(output: &OutputTensor, reference: &[f32], decoded: bool, what: &str) {
+    let fields = *output.shape.last().expect("a shape");
+    for (index, (&ours, &theirs)) in output.data.iter().zip(reference).enumerate() {
+        let relative = if decoded && index % fields < 4 { 1e-5 * theirs.abs() } else { 0.0 };
+        let difference = (ours - theirs).abs();
+        assert!(difference <= 1e-3 + relative, "{what}: element {index} is {ours}, not {theirs}");
+    }
+}
+
+fn check_case(name: &'static str) {
+    let Some(case) = case(name) else { return };
+    for (restriction, dispatch) in dispatches() {
+        for threads in [1, 3] {
+            let what = format!("{name}, kernels \"{restriction}\", {threads} threads");
+            let options = SessionOptions { threads, keep_values: true, ..SessionOptions::default() };
+            let mut keeping = session(&case, &dispatch, options);
+            check_codes(&case, &mut keeping, &what);
+            // The same with memory reused.
+            let options = SessionOptions { threads, ..SessionOptions::default() };
+            let mut session = session(&case, &dispatch, options);
+            let pictures = (0..).take_while(|picture| case.io.contains_key(&format!("input_u8_{picture}")));
+            pictures.for_each(|picture| check_outputs(&case, &mut session, picture, &what));
+        }
+    }
+}
+
+#[test]
+fn qonnx_relu_w4a4_320() {
+    check_case("qonnx_relu_w4a4_320");
+}
+
+#[test]
+fn qonnx_relu_w1a2_perm() {
+    check_case("qonnx_relu_w1a2_perm");
+}
+
+#[test]
+fn qcdq_relu_w4a4_416() {
+    check_case("qcdq_relu_w4a4_416");
+}
+
+#[test]
+fn trained_w4a4_qonnx() {
+    check_case("trained_w4a4_qonnx");
+}
+
+#[test]
+fn a_float_model_is_refused() {
+    let Some(folder) = shared::path("cases/float_not_quantized") else {
+        return;
+    };
+    let onnx = std::fs::read(folder.join("model.onnx")).expect("the case's model");
+    let error = convert(&onnx, "model.onnx", &Options::default(), &mut |_| {}).map(|_| ()).unwrap_err();
+    let message = error.to_string();
+    assert!(message.contains("Conv"), "the message names no node: {message}");
+    assert!(!message.contains('\n'), "more than a line: {message}");
+}
+
+/// The stored detections: x1, y1, x2, y2, score, class, of float32 outputs at 0.25 and IoU 0.45. Pictures
+/// whose float32 codes are exact must give the same boxes.
+#[test]
+fn trained_model_finds_the_stored_objects() {
+    let Some(case) = case("trained_w4a4_qonnx") else {
+        return;
+    };
+    let dispatch = Dispatch::restricted_to("").expect("all micro-kernels");
+    let mut session = session(&case, &dispatch, SessionOptions { threads: 2, ..Default::default() });
+    for picture in 0..6 {
+        if case.io.contains_key(&format!("exact64_output_{picture}_0")) {
+            continue; // float32 itself is not exact there
+        }
+        let planes = case.io[&format!("input_u8_{picture}")].i32();
+        let size = 256;
+        let pixels: Vec<u8> = (0..size * size)
+            .flat_map(|pixel| (0..3).map(move |channel| channel * size * size + pixel))
+            .map(|index| planes[index] as u8)
+            .collect();
+        let image = Picture::new(&pixels, size, size, PixelFormat::Rgb).expect("a picture");
+        let found = session.detect(&image, &DetectOptions::default()).expect("detections").to_vec();
+        let stored = case.io[&format!("dets_{picture}")].f32();
+        assert_eq!(found.len(), stored.len() / 6, "picture {picture}: {found:?}");
+        for stored in stored.chunks_exact(6) {
+            // Detections are clipped to the picture, the stored ones are not.
+            let clipped: Vec<f32> = stored[..4].iter().map(|edge| edge.clamp(0.0, size as f32)).collect();
+            let matches = found.iter().any(|ours| {
+                let edges = [ours.left, ours.top, ours.right, ours.bottom];
+                ours.class == stored[5] as u32
+                    && (ours.confidence - stored[4]).abs() <= 0.01
+                    && edges.iter().zip(&clipped).all(|(ours, theirs)| (ours - theirs).abs() <= 1.0)
+            });
+            assert!(matches, "picture {picture}: nothing like {stored:?} among {found:?}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+"""Command line: `python -m ylb_training COMMAND`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import cv2
+import torch
+
+from . import commands
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of PyTorch (default 1)")
+    parser.add_argument("--device", default="", help="cpu or cuda; default: cuda where there is one")
+
+
+def _stage(parser: argparse.ArgumentParser, epochs: int, rate: float, plain: int) -> None:
+    """Options that both training stages have."""
+    parser.add_argument("--data", required=True, help="data set in YOLOv5's layout: its YAML file")
+    parser.add_argument("--out", required=True, help="folder for checkpoints and log")
+    parser.add_argument("--epochs", type=int, default=epochs)
+    parser.add_argument("--minutes", type=float, default=0.0, help="end the schedule after so many minutes, if the "
+                        "epochs take longer (0: no limit)")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rate", type=float, default=rate, help=f"peak learning rate of AdamW (default {rate})")
+    parser.add_argument("--decay", type=float, default=0.02, help="weight decay of convolution weights")
+    parser.add_argument("--plain", type=int, default=plain, help="last epochs without mosaic")
+    parser.add_argument("--every", type=int, default=10, help="epochs between evaluations on val")
+    parser.add_argument("--scale", type=float, default=0.5, help="random scale: factors 1 - S to 1 + S")
+    parser.add_argument("--mosaic", type=float, default=1.0, help="share of mosaic pictures")
+    parser.add_argument("--turn", type=float, default=0.5, help="chance of a quarter turn of a mosaic tile; 0 where up "
+                        "and down matter")
+    parser.add_argument("--flip-ud", type=float, default=0.5, help="chance of an upside-down flip")
+    parser.add_argument("--no-bf16", action="store_true", help="float32 convolutions (slower on new CPUs)")
+    parser.add_argument("--restart", action="store_true", help="start anew although the folder has a last.pt")
+    _common(parser)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(prog="ylb_training", description="From photos to a low-bit YOLOv5 export.")
+    sub = top.add_subparsers(dest="command", required=True)
+
+    p = sub.add_parser("anchors", help="k-means anchors of a data set")
+    p.add_argument("--data", required=True)
+    p.add_argument("--size", default="256x320", help="input, HEIGHTxWIDTH (default 256x320)")
+
+    p = sub.add_parser("train", help="train a float detector from scratch, or from a checkpoint")
+    _stage(p, 105, 2e-3, 16)
+    p.add_argument("--size", default="256x320", help="input, HEIGHTxWIDTH, multiples of 32 (default 256x320)")
+    p.add_argument("--model", default="n", choices=list("nsmlx"), help="size of YOLOv5 (default n)")
+    p.add_argument("--activation", default="relu", choices=["relu", "silu"])
+    p.add_argument("--start", help="float checkpoint to start from")
+
+    p = sub.add_parser("qat", help="quantize a float checkpoint: calibration, then training")
+    _stage(p, 40, 1e-3, 10)
+    p.add_argument("--start", required=True, help="checkpoint to start from: float, or quantized to higher widths")
+    p.add_argument("--weights", type=int, default=4, help="bits of the weights, 1 to 8 (default 4)")
+    p.add_argument("--activations", type=int, default=4, help="bits of the activations, 2 to 8 (default 4)")
+    p.add_argument("--edge-weights", type=int, default=8, help="bits of first convolution and heads (default 8)")
+    p.add_argument("--layer", action="append", default=[], metavar="PATTERN=BITS",
+                   help="weight bits of the layers that match, as in 'model.9.*=8'; may be repeated")
+    p.add_argument("--distill", type=float, default=0.0, help="weight of the distillation loss (0: none)")
+    p.add_argument("--teacher", help="float checkpoint to learn from; default: --start where that is float")
+    p.add_argument("--calibration", type=int, default=32, help="pictures for the calibration (default 32)")
+
+    p = sub.add_parser("eval", help="mAP of a checkpoint")
+    p.add_argument("checkpoint")
+    p.add_argument("--data", required=True)
+    p.add_argument("--split", default="val", help="default val")
+    p.add_argument("--json", action="store_true")
+    _common(p)
+
+    p = sub.add_parser("export", help="write a quantized checkpoint as ONNX")
+    p.add_argument("checkpoint")
+    p.add_argument("-o", "--output", required=True)
+    p.add_argument("--form", choices=["qonnx", "qcdq"], default="qonnx")
+
+    p = sub.add_parser("import", help="take the weights of an original YOLOv5 v6/v7 checkpoint")
+    p.add_argument("state", help="file with the state dict (torch.save(model.state_dict(), FILE)), not fused")
+    p.add_argument("-o", "--output", required=True)
+    p.add_argument("--data", required=True, help="for the class names")
+    p.add_argument("--activation", default="silu", choices=["relu", "silu"])
+    p.add_argument("--size", default="640x640")
+    return top
+
+
+def main() -> int:
+    """Run the command; returns the exit status."""
+    args = parser().parse_args()
+    torch.set_num_threads(getattr(args, "threads", 1))
+    cv2.setNumThreads(1)
+    if hasattr(args, "device") and not args.device:
+        args.device = "cuda" if torch.cuda.is_available() else "cpu"
+    for name in ("out", "output"):
+        if getattr(args, name, None):
+            Path(getattr(args, name)).parent.mkdir(parents=True, exist_ok=True)
+    getattr(commands, "run_" + args.command)(args)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

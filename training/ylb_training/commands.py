@@ -1,0 +1,131 @@
+"""The commands of the command line."""
+
+import json
+import sys
+
+import numpy as np
+import torch
+
+from . import anchors, checkpoint, dataset
+from .augment import Augmentation
+from .evaluate import evaluate
+from .network import Network
+from .trainer import Recipe, Trainer, batches
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        height, width = (int(v) for v in text.split("x"))
+    except ValueError:
+        raise SystemExit(f"error: the size is HEIGHTxWIDTH, not '{text}'") from None
+    if height % 32 or width % 32 or min(height, width) < 32:
+        raise SystemExit(f"error: height and width must be multiples of 32, not {text}")
+    return height, width
+
+
+def _recipe(args, height: int, width: int) -> Recipe:
+    strength = Augmentation(mosaic=args.mosaic, scale=args.scale, turn=args.turn, flip_ud=args.flip_ud)
+    return Recipe(epochs=args.epochs, batch=args.batch, seed=args.seed, height=height, width=width, rate=args.rate,
+                  decay=args.decay, plain=args.plain, minutes=args.minutes, every=args.every, bf16=not args.no_bf16,
+                  distill=getattr(args, "distill", 0.0), augmentation=strength)
+
+
+def _sets(args) -> tuple[list[str], list, list]:
+    return dataset.describe(args.data)["names"], dataset.load(args.data, "train"), dataset.load(args.data, "val")
+
+
+def _run(trainer: Trainer, restart: bool) -> None:
+    if not restart and trainer.resume():
+        print(f"resumed after epoch {trainer.epoch}")
+    trainer.run()
+    print(f"best mean of mAP50 and mAP50-95 on val: {trainer.best:.4f}, in {trainer.out / 'best.pt'}")
+
+
+def run_anchors(args) -> None:
+    """Print the anchors and how many boxes they reach."""
+    height, width = _size(args.size)
+    samples = dataset.load(args.data, "train")
+    found = anchors.kmeans(samples, height, width)
+    for w, h in found:
+        print(f"{w:7.1f} x {h:.1f}")
+
+
+def run_train(args) -> None:
+    """Float training."""
+    height, width = _size(args.size)
+    names, train, val = _sets(args)
+    torch.manual_seed(args.seed)
+    if args.start:
+        network, _ = checkpoint.load(args.start)
+    else:
+        boxes = anchors.kmeans(train, height, width).tolist()
+        network = Network(len(names), boxes, args.model, args.activation)
+    _run(Trainer(network, names, train, val, _recipe(args, height, width), args.out, device=args.device), args.restart)
+
+
+def run_qat(args) -> None:
+    """Calibration and quantization-aware training."""
+    from .quantize import Widths, calibrate, quantize, reestimate, requantize
+
+    names, train, val = _sets(args)
+    torch.manual_seed(args.seed)
+    network, saved = checkpoint.load(args.start)
+    height, width = saved["input"]
+    recipe = _recipe(args, height, width)
+    layers = dict(entry.rsplit("=", 1) for entry in args.layer)
+    widths = Widths(args.weights, args.activations, args.edge_weights, {k: int(v) for k, v in layers.items()})
+    teacher = None
+    if args.distill:
+        if not args.teacher and saved.get("widths"):
+            raise SystemExit("error: --start is quantized: name the float checkpoint with --teacher")
+        teacher, _ = checkpoint.load(args.teacher or args.start)
+    network = requantize(network, widths) if saved.get("widths") else quantize(network, widths)
+    print(f"calibration of {widths}")
+    calibrate(network, train, height, width, args.calibration)
+    if min(args.weights, args.activations) <= 2:
+        # So few levels change the statistics behind every batch normalization.
+        reestimate(network, [x for x, _ in batches(train[:128], recipe, 0)])
+    trainer = Trainer(network, names, train, val, recipe, args.out, teacher, {"widths": network.widths}, args.device)
+    _run(trainer, args.restart)
+
+
+def run_eval(args) -> None:
+    """mAP over a split."""
+    network, saved = checkpoint.load(args.checkpoint, args.device)
+    names = saved["names"]
+    samples = dataset.load(args.data, args.split)
+    height, width = saved["input"]
+
+    def progress(done: int, total: int) -> None:
+        print(f"\r{done}/{total}", end="" if done < total else "\n", file=sys.stderr, flush=True)
+
+    result = evaluate(network, samples, names, height, width, progress=progress if sys.stderr.isatty() else None)
+    if args.json:
+        print(json.dumps(result))
+        return
+    print(f"{args.split}: {len(samples)} pictures, mAP50-95 {result['map50_95']:.4f}, mAP50 {result['map50']:.4f}")
+    for name, values in result["per_class"].items():
+        print(f"  {name:20s} boxes {values['boxes']:5d}  mAP50-95 {values['map50_95']:.4f}  mAP50 {values['map50']:.4f}")
+
+
+def run_export(args) -> None:
+    """ONNX with quantizers."""
+    from .export import export
+
+    network, saved = checkpoint.load(args.checkpoint)
+    if not saved.get("widths"):
+        raise SystemExit(f"error: {args.checkpoint} is not quantized; run the command qat first")
+    export(network, saved["names"], *saved["input"], args.output, args.form)
+    print(f"wrote {args.output}")
+
+
+def run_import(args) -> None:
+    """Checkpoint of ours from an original state dict."""
+    height, width = _size(args.size)
+    names = dataset.describe(args.data)["names"]
+    network = checkpoint.from_original(torch.load(args.state, map_location="cpu", weights_only=True), args.activation)
+    if network.settings["classes"] != len(names):
+        raise SystemExit(f"error: {args.state} has {network.settings['classes']} classes, {args.data} has {len(names)}")
+    torch.save({"settings": network.settings, "names": names, "state": network.state_dict(), "input": [height, width],
+                "epoch": 0, "map": float(np.nan), "minutes": 0.0}, args.output)
+    print(f"wrote {args.output}")

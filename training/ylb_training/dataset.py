@@ -1,0 +1,101 @@
+"""Data sets in the layout of YOLOv5: a YAML file, `images/<split>` and `labels/<split>`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import yaml
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
+
+
+@dataclass
+class Sample:
+    """One picture with its boxes.
+
+    Attributes:
+        image: uint8 RGB, [height, width, 3].
+        labels: [n, 5]: class, then centre x, centre y, width, height as fractions of the picture.
+        path: where the picture came from.
+    """
+
+    image: np.ndarray
+    labels: np.ndarray
+    path: Path
+
+
+def describe(path: str) -> dict:
+    """The YAML file of a data set, with `names` as a list and `root` as a folder.
+
+    Raises `SystemExit` with a sentence when the file lacks what is needed.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise SystemExit(f"error: no data set file {file}")
+    data = yaml.safe_load(file.read_text())
+    names = data.get("names")
+    if isinstance(names, dict):
+        names = [names[k] for k in sorted(names)]
+    if not names:
+        raise SystemExit(f"error: {file} has no 'names'")
+    root = Path(data.get("path") or ".")
+    data["root"] = root if root.is_absolute() else file.parent / root
+    data["names"] = names
+    return data
+
+
+def load(path: str, split: str) -> list[Sample]:
+    """Read all pictures of a split into memory, in the order of their names."""
+    data = describe(path)
+    if split not in data:
+        raise SystemExit(f"error: {path} has no split '{split}'")
+    folder = data["root"] / data[split]
+    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+    if not files:
+        raise SystemExit(f"error: no pictures in {folder}")
+    samples = []
+    for file in files:
+        image = cv2.imread(str(file), cv2.IMREAD_COLOR)
+        if image is None:
+            raise SystemExit(f"error: cannot read the picture {file}")
+        label_file = Path(str(file.parent).replace("images", "labels")) / (file.stem + ".txt")
+        rows = np.loadtxt(label_file, ndmin=2, dtype=np.float32) if _has_rows(label_file) else np.zeros((0, 5))
+        labels = rows.astype(np.float32).reshape(-1, 5)
+        if len(labels) and (labels[:, 0].max() >= len(data["names"]) or labels.min() < 0):
+            raise SystemExit(f"error: {label_file} has a class or a coordinate out of range")
+        samples.append(Sample(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), labels, file))
+    return samples
+
+
+def _has_rows(file: Path) -> bool:
+    return file.is_file() and file.read_text().strip() != ""
+
+
+@dataclass
+class Placement:
+    """Where a letterboxed picture lies: `input = picture * ratio + (left, top)`."""
+
+    ratio: float
+    left: int
+    top: int
+
+
+def letterbox(image: np.ndarray, height: int, width: int, fill: int = 114) -> tuple[np.ndarray, Placement]:
+    """Fit a picture into `height` x `width` with its aspect kept and bars of `fill` (OpenCV INTER_LINEAR)."""
+    h, w = image.shape[:2]
+    ratio = min(height / h, width / w)
+    inner_w, inner_h = round(w * ratio), round(h * ratio)
+    left, top = round((width - inner_w) / 2 - 0.1), round((height - inner_h) / 2 - 0.1)
+    if (inner_w, inner_h) != (w, h):
+        image = cv2.resize(image, (inner_w, inner_h), interpolation=cv2.INTER_LINEAR)
+    out = np.full((height, width, 3), fill, dtype=np.uint8)
+    out[top:top + inner_h, left:left + inner_w] = image
+    return out, Placement(ratio, left, top)
+
+
+def pixel_boxes(sample: Sample) -> np.ndarray:
+    """Boxes of a sample in pixels of its picture: [n, 5]: class, x1, y1, x2, y2."""
+    h, w = sample.image.shape[:2]
+    cls, x, y, bw, bh = sample.labels.T
+    return np.stack((cls, (x - bw / 2) * w, (y - bh / 2) * h, (x + bw / 2) * w, (y + bh / 2) * h), 1)
