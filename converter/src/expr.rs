@@ -6,7 +6,7 @@
 //! each channel ([`Program`]) and evaluated in 64-bit floats, in the graph's order: at a point, or over
 //! an interval, which bounds it from both sides without knowing anything about its shape.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -171,25 +171,46 @@ impl Expr {
 
     /// The same computation over other leaves: `replace` gives the expression for a leaf.
     pub fn substitute(self: &Rc<Self>, mut replace: impl FnMut(&Self) -> Option<Rc<Self>>) -> Rc<Self> {
-        let mut results: Vec<(usize, Rc<Self>)> = Vec::new();
+        let mut results: HashMap<*const Self, Rc<Self>> = HashMap::new();
         let mut last = Rc::clone(self);
         for node in self.nodes() {
-            let find = |operand: &Rc<Self>, results: &[(usize, Rc<Self>)]| {
-                let address = Rc::as_ptr(operand) as usize;
-                let found = results.iter().rev().find(|(key, _)| *key == address);
-                found.map_or_else(|| Rc::clone(operand), |(_, result)| Rc::clone(result))
+            let find = |operand: &Rc<Self>| {
+                results.get(&Rc::as_ptr(operand)).map_or_else(|| Rc::clone(operand), Rc::clone)
             };
-            let result = match &*node {
-                Self::Unary(function, a) => find(a, &results).unary(function.clone()),
-                Self::Binary(function, a, b) => {
-                    find(a, &results).binary(*function, &find(b, &results))
-                }
+            last = match &*node {
+                Self::Unary(function, a) => find(a).unary(function.clone()),
+                Self::Binary(function, a, b) => find(a).binary(*function, &find(b)),
                 leaf => replace(leaf).unwrap_or_else(|| Rc::clone(&node)),
             };
-            last = Rc::clone(&result);
-            results.push((Rc::as_ptr(&node) as usize, result));
+            results.insert(Rc::as_ptr(&node), Rc::clone(&last));
         }
         last
+    }
+
+    /// Takes the operands out, leaving leaves in their place.
+    fn take_operands(&mut self, into: &mut Vec<Rc<Self>>) {
+        let leaf = || Rc::new(Self::Codes(ValueIndex(0)));
+        match self {
+            Self::Unary(_, a) => into.push(std::mem::replace(a, leaf())),
+            Self::Binary(_, a, b) => {
+                into.push(std::mem::replace(a, leaf()));
+                into.push(std::mem::replace(b, leaf()));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Drops without recursion: a chain of nodes may be as long as a hostile graph.
+impl Drop for Expr {
+    fn drop(&mut self) {
+        let mut pending = Vec::new();
+        self.take_operands(&mut pending);
+        while let Some(mut operand) = pending.pop() {
+            if let Some(last_owner) = Rc::get_mut(&mut operand) {
+                last_owner.take_operands(&mut pending);
+            }
+        }
     }
 }
 

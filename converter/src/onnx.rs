@@ -18,7 +18,7 @@ use schema::{AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto};
 /// Largest file accepted: protobuf itself ends at 2 GiB.
 const MAX_FILE_LEN: usize = 1 << 31;
 /// Most nodes of a graph; the largest YOLOv5 export measured has about 2000.
-const MAX_NODES: usize = 200_000;
+const MAX_NODES: usize = 50_000;
 /// Most inputs, outputs and attributes of a node.
 const MAX_NODE_ITEMS: usize = 4096;
 

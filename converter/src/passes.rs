@@ -12,3 +12,6 @@ pub mod heads;
 pub mod prune;
 pub mod quantizers;
 mod shapes;
+
+#[cfg(test)]
+mod tests;

@@ -107,6 +107,7 @@ impl Staircase {
     }
 
     /// The level of an accumulator of the range.
+    #[cfg(test)]
     pub fn level(&self, accumulator: i64) -> u8 {
         let after = self.steps.partition_point(|&(start, _)| start <= accumulator);
         self.steps.get(after.saturating_sub(1)).map_or(0, |&(_, level)| level)

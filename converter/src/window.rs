@@ -145,3 +145,52 @@ impl Geometry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::Attribute;
+    use crate::ir::testing::Builder;
+
+    fn window(input: [usize; 2], attributes: &[(&str, Attribute)]) -> Result<Geometry, ConvertError> {
+        let (mut builder, image) = Builder::picture(input[0], input[1]);
+        let output = builder.node("MaxPool", &[image], attributes);
+        of_node(builder.producer(output), &[1, 3, input[0], input[1]], None)
+    }
+
+    fn ints(values: &[i64]) -> Attribute {
+        Attribute::Ints(values.to_vec())
+    }
+
+    #[test]
+    fn explicit_and_automatic_padding() {
+        let kernel = ("kernel_shape", ints(&[3, 3]));
+        let stride = ("strides", ints(&[2, 2]));
+        let padded = window([8, 9], &[kernel.clone(), ("pads", ints(&[1, 1, 0, 1]))]).unwrap();
+        assert_eq!(padded.output_size([8, 9]).unwrap(), [7, 9]);
+        let same = |mode: &str| {
+            let mode = ("auto_pad", Attribute::Text(mode.into()));
+            window([8, 9], &[kernel.clone(), stride.clone(), mode]).unwrap()
+        };
+        assert_eq!(same("SAME_UPPER").padding, [0, 1, 1, 1]);
+        assert_eq!(same("SAME_LOWER").padding, [1, 1, 0, 1]);
+        assert_eq!(same("SAME_UPPER").output_size([8, 9]).unwrap(), [4, 5]);
+        assert_eq!(same("VALID").output_size([8, 9]).unwrap(), [3, 4]);
+    }
+
+    #[test]
+    fn windows_that_the_format_lacks_are_refused() {
+        let refused: [&[(&str, Attribute)]; 7] = [
+            &[],
+            &[("kernel_shape", ints(&[3]))],
+            &[("kernel_shape", ints(&[0, 3]))],
+            &[("kernel_shape", ints(&[65, 3]))],
+            &[("kernel_shape", ints(&[3, 3])), ("dilations", ints(&[2, 2]))],
+            &[("kernel_shape", ints(&[3, 3])), ("ceil_mode", Attribute::Int(1))],
+            &[("kernel_shape", ints(&[3, 3])), ("pads", ints(&[3, 0, 0, 0]))],
+        ];
+        for attributes in refused {
+            assert!(window([8, 8], attributes).is_err(), "{attributes:?}");
+        }
+    }
+}

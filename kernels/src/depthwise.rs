@@ -75,10 +75,13 @@ impl Depthwise {
 impl DepthwiseTile<'_> {
     /// Panics unless every level, weight and sum is inside its operand.
     fn check(&self) {
+        if self.pixels == 0 {
+            return;
+        }
         let last_tap = self.taps.iter().copied().max().unwrap_or(0);
         let end = self
             .pixel_step
-            .checked_mul(self.pixels.saturating_sub(1))
+            .checked_mul(self.pixels - 1)
             .and_then(|windows| windows.checked_add(self.input_offset)?.checked_add(last_tap))
             .and_then(|window| window.checked_add(self.channels))
             .expect("tile geometry overflows");

@@ -94,8 +94,8 @@ pub fn conv(shape: &ConvShape, input: &[i32], weights: &[i32]) -> Vec<i64> {
                                 continue;
                             };
                             let integer = input[((first_channel + i) * height + row) * width + column];
-                            let weight = weights
-                                [((o * group_channels + i) * kernel_height + ky) * kernel_width + kx];
+                            let weight =
+                                weights[((o * group_channels + i) * kernel_height + ky) * kernel_width + kx];
                             sum += i64::from(weight) * i64::from(integer);
                         }
                     }
@@ -116,7 +116,8 @@ pub fn requantize(spec: &RequantizeSpec, channel: usize, accumulators: &[i64]) -
         let channels = bias.len();
         assert_eq!(multipliers.len(), channels * accumulators.len(), "multipliers");
         let terms = accumulators.iter().enumerate();
-        terms.map(|(t, sum)| sum * i64::from(multipliers[t * channels + channel])).sum::<i64>() + bias[channel]
+        terms.map(|(t, sum)| sum * i64::from(multipliers[t * channels + channel])).sum::<i64>()
+            + bias[channel]
     };
     match spec {
         RequantizeSpec::Scale { multipliers, bias, shift, max_level } => {

@@ -265,7 +265,10 @@ impl RequantizeTile<'_> {
         };
         if self.pixels > 0 {
             let shortest = self.accumulators.iter().map(|term| term.len()).min();
-            assert!(shortest.is_none_or(|shortest| len(self.stride) <= shortest), "accumulators are too short");
+            assert!(
+                shortest.is_none_or(|shortest| len(self.stride) <= shortest),
+                "accumulators are too short"
+            );
             assert!(len(self.level_stride) <= self.levels.len(), "levels are too short");
         }
     }

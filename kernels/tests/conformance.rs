@@ -64,18 +64,20 @@ fn largest_accumulators_do_not_overflow() {
         let kernel = conv.kernel();
         let shape = Shape { pixels: 1, runs: 1, depth: 0, step: 8, outputs: kernel.nr };
         for operands in operands_of(kernel, 8, kernel.nr) {
-            // Levels and weights as they are multiplied, and as deep as an i32 allows: at least
-            // beyond 16 bits at one bit, almost up to 31 at eight.
+            // The largest product decides how deep a run must be to leave 16 bits, and may be to stay
+            // in 32.
             let weight = if kernel.bit_serial {
                 (1 << operands.weight_bits) - 1
             } else {
                 operands.min_weight.unsigned_abs().max(operands.max_weight.unsigned_abs()).into()
             };
-            let deepest = i32::MAX as usize / (weight * usize::from(operands.max_level));
-            for depth in [256, 1 << 12, 66_000] {
-                let depth = depth.min(deepest) / 8 * 8;
+            let product = weight * usize::from(operands.max_level);
+            let beyond_16_bits = (65_536 / product + 1).next_multiple_of(8);
+            let deepest = (i32::MAX as usize / product).min(66_000) / 8 * 8;
+            let depths = [256, beyond_16_bits, if product > 32_000 { deepest } else { 0 }];
+            for depth in depths {
                 let operands = Operands { depth, ..operands };
-                // Two runs, too: the result is then first written at another step.
+                // Two runs, too: counters are then emptied at other steps.
                 for (runs, depth) in [(1, depth), (2, depth / 16 * 8)] {
                     for fill in [Fill::Largest, Fill::Smallest] {
                         cases += 1;

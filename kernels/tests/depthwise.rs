@@ -18,9 +18,8 @@ impl Random {
 fn check(channels: usize, width: usize, kernel: [usize; 2], stride: usize, extreme: bool) {
     let mut random = Random(channels as u64 * 31 + width as u64);
     let height = kernel[0];
-    let levels: Vec<u8> = (0..channels * height * width)
-        .map(|_| if extreme { u8::MAX } else { random.next() as u8 })
-        .collect();
+    let levels: Vec<u8> =
+        (0..channels * height * width).map(|_| if extreme { u8::MAX } else { random.next() as u8 }).collect();
     let taps_count = kernel[0] * kernel[1];
     // An 8-bit weight less a zero point: −383 to 383.
     let weights: Vec<i16> = (0..taps_count * channels)
@@ -40,9 +39,8 @@ fn check(channels: usize, width: usize, kernel: [usize; 2], stride: usize, extre
     let [_, pixels] = shape.output_size();
     let expected = reference::conv(&shape, &input, &planar);
 
-    let taps: Vec<usize> = (0..kernel[0])
-        .flat_map(|y| (0..kernel[1]).map(move |x| (y * width + x) * channels))
-        .collect();
+    let taps: Vec<usize> =
+        (0..kernel[0]).flat_map(|y| (0..kernel[1]).map(move |x| (y * width + x) * channels)).collect();
     for depthwise in [Depthwise::new(), Depthwise::portable()] {
         let mut sums = vec![i32::MIN; pixels * channels];
         depthwise.run(&mut DepthwiseTile {

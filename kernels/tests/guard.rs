@@ -29,7 +29,8 @@ impl<T: Copy> Guarded<T> {
         // copied to where they end at that page, which is aligned as the page size is a multiple of
         // their size.
         unsafe {
-            let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+            let (protection, flags) =
+                (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
             let mapping = libc::mmap(std::ptr::null_mut(), mapped, protection, flags, -1, 0);
             assert_ne!(mapping, libc::MAP_FAILED, "mmap");
             let guard = mapping.cast::<u8>().add(accessible);

@@ -45,8 +45,9 @@ fn products_never_overflow() {
                 for level in [0, max_level] {
                     for weights in [[min_weight; 2], [max_weight; 2], [min_weight, max_weight]] {
                         for period in [1, 2, 4] {
-                            let sum: i32 =
-                                (0..depth).map(|k| i32::from(level) * i32::from(weights[k / period % 2])).sum();
+                            let sum: i32 = (0..depth)
+                                .map(|k| i32::from(level) * i32::from(weights[k / period % 2]))
+                                .sum();
                             let sums = run(&conv, level, weights, period, depth);
                             assert_eq!(sums, vec![sum; kernel.nr], "{}: {level} · {weights:?}", kernel.name);
                         }

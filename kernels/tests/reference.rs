@@ -46,8 +46,7 @@ fn a_window_larger_than_the_input_has_no_output() {
 
 #[test]
 fn scale_rounds_towards_minus_infinity_and_clamps() {
-    let spec =
-        RequantizeSpec::Scale { multipliers: vec![1, 3], bias: vec![0, -4], shift: 1, max_level: 7 };
+    let spec = RequantizeSpec::Scale { multipliers: vec![1, 3], bias: vec![0, -4], shift: 1, max_level: 7 };
     let level = |channel, sum| requantize(&spec, channel, &[sum]);
     assert_eq!([-1, 0, 1, 2, 3, 15, 99].map(|sum| level(0, sum)), [0, 0, 0, 1, 1, 7, 7]);
     assert_eq!([0, 1, 2, 3, 9].map(|sum| level(1, sum)), [0, 0, 1, 2, 7]);
@@ -55,7 +54,12 @@ fn scale_rounds_towards_minus_infinity_and_clamps() {
 
 #[test]
 fn scale_adds_terms() {
-    let spec = RequantizeSpec::Scale { multipliers: vec![1, 1, 10, 100], bias: vec![1, 2], shift: 0, max_level: 255 };
+    let spec = RequantizeSpec::Scale {
+        multipliers: vec![1, 1, 10, 100],
+        bias: vec![1, 2],
+        shift: 0,
+        max_level: 255,
+    };
     assert_eq!(requantize(&spec, 0, &[5, 3]), 36);
     assert_eq!(requantize(&spec, 1, &[5, 1]), 107);
 }

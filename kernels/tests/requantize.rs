@@ -25,7 +25,12 @@ impl Random {
 }
 
 /// Accumulators of one term at which a channel is checked.
-fn interesting(spec: &RequantizeSpec, channel: usize, range: AccumulatorRange, random: &mut Random) -> Vec<i32> {
+fn interesting(
+    spec: &RequantizeSpec,
+    channel: usize,
+    range: AccumulatorRange,
+    random: &mut Random,
+) -> Vec<i32> {
     let (min, max) = (i64::from(range.min), i64::from(range.max));
     if max - min < 10_000 {
         return (range.min..=range.max).collect();
@@ -89,7 +94,10 @@ fn check(spec: &RequantizeSpec, ranges: &[AccumulatorRange], forms: &mut HashSet
                     let accumulator = accumulators[pixel * stride + channel];
                     let expected = reference::requantize(spec, channel, &[i64::from(accumulator)]);
                     let form = requantizer.form();
-                    assert_eq!(level, expected, "{form}: accumulator {accumulator}, channel {channel} of {spec:?}");
+                    assert_eq!(
+                        level, expected,
+                        "{form}: accumulator {accumulator}, channel {channel} of {spec:?}"
+                    );
                 }
                 assert!(rest.iter().all(|&byte| byte == 0xee), "wrote beyond its channels");
             }
@@ -98,7 +106,13 @@ fn check(spec: &RequantizeSpec, ranges: &[AccumulatorRange], forms: &mut HashSet
 }
 
 /// A scale that takes accumulators of about `reach` to the largest level.
-fn random_scale(random: &mut Random, channels: usize, max_level: u8, reach: f64, shift: u8) -> RequantizeSpec {
+fn random_scale(
+    random: &mut Random,
+    channels: usize,
+    max_level: u8,
+    reach: f64,
+    shift: u8,
+) -> RequantizeSpec {
     let mut multiplier = || {
         let spread = 2f64.powf(random.within(-300..=300) as f64 / 100.0);
         let sign = [1.0, 1.0, 1.0, -1.0][random.next() as usize % 4];
@@ -150,7 +164,8 @@ fn degenerate_scales_are_exact() {
         (i32::MAX, 0, 32, 15),
         (1 << 30, (1 << 29) - 1, 30, 255),
     ] {
-        let spec = RequantizeSpec::Scale { multipliers: vec![multiplier], bias: vec![bias], shift, max_level };
+        let spec =
+            RequantizeSpec::Scale { multipliers: vec![multiplier], bias: vec![bias], shift, max_level };
         check(&spec, &full, &mut HashSet::new());
         check(&spec, &[AccumulatorRange { min: -3, max: 3 }], &mut HashSet::new());
         check(&spec, &[AccumulatorRange { min: 5, max: 5 }], &mut HashSet::new());
@@ -189,7 +204,9 @@ fn staircases_are_exact() {
                     let levels = thresholds
                         .iter()
                         .enumerate()
-                        .map(|(c, thresholds)| random_levels(random, thresholds.len(), kinds[c % kinds.len()]))
+                        .map(|(c, thresholds)| {
+                            random_levels(random, thresholds.len(), kinds[c % kinds.len()])
+                        })
                         .collect();
                     let narrow = |column: Vec<i64>| column.into_iter().map(|t| t as i32).collect();
                     let thresholds = thresholds.into_iter().map(narrow).collect();
@@ -325,8 +342,13 @@ fn transform_is_affine_and_wraps_around() {
             let (pixel, c) = (index / stride, index % stride);
             let expected = if c < channels {
                 let channel = first_channel + c;
-                let total = if with_totals { i64::from(transform.total_scales[channel]) * i64::from(totals[pixel]) } else { 0 };
-                (i64::from(sum) * i64::from(sum_scale) + total + i64::from(transform.constants[channel])) as i32
+                let total = if with_totals {
+                    i64::from(transform.total_scales[channel]) * i64::from(totals[pixel])
+                } else {
+                    0
+                };
+                (i64::from(sum) * i64::from(sum_scale) + total + i64::from(transform.constants[channel]))
+                    as i32
             } else {
                 sum
             };

@@ -82,7 +82,8 @@ fn unpack_reads_the_planes_of_the_layout() {
         let mut expected = random_levels(pixels * level_stride, bits, channels);
         let mut packed = vec![UNTOUCHED; pixels * pixel_stride];
         for p in 0..pixels {
-            let pixel: Vec<i32> = expected[p * level_stride..][..channels].iter().map(|&l| l.into()).collect();
+            let pixel: Vec<i32> =
+                expected[p * level_stride..][..channels].iter().map(|&l| l.into()).collect();
             packed[p * pixel_stride..][..pixel_len].copy_from_slice(&planes(&pixel, bits.into()));
             expected[p * level_stride..][channels..level_stride].fill(UNTOUCHED);
         }

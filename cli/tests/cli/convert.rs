@@ -37,7 +37,7 @@ fn an_export_becomes_a_detector() {
     let Some(cases) = exports() else { return };
     let folder = Folder::new("an_export");
     let onnx = cases.join("trained_w4a4_qonnx/model.onnx");
-    folder.write("names.txt", "circle\nsquare\ntriangle\nstar\n");
+    folder.write("names.txt", "circle\nsquare\ntriangle\ncross\n");
     let args = ["convert", onnx.to_str().unwrap(), "-o", "trained.ylb", "--names", "names.txt"];
     let text = folder.run(&args).done();
     assert_says(
@@ -46,7 +46,7 @@ fn an_export_becomes_a_detector() {
     );
 
     let json = folder.run(&["info", "trained.ylb", "--json"]).json();
-    assert_eq!(json["class_names"], serde_json::json!(["circle", "square", "triangle", "star"]));
+    assert_eq!(json["class_names"], serde_json::json!(["circle", "square", "triangle", "cross"]));
     assert_eq!(json["source"]["name"], "model.onnx");
     folder.save("a.png", &squares(300, 200, &[(16, 24, [255, 0, 0])]));
     folder.run(&["run", "trained.ylb", "a.png"]).done();

@@ -16,7 +16,7 @@ const BLUE: [u8; 3] = [0, 0, 255];
 fn folder(test: &str) -> Folder {
     let folder = Folder::new(test);
     folder.write("tiny.ylb", tiny::file());
-    folder.save("in/two.png", &squares(64, 64, &[(16, 24, RED), (40, 40, BLUE)]));
+    folder.save("in/two.png", &squares(64, 64, &[(16, 24, RED), (40, 48, BLUE)]));
     folder
 }
 
@@ -41,15 +41,15 @@ fn prints_and_draws_what_it_finds() {
     let mut found: Vec<Vec<&str>> =
         lines[2..4].iter().map(|line| line.split_whitespace().collect()).collect();
     found.sort();
-    assert_eq!(found[0], ["blue", "0.995", "36.0", "36.0", "52.0", "52.0"]);
+    assert_eq!(found[0], ["blue", "0.995", "36.0", "44.0", "52.0", "60.0"]);
     assert_eq!(found[1], ["red", "0.995", "12.0", "20.0", "28.0", "36.0"]);
     assert_says(lines[4], &["decode ", "preprocess ", "inference ", "postprocess ", "draw and save "]);
     assert_eq!(&lines[5..], ["  saved to runs/two.png"]);
 
     let drawn = image::open(folder.path("runs/two.png")).unwrap().into_rgb8();
     assert_eq!(drawn.dimensions(), (64, 64));
-    assert_eq!(*drawn.get_pixel(12, 35), Rgb([0xe6, 0x9f, 0x00]), "the first class's box");
-    assert_eq!(*drawn.get_pixel(20, 28), Rgb(RED), "inside the box the picture is untouched");
+    assert_eq!(*drawn.get_pixel(12, 30), Rgb([0xe6, 0x9f, 0x00]), "the first class's box");
+    assert_eq!(*drawn.get_pixel(20, 26), Rgb(RED), "inside the box the picture is untouched");
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn json_is_one_document_and_nothing_else() {
     detections.sort_by_key(|detection| detection["class"].as_u64());
     assert_eq!(detections.len(), 2);
     for (detection, (class, edges)) in
-        detections.iter().zip([(0, [12.0, 20.0, 28.0, 36.0]), (2, [36.0, 36.0, 52.0, 52.0])])
+        detections.iter().zip([(0, [12.0, 20.0, 28.0, 36.0]), (2, [36.0, 44.0, 52.0, 60.0])])
     {
         assert_eq!((&detection["class"], &detection["name"]), (&class.into(), &tiny::CLASSES[class].into()));
         assert!((detection["confidence"].as_f64().unwrap() - tiny::CONFIDENCE).abs() < 1e-3, "{detection}");

@@ -118,11 +118,7 @@ impl Form {
 }
 
 /// The steps of all channels, if they are monotone with at most `most` steps each.
-fn all_steps(
-    spec: &RequantizeSpec,
-    ranges: &[AccumulatorRange],
-    most: usize,
-) -> Option<Vec<Steps>> {
+fn all_steps(spec: &RequantizeSpec, ranges: &[AccumulatorRange], most: usize) -> Option<Vec<Steps>> {
     if spec.terms() != 1 {
         return None;
     }

@@ -87,12 +87,7 @@ impl Steps {
 
 /// The accumulators from which on the level may be another one, in ascending order. `None` if there
 /// would be more than `most` for a reason that is known at once.
-fn edges(
-    spec: &RequantizeSpec,
-    channel: usize,
-    range: AccumulatorRange,
-    most: usize,
-) -> Option<Vec<i128>> {
+fn edges(spec: &RequantizeSpec, channel: usize, range: AccumulatorRange, most: usize) -> Option<Vec<i128>> {
     let (line, values): (_, Vec<i128>) = match spec {
         RequantizeSpec::Scale { multipliers, bias, shift, .. } => {
             let [a, b] = [range.min, range.max].map(|end| spec.level(channel, end));

@@ -76,9 +76,16 @@ pub fn operands_of(kernel: &ConvKernel, depth: usize, outputs: usize) -> Vec<Ope
         push(4, 2, 0, 3);
     } else {
         for max_level in [1, 3, 15, 127, 255] {
-            for (weight_bits, min_weight, max_weight) in
-                [(1, -1, 1), (2, -2, 1), (3, -4, 3), (4, -8, 7), (4, -15, 15), (7, -64, 63), (8, -127, 127), (8, -128, 127)]
-            {
+            for (weight_bits, min_weight, max_weight) in [
+                (1, -1, 1),
+                (2, -2, 1),
+                (3, -4, 3),
+                (4, -8, 7),
+                (4, -15, 15),
+                (7, -64, 63),
+                (8, -127, 127),
+                (8, -128, 127),
+            ] {
                 push(max_level, weight_bits, min_weight, max_weight);
             }
         }

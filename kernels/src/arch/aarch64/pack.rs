@@ -98,8 +98,7 @@ fn pack_vectors<const A: usize, const V: usize>(_: Neon, levels: &[[u8; 16]; V])
             let high = vpaddq_u8(vpaddq_u8(bits[4], bits[5]), vpaddq_u8(bits[6], bits[7]));
             vpaddq_u8(low, high)
         };
-        let bytes =
-            if A == 1 { bytes } else { vqtbl1q_u8(bytes, vld1q_u8(INTERLEAVE[A - 1].as_ptr())) };
+        let bytes = if A == 1 { bytes } else { vqtbl1q_u8(bytes, vld1q_u8(INTERLEAVE[A - 1].as_ptr())) };
         let mut planes = [0; 16];
         vst1q_u8(planes.as_mut_ptr(), bytes);
         planes

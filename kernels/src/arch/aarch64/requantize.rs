@@ -19,7 +19,12 @@ use crate::requantize::RequantizeTile;
 use crate::requantize::forms::{Form, LANES, Narrow, PRE_SHIFTS, Scale64, Thresholds};
 
 impl Instructions for Neon {
-    fn convert<F: Convert<T>, const T: usize>(self, form: &F, one_for_all: bool, tile: &mut RequantizeTile<'_>) {
+    fn convert<F: Convert<T>, const T: usize>(
+        self,
+        form: &F,
+        one_for_all: bool,
+        tile: &mut RequantizeTile<'_>,
+    ) {
         // SAFETY: the token proves NEON.
         unsafe { convert(form, one_for_all, tile) }
     }
@@ -120,7 +125,8 @@ impl<const N: usize> Convert<1> for Few32<'_, N> {
     fn constants(&self, channel: usize) -> Self::Constants {
         let form = self.0;
         let row = form.base.len();
-        let thresholds = std::array::from_fn(|step| load_words(lanes(&form.thresholds, step * row + channel)));
+        let thresholds =
+            std::array::from_fn(|step| load_words(lanes(&form.thresholds, step * row + channel)));
         let [base, direction] = [&form.base, &form.direction].map(|bytes| load_bytes(lanes(bytes, channel)));
         (thresholds, base, direction)
     }

@@ -131,7 +131,8 @@ pub(crate) fn pack<S: Simd>(block: &WeightBlock<'_>, outputs: usize, out: &mut [
     let planes = usize::from(weight_bits);
     for (strip, out) in out.chunks_exact_mut(S::LANES * steps * planes).take(outputs / S::LANES).enumerate() {
         for (index, out) in out.iter_mut().enumerate() {
-            let (step, plane, lane) = (index / S::LANES / planes, index / S::LANES % planes, index % S::LANES);
+            let (step, plane, lane) =
+                (index / S::LANES / planes, index / S::LANES % planes, index % S::LANES);
             let first = ((strip * S::LANES + lane) * steps + step) * 8;
             *out = plane_byte(&codes[first..][..8], plane);
         }

@@ -47,7 +47,12 @@ pub(crate) trait Convert<const T: usize> {
 /// one function for all of them, compilers run out of registers for constants.
 pub(crate) trait Instructions: Copy {
     /// Calls [`convert`].
-    fn convert<F: Convert<T>, const T: usize>(self, form: &F, one_for_all: bool, tile: &mut RequantizeTile<'_>);
+    fn convert<F: Convert<T>, const T: usize>(
+        self,
+        form: &F,
+        one_for_all: bool,
+        tile: &mut RequantizeTile<'_>,
+    );
 
     /// Converts a tile of one to four terms.
     #[inline(always)]
@@ -70,7 +75,12 @@ pub(crate) struct Portable;
 
 impl Instructions for Portable {
     #[inline(never)]
-    fn convert<F: Convert<T>, const T: usize>(self, form: &F, one_for_all: bool, tile: &mut RequantizeTile<'_>) {
+    fn convert<F: Convert<T>, const T: usize>(
+        self,
+        form: &F,
+        one_for_all: bool,
+        tile: &mut RequantizeTile<'_>,
+    ) {
         convert(form, one_for_all, tile);
     }
 }
@@ -110,7 +120,11 @@ fn thresholds<I: Instructions, E: Element>(
 
 /// Converts a tile; see [`requantize`].
 #[inline(always)]
-pub(crate) fn convert<F: Convert<T>, const T: usize>(form: &F, one_for_all: bool, tile: &mut RequantizeTile<'_>) {
+pub(crate) fn convert<F: Convert<T>, const T: usize>(
+    form: &F,
+    one_for_all: bool,
+    tile: &mut RequantizeTile<'_>,
+) {
     let terms: [&[i32]; T] = tile.accumulators.try_into().expect("terms were checked");
     let RequantizeTile { stride, pixels, level_stride, .. } = *tile;
     let channel = |first: usize| if one_for_all { 0 } else { tile.first_channel + first };

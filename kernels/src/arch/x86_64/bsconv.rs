@@ -1,6 +1,8 @@
 //! Bit-serial convolution with AVX2: bytes are counted by two look-ups of nibbles.
 
-use crate::arch::generic::bsconv::{Instances, conv, instances, pack, packed_len, rate, run_instance, supports};
+use crate::arch::generic::bsconv::{
+    Instances, conv, instances, pack, packed_len, rate, run_instance, supports,
+};
 use crate::arch::x86_64::simd::Avx2;
 use crate::simd::Simd;
 use crate::ukernel::{ConvKernel, ConvTile, Engine};

@@ -176,10 +176,7 @@ unsafe fn convolve_narrow<const GROUPS: usize>(tile: &mut ConvTile<'_>) {
 /// # Safety
 /// - As [`convolve_narrow`], and `pixel + P <= tile.pixels`.
 #[inline(always)]
-unsafe fn convolve_narrow_pixels<const GROUPS: usize, const P: usize>(
-    tile: &mut ConvTile<'_>,
-    pixel: usize,
-) {
+unsafe fn convolve_narrow_pixels<const GROUPS: usize, const P: usize>(tile: &mut ConvTile<'_>, pixel: usize) {
     let window = tile.input_offset + pixel * tile.pixel_step;
     let mut weights = tile.weights.as_ptr();
     // SAFETY: the CPU has AVX2; levels are read 4 at a time, so up to 3 bytes behind the run, within

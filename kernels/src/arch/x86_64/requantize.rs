@@ -6,7 +6,12 @@ use crate::arch::generic::requantize::{Convert, Instructions};
 use crate::requantize::{RequantizeTile, TransformTile};
 
 impl Instructions for Avx2 {
-    fn convert<F: Convert<T>, const T: usize>(self, form: &F, one_for_all: bool, tile: &mut RequantizeTile<'_>) {
+    fn convert<F: Convert<T>, const T: usize>(
+        self,
+        form: &F,
+        one_for_all: bool,
+        tile: &mut RequantizeTile<'_>,
+    ) {
         // SAFETY: the token proves AVX2.
         unsafe { convert(form, one_for_all, tile) }
     }

@@ -89,9 +89,8 @@ impl Simd for Avx2 {
     fn popcount(self, a: __m256i) -> __m256i {
         // SAFETY: `self` proves AVX2.
         unsafe {
-            let counts = _mm256_broadcastsi128_si256(_mm_setr_epi8(
-                0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,
-            ));
+            let counts =
+                _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
             let nibble = _mm256_set1_epi8(0x0f);
             let low = _mm256_and_si256(a, nibble);
             let high = _mm256_and_si256(_mm256_srli_epi16::<4>(a), nibble);
