@@ -57,9 +57,9 @@ def inside(distance: np.ndarray, radius: float, softness: float) -> np.ndarray:
 def red_cell(image: np.ndarray, rng: np.random.Generator, x: float, y: float) -> None:
     """Darken the picture by one red cell."""
     radius = rng.uniform(41, 50)
-    t = Outline(rng, x, y, radius, 0.10, 0.05).distance()
-    hollow = rng.uniform(0.45, 0.8) * np.exp(-((t / rng.uniform(0.42, 0.58)) ** 4))
-    rim = 0.25 * np.exp(-(((t - 0.93) / 0.06) ** 2))
+    t = Outline(rng, x, y, radius, 0.10, 0.07).distance()
+    hollow = rng.uniform(0.35, 0.95) * np.exp(-((t / rng.uniform(0.42, 0.68)) ** 3.2))
+    rim = 0.35 * np.exp(-(((t - 0.93) / 0.06) ** 2))
     thickness = inside(t, radius, 1.6) * (rng.uniform(0.75, 1.0) * (1 - hollow) + rim)
     halo = 0.05 * np.exp(-(((t - 1.08) / 0.05) ** 2))  # diffraction: a bright line round the cell
     image *= np.exp(-(thickness[..., None] * RED_ABSORBANCE)) * (1 + halo[..., None])
@@ -123,8 +123,8 @@ def draw(seed: int, red: int, platelets: int) -> Image.Image:
     taken: list[tuple[float, float, float]] = []
     whites = [(190.0, 300.0, 84.0, 4), (500.0, 130.0, 68.0, 3)]
     taken += [(x, y, r) for x, y, r, _ in whites]
-    reds = scatter(rng, taken, 48.0, red, 1.0)
-    spots = scatter(rng, taken, 17.0, platelets, 1.02, 26.0)
+    spots = scatter(rng, taken, 30.0, platelets, 1.0, 30.0)
+    reds = scatter(rng, taken, 46.0, red, 0.94)
     for x, y in reds:
         red_cell(image, rng, x, y)
     for x, y, radius, lobes in whites:

@@ -139,8 +139,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR", default_value = "runs", value_hint = ValueHint::DirPath)]
     pub out: PathBuf,
 
-    /// Do not save pictures
-    #[arg(long, conflicts_with = "out")]
+    /// Do not save pictures, whatever --out says
+    #[arg(long)]
     pub no_save: bool,
 
     /// Print one JSON document instead of text
@@ -307,7 +307,7 @@ mod tests {
         for line in [
             "yolo-lowbit convert a.onnx -o b.ylb --names names.txt --imgsz 640 --anchors 1,2/3,4",
             "yolo-lowbit run a.ylb b.jpg c --conf 0.25 --iou 0.45 --max-det 300 --classes 0,cat --threads 4 --out d --json",
-            "yolo-lowbit run a.ylb b.jpg --no-save --quiet",
+            "yolo-lowbit run a.ylb b.jpg --no-save --out d --quiet",
             "yolo-lowbit run a.ylb --tensor in.npy --raw out.npz --codes codes.npz",
             "yolo-lowbit --quiet info a.ylb --json",
             "yolo-lowbit bench a.ylb --threads 1 --warmup 0 --iterations 3 --profile --json",

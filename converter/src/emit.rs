@@ -37,10 +37,7 @@ pub fn model(
     };
     absorb_input_quantizer(&mut model, &mut rows);
     ylb_format::validate(&model).map_err(|violation| {
-        ConvertError::new(
-            ErrorKind::Inexact,
-            format!("the model does not fit the file format: {violation}"),
-        )
+        ConvertError::new(ErrorKind::Inexact, format!("the model does not fit the file format: {violation}"))
     })?;
     Ok((model, rows))
 }
@@ -82,8 +79,8 @@ fn renumber_node(node: &mut Node, renumber: &impl Fn(&mut ValueId)) {
         Operator::Add { inputs, .. } | Operator::Concat { inputs } => {
             inputs.iter_mut().for_each(renumber);
         }
-        Operator::Map { input, .. }
-        | Operator::MaxPool { input, .. }
-        | Operator::Upsample { input, .. } => renumber(input),
+        Operator::Map { input, .. } | Operator::MaxPool { input, .. } | Operator::Upsample { input, .. } => {
+            renumber(input)
+        }
     }
 }

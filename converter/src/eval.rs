@@ -16,8 +16,8 @@ mod reduce;
 
 pub use arithmetic::broadcast_shape;
 pub use movement::moves_elements;
-pub use quantize::quantizer_of;
 pub(crate) use quantize::known_clip;
+pub use quantize::quantizer_of;
 
 /// Inputs of a node, `None` where an optional one is absent.
 pub type Inputs<'a> = [Option<&'a Tensor>];
@@ -26,11 +26,7 @@ pub type Inputs<'a> = [Option<&'a Tensor>];
 ///
 /// # Errors
 /// If inputs or attributes contradict the operator's definition.
-pub fn evaluate(
-    node: &Node,
-    inputs: &Inputs<'_>,
-    opset: i64,
-) -> Result<Option<Vec<Tensor>>, ConvertError> {
+pub fn evaluate(node: &Node, inputs: &Inputs<'_>, opset: i64) -> Result<Option<Vec<Tensor>>, ConvertError> {
     evaluate_operator(node, inputs, opset).map_err(|error| node.blame(error))
 }
 
@@ -52,19 +48,14 @@ fn evaluate_operator(
         "Constant" => Some(constant(node)?),
         "Dropout" => Some(required(inputs, 0)?.clone()),
         "Cast" => Some(cast(node, required(inputs, 0)?)?),
-        "ReduceMax" | "ReduceMin" | "ReduceSum" | "ReduceMean" => {
-            Some(reduce::evaluate(node, inputs)?)
-        }
+        "ReduceMax" | "ReduceMin" | "ReduceSum" | "ReduceMean" => Some(reduce::evaluate(node, inputs)?),
         _ => arithmetic::evaluate(node, inputs)?,
     };
     Ok(output.map(|tensor| vec![tensor]))
 }
 
 /// An input that must be present.
-pub(crate) fn required<'a>(
-    inputs: &Inputs<'a>,
-    position: usize,
-) -> Result<&'a Tensor, ConvertError> {
+pub(crate) fn required<'a>(inputs: &Inputs<'a>, position: usize) -> Result<&'a Tensor, ConvertError> {
     inputs
         .get(position)
         .copied()

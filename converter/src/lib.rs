@@ -174,11 +174,7 @@ fn checked_names(
 }
 
 /// Raw heads carry no anchors; the options may.
-fn supply_anchors(
-    heads: &mut Heads,
-    options: &Options,
-    report: &mut Report,
-) -> Result<(), ConvertError> {
+fn supply_anchors(heads: &mut Heads, options: &Options, report: &mut Report) -> Result<(), ConvertError> {
     if heads.levels.iter().all(|level| !level.anchors.is_empty()) {
         return Ok(());
     }

@@ -175,9 +175,7 @@ impl Lowering<'_> {
             }
             (Domain::Onnx, _) => self.elementwise(node)?,
             _ => {
-                return Err(ConvertError::unsupported(
-                    "an operator that the converter does not know",
-                ));
+                return Err(ConvertError::unsupported("an operator that the converter does not know"));
             }
         };
         self.features[output.0] = Some(Rc::new(feature));
@@ -206,13 +204,7 @@ impl Lowering<'_> {
     }
 
     /// Appends a row, completed by what the values say.
-    fn add_row(
-        &mut self,
-        row: Row,
-        node: &str,
-        output: ValueIndex,
-        inputs: &[ValueIndex],
-    ) {
+    fn add_row(&mut self, row: Row, node: &str, output: ValueIndex, inputs: &[ValueIndex]) {
         let written = &self.values[output.0];
         let input_bits = inputs.iter().map(|value| self.values[value.0].bits()).max().unwrap_or(0);
         self.rows.push(Row {

@@ -38,9 +38,7 @@ pub fn decode(bytes: &[u8]) -> Result<Graph, ConvertError> {
 
 /// Translates a decoded message.
 pub(crate) fn from_proto(model: ModelProto) -> Result<Graph, ConvertError> {
-    let proto = model
-        .graph
-        .ok_or_else(|| ConvertError::malformed("not an ONNX model: it has no graph"))?;
+    let proto = model.graph.ok_or_else(|| ConvertError::malformed("not an ONNX model: it has no graph"))?;
     if proto.node.len() > MAX_NODES {
         let message = format!("the graph has more than {MAX_NODES} nodes");
         return Err(ConvertError::new(ErrorKind::TooLarge, message));
@@ -54,11 +52,8 @@ pub(crate) fn from_proto(model: ModelProto) -> Result<Graph, ConvertError> {
         .find(|import| matches!(import.domain.as_deref(), None | Some("" | "ai.onnx")))
         .and_then(|import| import.version)
         .unwrap_or(1);
-    let metadata = model
-        .metadata_props
-        .into_iter()
-        .filter_map(|entry| Some((entry.key?, entry.value?)))
-        .collect();
+    let metadata =
+        model.metadata_props.into_iter().filter_map(|entry| Some((entry.key?, entry.value?))).collect();
     let mut builder = Builder {
         graph: Graph { opset, metadata, ..Graph::default() },
         by_name: HashMap::new(),

@@ -165,9 +165,7 @@ impl Quantizer {
             )));
         }
         if let Some(bad) = self.zero_point.values.iter().find(|z| z.fract() != 0.0 || z.abs() > 1e9) {
-            return Err(ConvertError::unsupported(format!(
-                "a zero point of {bad}; expected an integer"
-            )));
+            return Err(ConvertError::unsupported(format!("a zero point of {bad}; expected an integer")));
         }
         if self.low >= self.high {
             return Err(ConvertError::unsupported(format!(

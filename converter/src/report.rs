@@ -61,20 +61,14 @@ impl Row {
     }
 
     /// A row of a convolution.
-    pub(crate) fn of_conv(
-        conv: &PendingConv,
-        operator: &Operator,
-        requantize: &'static str,
-    ) -> Self {
+    pub(crate) fn of_conv(conv: &PendingConv, operator: &Operator, requantize: &'static str) -> Self {
         use ylb_format::model::Requantize;
         let [channels, height, width] = conv.shape;
         let weights = conv.terms.iter().map(|term| term.weights.len()).sum::<usize>();
         let planes = conv.terms.iter().map(|term| term.weights.planes.len()).sum::<usize>();
         let table = match operator {
             Operator::Conv(conv) => match &conv.requantize {
-                Some(Requantize::Scale { multipliers, bias, .. }) => {
-                    4 * multipliers.len() + 8 * bias.len()
-                }
+                Some(Requantize::Scale { multipliers, bias, .. }) => 4 * multipliers.len() + 8 * bias.len(),
                 Some(Requantize::Staircase { thresholds, .. }) => {
                     thresholds.iter().map(|list| 5 * list.len() + 1).sum()
                 }

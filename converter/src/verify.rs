@@ -4,8 +4,8 @@
 //! threads, and serves as the oracle for what a converter wrote and for what a runtime computes.
 
 use ylb_format::model::{
-    Conv, Detect, DetectLevel, Model, Node, Operator, OutputKind, Requantize, Value, ValueId,
-    ValueKind, Window,
+    Conv, Detect, DetectLevel, Model, Node, Operator, OutputKind, Requantize, Value, ValueId, ValueKind,
+    Window,
 };
 
 /// Elements of a value, channel by channel, row by row.
@@ -51,8 +51,7 @@ pub fn execute<'m>(model: &'m Model, pixels: &[u8]) -> Execution<'m> {
 /// # Panics
 /// As [`execute`].
 pub fn execute_levels(model: &Model, levels: Vec<u8>) -> Execution<'_> {
-    let mut execution =
-        Execution { model, values: vec![Elements::Levels(Vec::new()); model.values.len()] };
+    let mut execution = Execution { model, values: vec![Elements::Levels(Vec::new()); model.values.len()] };
     execution.values[index(model.input.value)] = Elements::Levels(levels);
     for node in &model.nodes {
         let elements = execution.node(node);
@@ -213,9 +212,7 @@ impl Execution<'_> {
                 }
                 OutputKind::Decoded => {
                     let rows: Vec<f64> = (0..detect.levels.len())
-                        .flat_map(|number| {
-                            self.rows(detect, number, size(&detect.levels[number]), true)
-                        })
+                        .flat_map(|number| self.rows(detect, number, size(&detect.levels[number]), true))
                         .collect();
                     (vec![1, rows.len() / row_len, row_len], rows)
                 }
@@ -227,13 +224,7 @@ impl Execution<'_> {
     }
 
     /// Rows of one level by anchor, row and column of cells; decoded or as logits.
-    fn rows(
-        &self,
-        detect: &Detect,
-        number: usize,
-        [height, width]: [usize; 2],
-        decoded: bool,
-    ) -> Vec<f64> {
+    fn rows(&self, detect: &Detect, number: usize, [height, width]: [usize; 2], decoded: bool) -> Vec<f64> {
         let level = &detect.levels[number];
         let logits = self.logits(number);
         let row_len = 5 + detect.classes as usize;
@@ -275,13 +266,7 @@ struct Taps<'w> {
 }
 
 /// Output positions whose window position `tap` lies inside the input, as a range.
-fn inside(
-    tap: usize,
-    padding: usize,
-    stride: usize,
-    input: usize,
-    output: usize,
-) -> std::ops::Range<usize> {
+fn inside(tap: usize, padding: usize, stride: usize, input: usize, output: usize) -> std::ops::Range<usize> {
     // y · stride + tap − padding in 0 .. input
     let first = padding.saturating_sub(tap).div_ceil(stride);
     let end = (input + padding).saturating_sub(tap).div_ceil(stride).min(output);
@@ -339,8 +324,7 @@ fn max_pool(
     for plane in levels.chunks_exact(rows * columns).take(channels) {
         for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
             let ys = (y * stride_y).saturating_sub(top)..(y * stride_y + kernel_rows - top).min(rows);
-            let xs = (x * stride_x).saturating_sub(left)
-                ..(x * stride_x + kernel_columns - left).min(columns);
+            let xs = (x * stride_x).saturating_sub(left)..(x * stride_x + kernel_columns - left).min(columns);
             let covered = ys.flat_map(|y| plane[y * columns..][xs.clone()].iter());
             result.push(covered.copied().max().unwrap_or(0));
         }
@@ -349,12 +333,7 @@ fn max_pool(
 }
 
 /// Levels for the accumulators of each term; `channels` channels one after another.
-fn requantized(
-    requantize: &Requantize,
-    terms: &[Vec<i32>],
-    channels: usize,
-    max_level: u8,
-) -> Vec<u8> {
+fn requantized(requantize: &Requantize, terms: &[Vec<i32>], channels: usize, max_level: u8) -> Vec<u8> {
     let len = terms[0].len();
     let plane = len / channels;
     let scaled = |index: usize, multipliers: &[i32], bias: &[i64]| {

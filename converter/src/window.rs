@@ -22,11 +22,7 @@ const MAX_EXTENT: i64 = 64;
 ///
 /// # Errors
 /// For windows that are not two-dimensional, dilated, rounded up, or too large.
-pub fn of_node(
-    node: &Node,
-    input: &[usize],
-    kernel: Option<[usize; 2]>,
-) -> Result<Geometry, ConvertError> {
+pub fn of_node(node: &Node, input: &[usize], kernel: Option<[usize; 2]>) -> Result<Geometry, ConvertError> {
     let [_, _, height, width] = input[..] else {
         return Err(ConvertError::unsupported(format!("input shape {input:?}; expected rank 4")));
     };
@@ -99,9 +95,8 @@ fn padding(
             Some(&[top, left, bottom, right]) => {
                 let mut padding = [0; 4];
                 for (slot, value) in padding.iter_mut().zip([top, left, bottom, right]) {
-                    *slot = usize::try_from(value).map_err(|_| {
-                        ConvertError::unsupported("negative padding; expected 0 or more")
-                    })?;
+                    *slot = usize::try_from(value)
+                        .map_err(|_| ConvertError::unsupported("negative padding; expected 0 or more"))?;
                 }
                 Ok(padding)
             }

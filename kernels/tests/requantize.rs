@@ -32,11 +32,11 @@ fn interesting(
     random: &mut Random,
 ) -> Vec<i32> {
     let (min, max) = (i64::from(range.min), i64::from(range.max));
-    if max - min < 10_000 {
+    if max - min < 2_000 {
         return (range.min..=range.max).collect();
     }
     let mut all = vec![min, min + 1, max - 1, max, 0];
-    all.extend((0..300).map(|_| random.within(min..=max)));
+    all.extend((0..100).map(|_| random.within(min..=max)));
     let mut around = |value: f64| all.extend((-2..=2).map(|d| (value as i64).saturating_add(d)));
     match spec {
         RequantizeSpec::Scale { multipliers, bias, shift, max_level } => {
@@ -137,7 +137,7 @@ fn scales_are_exact() {
     for max_level in [1, 2, 3, 4, 7, 15, 127, 255] {
         for reach in [20.0, 300.0, 5_000.0, 100_000.0, 3_000_000.0] {
             for shift in [0, 5, 20, 31, 32, 38, 45] {
-                for channels in [1, 5, 16, 17, 40] {
+                for channels in [1, 16, 37] {
                     let spec = random_scale(random, channels, max_level, reach, shift);
                     let ranges = random_ranges(random, channels, reach);
                     check(&spec, &ranges, &mut forms);
@@ -155,6 +155,7 @@ fn degenerate_scales_are_exact() {
     for (multiplier, bias, shift, max_level) in [
         (0, 0, 0, 255),
         (0, 7 << 20, 20, 15),
+        (0, 255 << 20, 20, 255),
         (1, 0, 0, 1),
         (1, 0, 0, 255),
         (-1, 0, 0, 3),
@@ -168,7 +169,9 @@ fn degenerate_scales_are_exact() {
             RequantizeSpec::Scale { multipliers: vec![multiplier], bias: vec![bias], shift, max_level };
         check(&spec, &full, &mut HashSet::new());
         check(&spec, &[AccumulatorRange { min: -3, max: 3 }], &mut HashSet::new());
-        check(&spec, &[AccumulatorRange { min: 5, max: 5 }], &mut HashSet::new());
+        for end in [i32::MIN, 5, i32::MAX] {
+            check(&spec, &[AccumulatorRange { min: end, max: end }], &mut HashSet::new());
+        }
     }
 }
 

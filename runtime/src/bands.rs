@@ -203,5 +203,10 @@ pub fn read_row<'a>(
             }
         }
     }
+    // Operators go through whole strides: what lies between pixels must be levels, too.
+    let channels = store.segments.last().map_or(0, |last| last.logical + last.len);
+    if channels < level_stride {
+        buffer[..len].chunks_exact_mut(level_stride).for_each(|pixel| pixel[channels..].fill(0));
+    }
     &buffer[..len]
 }

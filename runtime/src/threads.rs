@@ -107,6 +107,10 @@ impl<S: Send + 'static> Driver<S> {
                 .thread_name(|index| format!("ylb-{index}"))
                 .build();
             let failure = pool.as_ref().err().map(|error| std::io::Error::other(error.to_string()));
+            if let Ok(pool) = &pool {
+                // A thread allocates when it first looks for work: better now than during a frame.
+                pool.broadcast(|_| ());
+            }
             let failed = failure.is_some();
             // The starter may only have given up waiting if it panicked: nobody is left to tell.
             let _ = started.send(failure);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ylb_converter::verify::Reference;
-use ylb_format::model::Model;
+use ylb_converter::verify::execute;
+use ylb_format::model::{Model, ValueId};
 use ylb_kernels::registry::{CONV_KERNELS, Dispatch};
 use ylb_runtime::{Network, Session, SessionOptions};
 use ylb_tests::random_model::random_model;
@@ -32,8 +32,10 @@ fn every_value_equals_the_reference() {
 
 fn check(model: &Model, seed: u64, dispatch: &Dispatch) {
     let input = &model.values[model.input.value.0 as usize];
-    let pixels = Rng::new(seed).bytes(3 * input.height as usize * input.width as usize);
-    let reference = Reference::run_pixels(model, &pixels);
+    let area = input.height as usize * input.width as usize;
+    let planes = Rng::new(seed).bytes(3 * area);
+    let pixels: Vec<u8> = (0..3 * area).map(|index| planes[index % 3 * area + index / 3]).collect();
+    let reference = execute(model, &planes);
     let network = Arc::new(Network::new(model.clone(), dispatch).expect("a network"));
     for threads in [1, 3] {
         let options = SessionOptions { threads, keep_values: true, profile: false };
@@ -42,11 +44,11 @@ fn check(model: &Model, seed: u64, dispatch: &Dispatch) {
         let codes: BTreeMap<_, _> =
             session.codes().into_iter().map(|codes| (codes.name.clone(), codes.data)).collect();
         for (index, value) in model.values.iter().enumerate() {
-            let Some(expected) = reference.codes(index) else {
+            let Some(expected) = reference.codes(ValueId(index as u32)) else {
                 continue;
             };
             let ours = &codes[&value.name];
-            let different = ours.iter().zip(&expected).position(|(a, b)| i32::from(*a) != *b);
+            let different = ours.iter().zip(&expected).position(|(a, b)| a != b);
             assert!(
                 different.is_none() && ours.len() == expected.len(),
                 "seed {seed}, {threads} threads, {}: element {different:?} of {} x {} x {} differs; written by {:?}",

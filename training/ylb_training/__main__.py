@@ -71,7 +71,17 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--data", required=True)
     p.add_argument("--split", default="val", help="default val")
     p.add_argument("--json", action="store_true")
+    p.add_argument("--best-class", action="store_true", help="report a box as its best class only, as the runtime does "
+                   "(default: as every class above the threshold)")
     _common(p)
+
+    p = sub.add_parser("score", help="mAP of what 'yolo-lowbit run --json' found in the pictures of a split",
+                       description="Make the file with: yolo-lowbit run MODEL.ylb IMAGES --conf 0.001 --iou 0.6 "
+                       "--no-save --json > FOUND.json")
+    p.add_argument("found", help="JSON of yolo-lowbit run")
+    p.add_argument("--data", required=True)
+    p.add_argument("--split", default="val", help="default val")
+    p.add_argument("--json", action="store_true")
 
     p = sub.add_parser("export", help="write a quantized checkpoint as ONNX")
     p.add_argument("checkpoint")

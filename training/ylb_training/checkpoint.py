@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from .network import SIZES, Network
 
@@ -59,10 +58,3 @@ def from_original(state: dict, activation: str) -> Network:
         raise SystemExit(f"error: parameters missing: {missing[:3]}, of another shape: {wrong[:3]}")
     network.load_state_dict({k: state[k] for k in wanted})
     return network
-
-
-def freeze_norms(network: nn.Module, frozen: bool = True) -> None:
-    """Keep the statistics of batch normalization as they are in training steps."""
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.train(not frozen)

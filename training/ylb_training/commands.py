@@ -2,13 +2,16 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from . import anchors, checkpoint, dataset
 from .augment import Augmentation
+from .dataset import pixel_boxes
 from .evaluate import evaluate
+from .metrics import mean_average_precision
 from .network import Network
 from .trainer import Recipe, Trainer, batches
 
@@ -99,13 +102,35 @@ def run_eval(args) -> None:
     def progress(done: int, total: int) -> None:
         print(f"\r{done}/{total}", end="" if done < total else "\n", file=sys.stderr, flush=True)
 
-    result = evaluate(network, samples, names, height, width, progress=progress if sys.stderr.isatty() else None)
+    result = evaluate(network, samples, names, height, width, multi_label=not args.best_class,
+                      progress=progress if sys.stderr.isatty() else None)
+    _print(result, args, len(samples))
+
+
+def _print(result: dict, args, pictures: int) -> None:
     if args.json:
         print(json.dumps(result))
         return
-    print(f"{args.split}: {len(samples)} pictures, mAP50-95 {result['map50_95']:.4f}, mAP50 {result['map50']:.4f}")
+    print(f"{args.split}: {pictures} pictures, mAP50-95 {result['map50_95']:.4f}, mAP50 {result['map50']:.4f}")
     for name, values in result["per_class"].items():
         print(f"  {name:20s} boxes {values['boxes']:5d}  mAP50-95 {values['map50_95']:.4f}  mAP50 {values['map50']:.4f}")
+
+
+def run_score(args) -> None:
+    """mAP of stored detections of the runtime."""
+    with open(args.found) as file:
+        images = {Path(i["path"]).name: i for i in json.load(file)["images"]}
+    samples = dataset.load(args.data, args.split)
+    found = []
+    for sample in samples:
+        image = images.get(sample.path.name)
+        if image is None or "error" in image:
+            raise SystemExit(f"error: {args.found} has no detections of {sample.path.name}")
+        rows = [[*(d["box"][k] for k in ("x1", "y1", "x2", "y2")), d["confidence"], d["class"]]
+                for d in image["detections"]]
+        found.append(np.array(rows, dtype=np.float64).reshape(-1, 6))
+    names = dataset.describe(args.data)["names"]
+    _print(mean_average_precision(found, [pixel_boxes(s) for s in samples], names), args, len(samples))
 
 
 def run_export(args) -> None:

@@ -18,12 +18,12 @@ def decoded(network: Network, images: np.ndarray) -> np.ndarray:
 
 
 def evaluate(network: Network, samples: list[Sample], names: list[str], height: int, width: int, *,
-             confidence: float = 0.001, iou: float = 0.6, candidates: int = 3000, batch: int = 8,
-             progress=None) -> dict:
+             confidence: float = 0.001, iou: float = 0.6, candidates: int = 3000, multi_label: bool = True,
+             batch: int = 8, progress=None) -> dict:
     """mAP of a network over samples, in the pixels of the original pictures.
 
     Args:
-        confidence, iou, candidates: see `boxes.detections`.
+        confidence, iou, candidates, multi_label: see `boxes.detections`.
         progress: called with (pictures done, pictures).
     """
     network.eval()
@@ -32,7 +32,7 @@ def evaluate(network: Network, samples: list[Sample], names: list[str], height: 
         group = samples[start:start + batch]
         boxed = [letterbox(s.image, height, width) for s in group]
         for sample, (_, place), rows in zip(group, boxed, decoded(network, np.stack([b[0] for b in boxed]))):
-            dets = detections(rows, confidence, iou, candidates=candidates)
+            dets = detections(rows, confidence, iou, multi_label=multi_label, candidates=candidates)
             h, w = sample.image.shape[:2]
             dets[:, [0, 2]] = ((dets[:, [0, 2]] - place.left) / place.ratio).clip(0, w)
             dets[:, [1, 3]] = ((dets[:, [1, 3]] - place.top) / place.ratio).clip(0, h)

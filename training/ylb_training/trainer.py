@@ -181,9 +181,10 @@ class Trainer:
             heads = self.network(images)
         loss, parts = self.loss(heads, targets)
         if self.teacher is not None:
-            with torch.no_grad():
-                goal = self.teacher(images)
-            loss = loss + self.recipe.distill * distillation(heads, goal)
+            with torch.no_grad(), torch.autocast(torch.device(self.device).type, torch.bfloat16,
+                                                 enabled=self.recipe.bf16):
+                goal = [t.float() for t in self.teacher(images)]
+            loss = loss + self.recipe.distill * distillation([h.float() for h in heads], goal)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 10.0)

@@ -36,11 +36,11 @@ pub fn run(args: &ConvertArgs, messages: Messages) -> Result<Outcome> {
         let node = if node.is_empty() { String::new() } else { format!("node \"{node}\": ") };
         messages.warning(format_args!("{node}{message}"));
     }
-    ylb_format::write_file(&model, &output)?;
-    let written = fs::metadata(&output).with_context(|| format!("cannot read {}", output.display()))?.len();
-
     let network = Network::new(model, &Dispatch::from_environment()?)
         .context("the converted model cannot be loaded")?;
+    ylb_format::write_file(network.model(), &output)?;
+    let written = fs::metadata(&output).with_context(|| format!("cannot read {}", output.display()))?.len();
+
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{}", layer_table(&model::layers(&network), &report))?;
     for pass in &report.passes {

@@ -130,9 +130,7 @@ fn common(a: &Tensor, b: &Tensor) -> ElementType {
 pub(super) fn binary(op: &str, a: &Tensor, b: &Tensor) -> Result<Tensor, ConvertError> {
     let shape = broadcast_shape(&[a.shape(), b.shape()])?;
     element_count(&shape)?;
-    let pairs = broadcast_indices(a.shape(), &shape)
-        .into_iter()
-        .zip(broadcast_indices(b.shape(), &shape));
+    let pairs = broadcast_indices(a.shape(), &shape).into_iter().zip(broadcast_indices(b.shape(), &shape));
     match common(a, b) {
         ElementType::F64 => {
             let function = float_function::<f64>(op)?;
@@ -245,13 +243,12 @@ fn select(inputs: &Inputs<'_>) -> Result<Tensor, ConvertError> {
 /// # Errors
 /// If a bound is not a single number.
 pub(crate) fn clip_bounds(node: &Node, inputs: &Inputs<'_>) -> Result<(f64, f64), ConvertError> {
-    let bound = |position: usize, attribute: &str, default: f32| {
-        match inputs.get(position).copied().flatten() {
-            Some(tensor) => tensor.scalar().ok_or_else(|| {
-                ConvertError::malformed(format!("a bound of shape {:?}", tensor.shape()))
-            }),
-            None => Ok(f64::from(node.float(attribute, default))),
-        }
+    let bound = |position: usize, attribute: &str, default: f32| match inputs.get(position).copied().flatten()
+    {
+        Some(tensor) => tensor
+            .scalar()
+            .ok_or_else(|| ConvertError::malformed(format!("a bound of shape {:?}", tensor.shape()))),
+        None => Ok(f64::from(node.float(attribute, default))),
     };
     Ok((bound(1, "min", f32::NEG_INFINITY)?, bound(2, "max", f32::INFINITY)?))
 }

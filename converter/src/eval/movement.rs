@@ -9,8 +9,18 @@ use crate::ir::{Attribute, Data, ElementType, MAX_ELEMENTS, Node, Tensor, elemen
 pub fn moves_elements(op_type: &str) -> bool {
     matches!(
         op_type,
-        "Identity" | "Reshape" | "Flatten" | "Transpose" | "Unsqueeze" | "Squeeze" | "Concat"
-            | "Slice" | "Split" | "Gather" | "Expand" | "ScatterND"
+        "Identity"
+            | "Reshape"
+            | "Flatten"
+            | "Transpose"
+            | "Unsqueeze"
+            | "Squeeze"
+            | "Concat"
+            | "Slice"
+            | "Split"
+            | "Gather"
+            | "Expand"
+            | "ScatterND"
     )
 }
 
@@ -76,8 +86,8 @@ fn extents(values: &[i64]) -> Result<Vec<usize>, ConvertError> {
 
 fn reshape(node: &Node, inputs: &Inputs<'_>) -> Result<Tensor, ConvertError> {
     let input = required(inputs, 0)?;
-    let wanted = integers(node, inputs, 1, "shape")
-        .ok_or_else(|| ConvertError::malformed("expected a shape"))?;
+    let wanted =
+        integers(node, inputs, 1, "shape").ok_or_else(|| ConvertError::malformed("expected a shape"))?;
     let mut shape = Vec::with_capacity(wanted.len());
     let mut free = None;
     for (dimension, &extent) in wanted.iter().enumerate() {
@@ -116,12 +126,7 @@ fn strides(shape: &[usize]) -> Vec<usize> {
 }
 
 /// Elements at `Σ start + position · step` for all positions in `shape`; steps may be negative.
-fn strided(
-    input: &Tensor,
-    shape: &[usize],
-    start: usize,
-    steps: &[isize],
-) -> Result<Tensor, ConvertError> {
+fn strided(input: &Tensor, shape: &[usize], start: usize, steps: &[isize]) -> Result<Tensor, ConvertError> {
     let len = element_count(shape)?;
     let mut indices = Vec::with_capacity(len);
     let mut position = vec![0; shape.len()];
@@ -160,8 +165,7 @@ fn transpose(node: &Node, input: &Tensor) -> Result<Tensor, ConvertError> {
 
 fn unsqueeze(node: &Node, inputs: &Inputs<'_>) -> Result<Tensor, ConvertError> {
     let input = required(inputs, 0)?;
-    let axes = integers(node, inputs, 1, "axes")
-        .ok_or_else(|| ConvertError::malformed("expected axes"))?;
+    let axes = integers(node, inputs, 1, "axes").ok_or_else(|| ConvertError::malformed("expected axes"))?;
     let rank = input.shape().len() + axes.len();
     let mut new = vec![false; rank];
     for value in axes {
@@ -243,8 +247,8 @@ fn slice(node: &Node, inputs: &Inputs<'_>) -> Result<Tensor, ConvertError> {
     let missing = || ConvertError::malformed("expected starts and ends");
     let starts = integers(node, inputs, 1, "starts").ok_or_else(missing)?;
     let ends = integers(node, inputs, 2, "ends").ok_or_else(missing)?;
-    let axes = integers(node, inputs, 3, "axes")
-        .unwrap_or_else(|| (0..starts.len()).map(|d| d as i64).collect());
+    let axes =
+        integers(node, inputs, 3, "axes").unwrap_or_else(|| (0..starts.len()).map(|d| d as i64).collect());
     let steps = integers(node, inputs, 4, "steps").unwrap_or_else(|| vec![1; starts.len()]);
     if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] {
         return Err(ConvertError::malformed("starts, ends, axes and steps of different length"));
@@ -318,8 +322,7 @@ fn gather(node: &Node, inputs: &Inputs<'_>) -> Result<Tensor, ConvertError> {
     let inner: usize = input.shape()[at + 1..].iter().product();
     let shape = [&input.shape()[..at], chosen.shape(), &input.shape()[at + 1..]].concat();
     let mut indices = Vec::with_capacity(element_count(&shape)?);
-    let chosen =
-        chosen.to_integers().into_iter().map(|i| axis(i, extent)).collect::<Result<Vec<_>, _>>()?;
+    let chosen = chosen.to_integers().into_iter().map(|i| axis(i, extent)).collect::<Result<Vec<_>, _>>()?;
     for block in 0..outer {
         for index in &chosen {
             let start = (block * extent + index) * inner;
@@ -350,9 +353,7 @@ fn constant_of_shape(node: &Node, inputs: &Inputs<'_>) -> Result<Tensor, Convert
 fn range(inputs: &Inputs<'_>) -> Result<Tensor, ConvertError> {
     let start = required(inputs, 0)?;
     let number = |position: usize| -> Result<f64, ConvertError> {
-        required(inputs, position)?
-            .scalar()
-            .ok_or_else(|| ConvertError::malformed("expected single numbers"))
+        required(inputs, position)?.scalar().ok_or_else(|| ConvertError::malformed("expected single numbers"))
     };
     let (first, limit, step) = (number(0)?, number(1)?, number(2)?);
     let count = ((limit - first) / step).ceil().max(0.0);
@@ -388,8 +389,8 @@ fn scatter_nd(node: &Node, inputs: &Inputs<'_>) -> Result<Tensor, ConvertError> 
     let mut sources: Vec<usize> = (0..data.len()).collect();
     for row in 0..rows {
         let mut start = 0;
-        for d in 0..depth {
-            start += axis(indices.get_integer(row * depth + d), data.shape()[d])? * own[d];
+        for (d, stride) in own.iter().enumerate().take(depth) {
+            start += axis(indices.get_integer(row * depth + d), data.shape()[d])? * stride;
         }
         for k in 0..inner {
             sources[start + k] = data.len() + row * inner + k;

@@ -68,11 +68,7 @@ fn qonnx_quant(node: &Node, inputs: &Inputs<'_>, rank: usize) -> Result<Quantize
     })
 }
 
-fn quantize_linear(
-    node: &Node,
-    inputs: &Inputs<'_>,
-    rank: usize,
-) -> Result<Quantizer, ConvertError> {
+fn quantize_linear(node: &Node, inputs: &Inputs<'_>, rank: usize) -> Result<Quantizer, ConvertError> {
     refuse_blocks(node)?;
     let axis = node.int("axis", 1);
     let zero_point = inputs.get(2).copied().flatten();
@@ -84,9 +80,8 @@ fn quantize_linear(
             .and_then(crate::onnx::element_type)
             .ok_or_else(|| ConvertError::unsupported(format!("ONNX data type {number}")))?,
     };
-    let (low, high) = element
-        .integer_range()
-        .ok_or_else(|| ConvertError::unsupported("expected integer codes"))?;
+    let (low, high) =
+        element.integer_range().ok_or_else(|| ConvertError::unsupported("expected integer codes"))?;
     Ok(Quantizer {
         order: Order::RoundThenClamp,
         rounding: Rounding::HalfEven,
@@ -107,11 +102,7 @@ fn refuse_blocks(node: &Node) -> Result<(), ConvertError> {
 }
 
 /// Scale and zero point of a `DequantizeLinear` for data of a rank.
-fn dequantizer(
-    node: &Node,
-    inputs: &Inputs<'_>,
-    rank: usize,
-) -> Result<(PerAxis, PerAxis), ConvertError> {
+fn dequantizer(node: &Node, inputs: &Inputs<'_>, rank: usize) -> Result<(PerAxis, PerAxis), ConvertError> {
     refuse_blocks(node)?;
     let axis = node.int("axis", 1);
     let zero_point = match inputs.get(2).copied().flatten() {
@@ -122,15 +113,10 @@ fn dequantizer(
 }
 
 /// `(code − zero_point) · scale` for every element, in 32 bits.
-fn dequantize(
-    codes: &Tensor,
-    scale: &PerAxis,
-    zero_point: &PerAxis,
-) -> Result<Tensor, ConvertError> {
+fn dequantize(codes: &Tensor, scale: &PerAxis, zero_point: &PerAxis) -> Result<Tensor, ConvertError> {
     let shape = codes.shape();
-    let real = |index: usize| {
-        (codes.get(index) as f32 - zero_point.at(shape, index)) * scale.at(shape, index)
-    };
+    let real =
+        |index: usize| (codes.get(index) as f32 - zero_point.at(shape, index)) * scale.at(shape, index);
     let mut values = Vec::with_capacity(codes.len());
     values.extend((0..codes.len()).map(real));
     Tensor::f32(shape, values)
@@ -170,11 +156,7 @@ pub(super) fn evaluate(node: &Node, inputs: &Inputs<'_>) -> Result<Option<Tensor
 /// The integer type with exactly the range of a `QuantizeLinear`.
 fn linear_element(quantizer: &Quantizer) -> ElementType {
     let bits = 64 - (quantizer.high - quantizer.low).leading_zeros();
-    if quantizer.low < 0 {
-        ElementType::Signed(bits as u8)
-    } else {
-        ElementType::Unsigned(bits as u8)
-    }
+    if quantizer.low < 0 { ElementType::Signed(bits as u8) } else { ElementType::Unsigned(bits as u8) }
 }
 
 fn along_shape(numbers: &PerAxis, codes: &Tensor) -> Result<(), ConvertError> {
@@ -192,8 +174,7 @@ fn codes_of_constant(
 ) -> Result<Option<QuantizedConstant>, ConvertError> {
     let codes = to_i32(quantizer.codes(input)?);
     let numbers = |numbers| along_first_axis(numbers, input.shape()).ok();
-    let (Some(scale), Some(zero_point)) = (numbers(&quantizer.scale), numbers(&quantizer.zero_point))
-    else {
+    let (Some(scale), Some(zero_point)) = (numbers(&quantizer.scale), numbers(&quantizer.zero_point)) else {
         return Ok(None);
     };
     let (low, high, step) = (quantizer.low, quantizer.high, quantizer.step());
@@ -285,9 +266,7 @@ fn affine(
         ((tensor, Some(source)), (factor, _)) if tensor.shape() == output.shape() => {
             (*source, *factor, false)
         }
-        ((factor, _), (tensor, Some(source))) if tensor.shape() == output.shape() => {
-            (*source, *factor, true)
-        }
+        ((factor, _), (tensor, Some(source))) if tensor.shape() == output.shape() => (*source, *factor, true),
         _ => return Ok(None),
     };
     let numbers = PerAxis::broadcast(factor, output.shape().len())
@@ -316,10 +295,7 @@ fn affine(
 }
 
 /// Bounds of a `Clip` node whose bounds are known.
-pub(crate) fn known_clip(
-    node: &Node,
-    inputs: &Inputs<'_>,
-) -> Result<Option<(f64, f64)>, ConvertError> {
+pub(crate) fn known_clip(node: &Node, inputs: &Inputs<'_>) -> Result<Option<(f64, f64)>, ConvertError> {
     let is_clip = node.is("Clip") && !matches!(node.attribute("min"), Some(Attribute::Tensor(_)));
     if is_clip { arithmetic::clip_bounds(node, inputs).map(Some) } else { Ok(None) }
 }

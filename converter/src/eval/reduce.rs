@@ -15,8 +15,7 @@ pub(super) fn evaluate(node: &Node, inputs: &Inputs<'_>) -> Result<Tensor, Conve
     for axis in axes {
         reduced[super::movement::axis(axis, rank)?] = true;
     }
-    let kept: Vec<usize> =
-        (0..rank).map(|d| if reduced[d] { 1 } else { input.shape()[d] }).collect();
+    let kept: Vec<usize> = (0..rank).map(|d| if reduced[d] { 1 } else { input.shape()[d] }).collect();
     let targets = super::arithmetic::broadcast_indices(&kept, input.shape());
     let len: usize = kept.iter().product();
     if input.len() == 0 {

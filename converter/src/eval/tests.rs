@@ -62,7 +62,8 @@ fn shapes_are_made_and_moved() {
     assert_eq!(reshaped.shape(), [2, 2, 3]);
     let transposed = one("Transpose", &[counting(&[2, 3])], &[("perm", ints(&[1, 0]))]);
     assert_eq!(transposed.to_integers(), [0, 3, 1, 4, 2, 5]);
-    let gathered = one("Gather", &[counting(&[2, 3]), Tensor::indices(&[-1, 0])], &[("axis", Attribute::Int(1))]);
+    let gathered =
+        one("Gather", &[counting(&[2, 3]), Tensor::indices(&[-1, 0])], &[("axis", Attribute::Int(1))]);
     assert_eq!(gathered.to_integers(), [2, 0, 5, 3]);
     let joined = one("Concat", &[counting(&[2, 1]), counting(&[2, 2])], &[("axis", Attribute::Int(-1))]);
     assert_eq!(joined.to_integers(), [0, 0, 1, 1, 2, 3]);
@@ -71,13 +72,10 @@ fn shapes_are_made_and_moved() {
     assert_eq!(one("Expand", &[counting(&[2, 1]), Tensor::indices(&[1, 3])], &[]).shape(), [2, 3]);
     let range = [0.0, 3.0, 1.0].map(|x| floats(&[], &[x]));
     assert_eq!(one("Range", &range, &[]).to_f64(), [0.0, 1.0, 2.0]);
-    let scattered = one(
-        "ScatterND",
-        &[counting(&[4]), counting(&[2, 1]), Tensor::indices(&[7, 8])],
-        &[],
-    );
+    let scattered = one("ScatterND", &[counting(&[4]), counting(&[2, 1]), Tensor::indices(&[7, 8])], &[]);
     assert_eq!(scattered.to_integers(), [7, 8, 2, 3]);
-    let maximum = one("ReduceMax", &[counting(&[2, 3])], &[("axes", ints(&[1])), ("keepdims", Attribute::Int(0))]);
+    let maximum =
+        one("ReduceMax", &[counting(&[2, 3])], &[("axes", ints(&[1])), ("keepdims", Attribute::Int(0))]);
     assert_eq!(maximum.to_integers(), [2, 5]);
 }
 
@@ -143,7 +141,7 @@ fn bipolar_weights() {
 fn clipped_integer_weights() {
     let quantized = quantized(|b| {
         let int8 = |values: &[i64], shape: &[usize]| {
-            Tensor::integers(shape, ElementType::Signed(8), values.iter().copied().collect::<Vec<_>>().into_iter()).unwrap()
+            Tensor::integers(shape, ElementType::Signed(8), values.iter().copied()).unwrap()
         };
         let codes = b.constant(int8(&[7, -7, 9, 0], &[2, 2, 1, 1]));
         let (low, high) = (b.constant(int8(&[-7], &[])), b.constant(int8(&[7], &[])));

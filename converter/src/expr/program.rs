@@ -118,9 +118,7 @@ impl Program {
                 Instruction::Input(index) => inputs[*index],
                 Instruction::Constant(value) => Interval::point(*value),
                 Instruction::Unary(function, a) => apply_range(function, scratch[*a]),
-                Instruction::Binary(function, a, b) => {
-                    combine_range(*function, scratch[*a], scratch[*b])
-                }
+                Instruction::Binary(function, a, b) => combine_range(*function, scratch[*a], scratch[*b]),
             };
             scratch.push(range);
         }
@@ -188,9 +186,7 @@ fn apply_range(function: &Unary, x: Interval) -> Interval {
         Unary::Neg => Interval::checked(high, low),
         Unary::Abs if x.low <= 0.0 && x.high >= 0.0 => Interval::checked(0.0, low.max(high)),
         Unary::Abs => Interval::checked(low.min(high), low.max(high)),
-        Unary::Sigmoid | Unary::Tanh | Unary::Softplus | Unary::Exp => {
-            Interval::checked(low, high).widened()
-        }
+        Unary::Sigmoid | Unary::Tanh | Unary::Softplus | Unary::Exp => Interval::checked(low, high).widened(),
         _ => Interval::checked(low, high),
     }
 }

@@ -119,16 +119,9 @@ impl Tensor {
         Self { shape: vec![values.len()], element: ElementType::Signed(64), data }
     }
 
-    fn checked(
-        shape: &[usize],
-        element: ElementType,
-        len: usize,
-        data: Data,
-    ) -> Result<Self, ConvertError> {
+    fn checked(shape: &[usize], element: ElementType, len: usize, data: Data) -> Result<Self, ConvertError> {
         if element_count(shape)? != len {
-            return Err(ConvertError::malformed(format!(
-                "a tensor of shape {shape:?} holds {len} elements"
-            )));
+            return Err(ConvertError::malformed(format!("a tensor of shape {shape:?} holds {len} elements")));
         }
         Ok(Self { shape: shape.to_vec(), element, data })
     }
@@ -205,10 +198,7 @@ impl Tensor {
     /// If the number of elements would differ.
     pub fn reshaped(mut self, shape: &[usize]) -> Result<Self, ConvertError> {
         if element_count(shape)? != self.len() {
-            return Err(ConvertError::malformed(format!(
-                "shape {:?} cannot become {shape:?}",
-                self.shape
-            )));
+            return Err(ConvertError::malformed(format!("shape {:?} cannot become {shape:?}", self.shape)));
         }
         self.shape = shape.to_vec();
         Ok(self)

@@ -40,12 +40,7 @@ impl Builder {
     }
 
     /// A node with one output, which has the node's name.
-    pub fn node(
-        &mut self,
-        op_type: &str,
-        inputs: &[TensorId],
-        attributes: &[(&str, Attribute)],
-    ) -> TensorId {
+    pub fn node(&mut self, op_type: &str, inputs: &[TensorId], attributes: &[(&str, Attribute)]) -> TensorId {
         let (domain, op_type) = match op_type.split_once("::") {
             Some(("qonnx", op_type)) => (Domain::Qonnx, op_type),
             Some(("microsoft", op_type)) => (Domain::Microsoft, op_type),
@@ -69,14 +64,7 @@ impl Builder {
     }
 
     /// A QONNX quantizer.
-    pub fn quant(
-        &mut self,
-        x: TensorId,
-        scale: f32,
-        zero_point: f32,
-        bits: f32,
-        signed: bool,
-    ) -> TensorId {
+    pub fn quant(&mut self, x: TensorId, scale: f32, zero_point: f32, bits: f32, signed: bool) -> TensorId {
         let parameters = [scale, zero_point, bits].map(|value| self.float(value));
         let signed = [("signed", Attribute::Int(signed.into()))];
         self.node("qonnx::Quant", &[x, parameters[0], parameters[1], parameters[2]], &signed)

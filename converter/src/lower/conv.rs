@@ -61,10 +61,8 @@ impl PendingConv {
 
     /// The operator.
     pub fn operator(&self, requantize: Option<model::Requantize>) -> model::Operator {
-        let term = |term: &PendingTerm| model::ConvTerm {
-            input: id_of(term.value),
-            weights: term.weights.clone(),
-        };
+        let term =
+            |term: &PendingTerm| model::ConvTerm { input: id_of(term.value), weights: term.weights.clone() };
         model::Operator::Conv(model::Conv {
             terms: self.terms.iter().map(term).collect(),
             window: self.window,
@@ -157,9 +155,7 @@ impl Lowering<'_> {
         };
         let bias = bias.to_f64();
         if bias.len() != channels || bias.iter().any(|b| !b.is_finite()) {
-            return Err(ConvertError::malformed(format!(
-                "expected a bias of {channels} finite numbers"
-            )));
+            return Err(ConvertError::malformed(format!("expected a bias of {channels} finite numbers")));
         }
         Ok(Some(bias))
     }
@@ -173,9 +169,9 @@ impl Lowering<'_> {
         [out_channels, in_channels, rows, columns]: [usize; 4],
         window: Window,
     ) -> Result<PendingTerm, ConvertError> {
-        let all = [0..in_channels];
         let whole = operand.channels.iter().map(Range::len).sum::<usize>() >= in_channels;
-        let ranges: &[Range<usize>] = if whole { &all } else { &operand.channels };
+        let all = std::iter::once(0..in_channels).collect();
+        let ranges: &Vec<Range<usize>> = if whole { &all } else { &operand.channels };
         let taps = rows * columns;
         let own_channels: usize = ranges.iter().map(Range::len).sum();
         if (own_channels * taps) as u64 > MAX_DEPTH {
@@ -221,10 +217,7 @@ impl WeightFormat {
 }
 
 /// Chooses encoding and width for a weight quantizer's codes.
-fn weight_format(
-    quantized: &QuantizedConstant,
-    channels: usize,
-) -> Result<WeightFormat, ConvertError> {
+fn weight_format(quantized: &QuantizedConstant, channels: usize) -> Result<WeightFormat, ConvertError> {
     let count = |len: usize| len == 1 || len == channels;
     if !count(quantized.scale.len()) || !count(quantized.zero_point.len()) {
         return Err(ConvertError::malformed(format!(
@@ -245,22 +238,14 @@ fn weight_format(
             "weight codes from {low} to {high}; expected at most 8 bits"
         )));
     }
-    let zero_points: Vec<f64> =
-        (0..channels).map(|channel| quantized.zero_point_at(channel)).collect();
+    let zero_points: Vec<f64> = (0..channels).map(|channel| quantized.zero_point_at(channel)).collect();
     let near = |number: f64, target: f64| (number - target).abs() < 1e-6;
     if quantized.step == 2 {
         if !zero_points.iter().all(|&z| near(z, 0.0)) {
             return Err(ConvertError::unsupported("bipolar weights with a zero point"));
         }
         let encoding = WeightEncoding::Bipolar;
-        return Ok(WeightFormat {
-            encoding,
-            bits: 1,
-            first: -1,
-            step: 2,
-            zero_points: Vec::new(),
-            scales,
-        });
+        return Ok(WeightFormat { encoding, bits: 1, first: -1, step: 2, zero_points: Vec::new(), scales });
     }
     let bits_for = |levels: i64| (64 - levels.leading_zeros()).max(1) as u8;
     // Grids without a zero: odd numbers of half the scale.

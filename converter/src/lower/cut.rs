@@ -5,7 +5,7 @@ use std::rc::Rc;
 use ylb_format::limits::MAX_ADDENDS;
 use ylb_format::model::Operator;
 
-use super::{Feature, Lowering, LoweredValue, Segment, id_of};
+use super::{Feature, LoweredValue, Lowering, Segment, id_of};
 use crate::error::{ConvertError, ErrorKind};
 use crate::expr::{Binary, ConvIndex, Expr, Interval, Program, Unary, ValueIndex};
 use crate::ir::Node;
@@ -279,12 +279,7 @@ impl Lowering<'_> {
         output
     }
 
-    fn warn_of_relu_before_bipolar(
-        &mut self,
-        node: &Node,
-        quantizer: &Quantizer,
-        feature: &Feature,
-    ) {
+    fn warn_of_relu_before_bipolar(&mut self, node: &Node, quantizer: &Quantizer, feature: &Feature) {
         let relu = |segment: &Segment| matches!(&*segment.expr, Expr::Unary(Unary::Relu, _));
         if quantizer.order == Order::Bipolar && feature.segments.iter().any(relu) {
             self.warnings.push(Warning {
@@ -316,9 +311,9 @@ fn per_tensor(quantizer: &Quantizer) -> Result<(f64, f64), ConvertError> {
         (Some(scale), Some(zero_point)) if zero_point.abs() <= 255.0 => {
             Ok((f64::from(scale), f64::from(zero_point)))
         }
-        (Some(_), Some(zero_point)) => Err(ConvertError::unsupported(format!(
-            "a zero point of {zero_point}; expected at most 255"
-        ))),
+        (Some(_), Some(zero_point)) => {
+            Err(ConvertError::unsupported(format!("a zero point of {zero_point}; expected at most 255")))
+        }
         _ => Err(ConvertError::unsupported(format!(
             "an activation quantizer of {} scales; expected one for the whole tensor",
             quantizer.scale.values.len().max(quantizer.zero_point.values.len())

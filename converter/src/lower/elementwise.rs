@@ -8,6 +8,9 @@ use crate::eval;
 use crate::expr::{Binary, Expr, Unary, hard_sigmoid};
 use crate::ir::{Node, Tensor};
 
+/// A function of one tensor, applied to the expression of each segment.
+type Function = Box<dyn Fn(&Rc<Expr>) -> Rc<Expr>>;
+
 impl Lowering<'_> {
     pub(super) fn elementwise(&mut self, node: &Node) -> Result<Feature, ConvertError> {
         let binary = match node.op_type.as_str() {
@@ -33,7 +36,7 @@ impl Lowering<'_> {
             Err(ConvertError::unsupported(format!("a slope of {slope}; expected 0 or more")))
         };
         let number = |name: &str, default: f32| f64::from(node.float(name, default));
-        let apply: Box<dyn Fn(&Rc<Expr>) -> Rc<Expr>> = match node.op_type.as_str() {
+        let apply: Function = match node.op_type.as_str() {
             "Relu" => Box::new(|x| x.unary(Unary::Relu)),
             "Clip" => {
                 let (low, high) = self.clip_bounds(node)?;
@@ -53,12 +56,8 @@ impl Lowering<'_> {
                 let (alpha, beta) = (number("alpha", 0.2), number("beta", 0.5));
                 Box::new(move |x| hard_sigmoid(x, alpha, beta))
             }
-            "HardSwish" => {
-                Box::new(|x| x.binary(Binary::Mul, &hard_sigmoid(x, 1.0 / 6.0, 0.5)))
-            }
-            "Mish" => Box::new(|x| {
-                x.binary(Binary::Mul, &x.unary(Unary::Softplus).unary(Unary::Tanh))
-            }),
+            "HardSwish" => Box::new(|x| x.binary(Binary::Mul, &hard_sigmoid(x, 1.0 / 6.0, 0.5))),
+            "Mish" => Box::new(|x| x.binary(Binary::Mul, &x.unary(Unary::Softplus).unary(Unary::Tanh))),
             _ => {
                 return Err(ConvertError::unsupported(
                     "an operator that the converter does not know in the body of a detector",
@@ -69,9 +68,8 @@ impl Lowering<'_> {
     }
 
     fn clip_bounds(&self, node: &Node) -> Result<(f64, f64), ConvertError> {
-        let constants: Vec<Option<&Tensor>> = (0..node.inputs.len())
-            .map(|k| self.graph.constant_input(node, k).map(AsRef::as_ref))
-            .collect();
+        let constants: Vec<Option<&Tensor>> =
+            (0..node.inputs.len()).map(|k| self.graph.constant_input(node, k).map(AsRef::as_ref)).collect();
         if (1..node.inputs.len()).any(|k| node.input(k).is_some() && constants[k].is_none()) {
             return Err(ConvertError::unsupported("expected constant bounds"));
         }
@@ -94,16 +92,12 @@ impl Lowering<'_> {
             (None, Some(constant)) => {
                 let feature = self.feature(left)?;
                 let numbers = by_channel(&constant, feature.channels())?;
-                feature.map(|segment, range| {
-                    Ok(segment.expr.binary(function, &slice(&numbers, range)))
-                })
+                feature.map(|segment, range| Ok(segment.expr.binary(function, &slice(&numbers, range))))
             }
             (Some(constant), None) => {
                 let feature = self.feature(right)?;
                 let numbers = by_channel(&constant, feature.channels())?;
-                feature.map(|segment, range| {
-                    Ok(slice(&numbers, range).binary(function, &segment.expr))
-                })
+                feature.map(|segment, range| Ok(slice(&numbers, range).binary(function, &segment.expr)))
             }
             (Some(_), Some(_)) => Err(ConvertError::unsupported("expected a feature map")),
         }

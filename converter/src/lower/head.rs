@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use ylb_format::model::{Detect, DetectLevel};
 
-use super::{Lowering, LoweredValue, id_of};
+use super::{LoweredValue, Lowering, id_of};
 use crate::error::{ConvertError, ErrorKind};
 use crate::expr::{ConvIndex, Expr, Program, ValueIndex};
 use crate::ir::TensorId;

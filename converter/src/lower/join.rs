@@ -9,7 +9,7 @@ use ylb_format::limits::{MAX_ADDENDS, MAX_CONCAT_INPUTS};
 use ylb_format::model::{Operator, Requantize};
 
 use super::linear::Addend;
-use super::{Feature, Lowering, LoweredValue, id_of};
+use super::{Feature, LoweredValue, Lowering, id_of};
 use crate::error::ConvertError;
 use crate::expr::ValueIndex;
 use crate::report::Row;
@@ -23,17 +23,20 @@ pub(super) struct Operand {
     pub(super) channels: Vec<Range<usize>>,
 }
 
+/// A value and the channels of the joined tensor that it is.
+type Member = (ValueIndex, Range<usize>);
+
 impl Lowering<'_> {
     /// The values that together are a tensor, as few as possible.
     pub(super) fn operands(&mut self, feature: &Feature) -> Result<Vec<Operand>, ConvertError> {
-        let mut groups: Vec<(f64, Vec<(ValueIndex, Range<usize>)>)> = Vec::new();
+        let mut groups: Vec<(f64, Vec<Member>)> = Vec::new();
         let mut first = 0;
         for segment in &feature.segments {
             let range = first..first + segment.channels;
             first = range.end;
             let addends = self.linear(&segment.expr)?;
             for (value, scale) in self.summed(addends)? {
-                let fits = |(own, members): &&mut (f64, Vec<(ValueIndex, Range<usize>)>)| {
+                let fits = |(own, members): &&mut (f64, Vec<Member>)| {
                     let (last, last_range) = &members[members.len() - 1];
                     *own == scale
                         && last_range.end <= range.start
@@ -61,8 +64,7 @@ impl Lowering<'_> {
             let value = self.fix_zero_point(addend);
             let fits = |(scale, members): &&mut (f64, Vec<ValueIndex>)| {
                 let all = members.iter().chain([&value]);
-                let levels: u32 =
-                    all.map(|member| u32::from(self.values[member.0].max_level)).sum();
+                let levels: u32 = all.map(|member| u32::from(self.values[member.0].max_level)).sum();
                 *scale == addend.scale
                     && members.len() < MAX_ADDENDS
                     && levels <= 255
@@ -106,8 +108,7 @@ impl Lowering<'_> {
         // integers = Σ low − Σ zero points + step · Σ levels
         let bias = i64::from(zero_point) - low;
         let shift = u8::from(sum.step == 2);
-        let requantize =
-            Requantize::Scale { multipliers: vec![1; members.len()], bias: vec![bias], shift };
+        let requantize = Requantize::Scale { multipliers: vec![1; members.len()], bias: vec![bias], shift };
         let output = self.add_value(sum);
         let inputs = members.iter().map(|&member| id_of(member)).collect();
         self.add_row(Row::of("Add", "exact"), "", output, members);
@@ -129,11 +130,8 @@ impl Lowering<'_> {
         if let (Some(&joined), true) = (self.concats.get(members), codes_name.is_empty()) {
             return Ok(joined);
         }
-        let mut joined = LoweredValue {
-            name: codes_name.to_owned(),
-            origin: None,
-            ..self.values[members[0].0].clone()
-        };
+        let mut joined =
+            LoweredValue { name: codes_name.to_owned(), origin: None, ..self.values[members[0].0].clone() };
         joined.shape[0] = 0;
         for member in members {
             let value = &self.values[member.0];

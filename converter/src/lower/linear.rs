@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::{Lowering, LoweredValue};
+use super::{LoweredValue, Lowering};
 use crate::error::{ConvertError, ErrorKind};
 use crate::expr::{Binary, Expr, Unary, ValueIndex};
 
@@ -35,9 +35,7 @@ impl Lowering<'_> {
         for node in expr.nodes() {
             let at = |operand: &Rc<Expr>| forms[&Rc::as_ptr(operand)].clone();
             last = match &*node {
-                Expr::Codes(value) => {
-                    Form::Sum(vec![Addend { value: *value, scale: 1.0, zero_point: 0.0 }])
-                }
+                Expr::Codes(value) => Form::Sum(vec![Addend { value: *value, scale: 1.0, zero_point: 0.0 }]),
                 Expr::Conv(conv) => {
                     return Err(ConvertError::new(
                         ErrorKind::NotQuantized,
@@ -175,14 +173,16 @@ fn linear_binary(function: Binary, a: Form, b: Form) -> Result<Form, ConvertErro
             }
             Form::Sum(sum)
         }
-        (Binary::Add, Form::Sum(a), Form::Number(b))
-        | (Binary::Add, Form::Number(b), Form::Sum(a)) => shifted(a, b),
+        (Binary::Add, Form::Sum(a), Form::Number(b)) | (Binary::Add, Form::Number(b), Form::Sum(a)) => {
+            shifted(a, b)
+        }
         (Binary::Sub, Form::Sum(a), Form::Number(b)) => shifted(a, -b),
-        (Binary::Mul, Form::Sum(a), Form::Number(b))
-        | (Binary::Mul, Form::Number(b), Form::Sum(a)) => scaled(a, b),
-        (Binary::Div, Form::Sum(a), Form::Number(b)) => Form::Sum(
-            a.into_iter().map(|addend| Addend { scale: addend.scale / b, ..addend }).collect(),
-        ),
+        (Binary::Mul, Form::Sum(a), Form::Number(b)) | (Binary::Mul, Form::Number(b), Form::Sum(a)) => {
+            scaled(a, b)
+        }
+        (Binary::Div, Form::Sum(a), Form::Number(b)) => {
+            Form::Sum(a.into_iter().map(|addend| Addend { scale: addend.scale / b, ..addend }).collect())
+        }
         _ => {
             return Err(ConvertError::new(
                 ErrorKind::NotQuantized,

@@ -48,14 +48,11 @@ fn smallest(staircases: Vec<Staircase>, max_level: u8) -> Requantize {
     const SCALE_BYTES: usize = 12;
     let table_bytes = |staircase: &Staircase| 5 * staircase.steps.len() + 4;
     let tables: usize = staircases.iter().map(table_bytes).sum();
-    if SCALE_BYTES * staircases.len() <= tables {
-        if let Some(scale) = fit::scale(&staircases, max_level) {
-            return Requantize::Scale {
-                multipliers: scale.multipliers,
-                bias: scale.bias,
-                shift: scale.shift,
-            };
-        }
+    if SCALE_BYTES * staircases.len() <= tables
+        && let Some(scale) = fit::scale(&staircases, max_level)
+    {
+        let fit::Scale { multipliers, bias, shift } = scale;
+        return Requantize::Scale { multipliers, bias, shift };
     }
     let (mut thresholds, mut levels) = (Vec::new(), Vec::new());
     for staircase in staircases {

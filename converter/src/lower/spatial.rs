@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use ylb_format::model::Operator;
 
-use super::{Feature, Lowering, LoweredValue, Segment, id_of};
+use super::{Feature, LoweredValue, Lowering, Segment, id_of};
 use crate::error::{ConvertError, ErrorKind};
 use crate::expr::{Expr, ValueIndex};
 use crate::ir::{Node, Tensor, TensorId};
@@ -30,8 +30,7 @@ impl Lowering<'_> {
             };
             let input = addend.value;
             let pooled = self.moved(node.output()?, input, [height, width], |lowering, output| {
-                let operator =
-                    Operator::MaxPool { input: id_of(input), window: window.to_format() };
+                let operator = Operator::MaxPool { input: id_of(input), window: window.to_format() };
                 let row = Row { kernel: Some(window.to_format().kernel), ..Row::of("MaxPool", "") };
                 lowering.add_row(row, &node.name, output, &[input]);
                 lowering.add_node(&node.name, output, operator);
@@ -60,13 +59,11 @@ impl Lowering<'_> {
             }
             let mut enlarged = HashMap::new();
             for input in leaves.values {
-                let output =
-                    self.moved(node.output()?, input, [height, width], |lowering, output| {
-                        let operator =
-                            Operator::Upsample { input: id_of(input), factor: factor as u32 };
-                        lowering.add_row(Row::of("Upsample", ""), &node.name, output, &[input]);
-                        lowering.add_node(&node.name, output, operator);
-                    });
+                let output = self.moved(node.output()?, input, [height, width], |lowering, output| {
+                    let operator = Operator::Upsample { input: id_of(input), factor: factor as u32 };
+                    lowering.add_row(Row::of("Upsample", ""), &node.name, output, &[input]);
+                    lowering.add_node(&node.name, output, operator);
+                });
                 enlarged.insert(input, Rc::new(Expr::Codes(output)));
             }
             let expr = segment.expr.substitute(|leaf| match leaf {

@@ -7,7 +7,7 @@ use ylb_format::model::{Operator, Requantize};
 
 use super::cut::unreachable_conv;
 use super::linear::Addend;
-use super::{Lowering, LoweredValue, id_of, too_large};
+use super::{LoweredValue, Lowering, id_of, too_large};
 use crate::error::{ConvertError, ErrorKind};
 use crate::expr::{Binary, Expr, Program, ValueIndex};
 use crate::report::Row;
@@ -42,10 +42,8 @@ impl Lowering<'_> {
         }
         let addends = self.linear(&sum_below(expr)?)?;
         let combinations = self.combinations(values, &addends, expr, levels)?;
-        let requantize = combinations
-            .scale(levels.max_level)
-            .or_else(|| combinations.staircase())
-            .ok_or_else(|| {
+        let requantize =
+            combinations.scale(levels.max_level).or_else(|| combinations.staircase()).ok_or_else(|| {
                 ConvertError::new(
                     ErrorKind::Inexact,
                     "the sum has no exact integer form with 31-bit multipliers",
@@ -66,8 +64,7 @@ impl Lowering<'_> {
         expr: &Rc<Expr>,
         levels: Levels,
     ) -> Result<Combinations, ConvertError> {
-        let counts: Vec<usize> =
-            values.iter().map(|v| usize::from(self.values[v.0].max_level) + 1).collect();
+        let counts: Vec<usize> = values.iter().map(|v| usize::from(self.values[v.0].max_level) + 1).collect();
         let total: usize = counts.iter().product();
         if total > MAX_COMBINATIONS {
             return Err(too_large(format!(
@@ -77,13 +74,12 @@ impl Lowering<'_> {
         }
         let position = |value: ValueIndex| values.binary_search(&value).unwrap_or(0);
         let program = Program::compile(expr, 0, position, |_| unreachable_conv());
-        let mut result =
-            Combinations { integers: Vec::new(), levels: Vec::new(), scales: Vec::new() };
+        let mut result = Combinations { integers: Vec::new(), levels: Vec::new(), scales: Vec::new() };
         for value in values {
             let scale = addends.iter().find(|addend| addend.value == *value).map(|a| a.scale);
-            result.scales.push(scale.ok_or_else(|| {
-                ConvertError::unsupported("expected a sum of quantized values")
-            })?);
+            result
+                .scales
+                .push(scale.ok_or_else(|| ConvertError::unsupported("expected a sum of quantized values"))?);
         }
         let mut scratch = Vec::new();
         for index in 0..total {
@@ -163,8 +159,7 @@ impl Combinations {
             _ if least > most => return None,
             _ => least + (most - least) / 2,
         };
-        let multipliers =
-            multipliers.into_iter().map(i32::try_from).collect::<Result<_, _>>().ok()?;
+        let multipliers = multipliers.into_iter().map(i32::try_from).collect::<Result<_, _>>().ok()?;
         Some(Requantize::Scale { multipliers, bias: vec![bias], shift })
     }
 
@@ -220,8 +215,7 @@ impl Combinations {
                 None => levels.push(level),
             }
         }
-        let multipliers =
-            multipliers.into_iter().map(i32::try_from).collect::<Result<_, _>>().ok()?;
+        let multipliers = multipliers.into_iter().map(i32::try_from).collect::<Result<_, _>>().ok()?;
         (thresholds.len() <= MAX_STEPS).then_some(Requantize::ScaledStaircase {
             multipliers,
             bias: vec![0],

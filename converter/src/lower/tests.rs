@@ -50,8 +50,7 @@ impl Net {
         let shape = [outputs, inputs, kernel, kernel];
         let weights = self.random.numbers(shape.iter().product());
         let weights = self.builder.floats(&shape, &weights);
-        let scales: Vec<f32> =
-            self.random.numbers(outputs).into_iter().map(|x| 0.15 + 0.05 * x).collect();
+        let scales: Vec<f32> = self.random.numbers(outputs).into_iter().map(|x| 0.15 + 0.05 * x).collect();
         let scale = self.builder.floats(&[outputs, 1, 1, 1], &scales);
         let (zero, bits) = (self.builder.float(0.0), self.builder.float(4.0));
         let weights = self.builder.node("qonnx::Quant", &[weights, scale, zero, bits], &[]);
@@ -69,8 +68,7 @@ impl Net {
         gamma[channels - 1] = 0.0;
         let beta = self.random.numbers(channels);
         let mean = self.random.numbers(channels);
-        let variance: Vec<f32> =
-            self.random.numbers(channels).into_iter().map(|x| 1.2 + x).collect();
+        let variance: Vec<f32> = self.random.numbers(channels).into_iter().map(|x| 1.2 + x).collect();
         let parameters =
             [gamma, beta, mean, variance].map(|numbers| self.builder.floats(&[channels], &numbers));
         let inputs = [&[input][..], &parameters].concat();
@@ -178,8 +176,7 @@ fn float_codes(graph: &Graph, pixels: &[u8]) -> FloatRun {
 fn quantize(quantizer: &Quantizer, x: &Tensor) -> (Vec<f64>, Tensor) {
     let scale = f64::from(quantizer.scale.values[0]);
     let zero_point = f64::from(quantizer.zero_point.values[0]);
-    let codes: Vec<f64> =
-        x.to_f64().into_iter().map(|x| quantizer.code_f64(x, scale, zero_point)).collect();
+    let codes: Vec<f64> = x.to_f64().into_iter().map(|x| quantizer.code_f64(x, scale, zero_point)).collect();
     let real = codes.iter().map(|code| (code - zero_point) * scale).collect();
     (codes, Tensor::f64(x.shape(), real).unwrap())
 }
@@ -451,6 +448,7 @@ fn relu_before_bipolar_is_warned_of() {
     passes::constants::run(&mut graph, None).unwrap();
     passes::quantizers::run(&mut graph).unwrap();
     let heads = passes::heads::run(&mut graph, Hints { classes: Some(1) }).unwrap();
+    passes::prune::run(&mut graph);
     let lowered = run(&graph, &heads, &mut |_, _| {}).unwrap();
     assert_eq!(lowered.warnings.len(), 1);
 }

@@ -63,9 +63,8 @@ pub fn decode(proto: &TensorProto) -> Result<Tensor, ConvertError> {
         .collect::<Result<Vec<_>, _>>()
         .map_err(|_| ConvertError::malformed("a negative extent"))?;
     let data_type = proto.data_type.unwrap_or_default();
-    let element = element_type(data_type).ok_or_else(|| {
-        ConvertError::unsupported(format!("elements of ONNX data type {data_type}"))
-    })?;
+    let element = element_type(data_type)
+        .ok_or_else(|| ConvertError::unsupported(format!("elements of ONNX data type {data_type}")))?;
     let len = element_count(&shape)?;
     match &proto.raw_data {
         Some(raw) => from_raw(&shape, data_type, element, raw, len),
@@ -76,10 +75,7 @@ pub fn decode(proto: &TensorProto) -> Result<Tensor, ConvertError> {
 /// Little-endian numbers of `N` bytes each.
 fn chunks<const N: usize>(raw: &[u8], len: usize) -> Result<Vec<[u8; N]>, ConvertError> {
     if len.checked_mul(N) != Some(raw.len()) {
-        return Err(ConvertError::malformed(format!(
-            "{} bytes for {len} elements of {N} bytes",
-            raw.len()
-        )));
+        return Err(ConvertError::malformed(format!("{} bytes for {len} elements of {N} bytes", raw.len())));
     }
     Ok(raw.chunks_exact(N).filter_map(|chunk| chunk.try_into().ok()).collect())
 }
@@ -113,24 +109,24 @@ fn from_raw(
         ElementType::Signed(8) => {
             integers(chunks::<1>(raw, len)?.into_iter().map(|b| i8::from_le_bytes(b).into()).collect())
         }
-        ElementType::Signed(16) => integers(
-            chunks::<2>(raw, len)?.into_iter().map(|b| i16::from_le_bytes(b).into()).collect(),
-        ),
-        ElementType::Signed(32) => integers(
-            chunks::<4>(raw, len)?.into_iter().map(|b| i32::from_le_bytes(b).into()).collect(),
-        ),
+        ElementType::Signed(16) => {
+            integers(chunks::<2>(raw, len)?.into_iter().map(|b| i16::from_le_bytes(b).into()).collect())
+        }
+        ElementType::Signed(32) => {
+            integers(chunks::<4>(raw, len)?.into_iter().map(|b| i32::from_le_bytes(b).into()).collect())
+        }
         ElementType::Signed(_) => {
             integers(chunks::<8>(raw, len)?.into_iter().map(i64::from_le_bytes).collect())
         }
         ElementType::Bool | ElementType::Unsigned(8) => {
             integers(chunks::<1>(raw, len)?.into_iter().map(|[byte]| byte.into()).collect())
         }
-        ElementType::Unsigned(16) => integers(
-            chunks::<2>(raw, len)?.into_iter().map(|b| u16::from_le_bytes(b).into()).collect(),
-        ),
-        ElementType::Unsigned(32) => integers(
-            chunks::<4>(raw, len)?.into_iter().map(|b| u32::from_le_bytes(b).into()).collect(),
-        ),
+        ElementType::Unsigned(16) => {
+            integers(chunks::<2>(raw, len)?.into_iter().map(|b| u16::from_le_bytes(b).into()).collect())
+        }
+        ElementType::Unsigned(32) => {
+            integers(chunks::<4>(raw, len)?.into_iter().map(|b| u32::from_le_bytes(b).into()).collect())
+        }
         ElementType::Unsigned(_) => integers(
             chunks::<8>(raw, len)?
                 .into_iter()
@@ -175,9 +171,7 @@ fn from_lists(
     let words = &proto.int32_data;
     match element {
         ElementType::F64 => Tensor::f64(shape, proto.double_data.clone()),
-        ElementType::F32 if data_type == data_type::FLOAT => {
-            Tensor::f32(shape, proto.float_data.clone())
-        }
+        ElementType::F32 if data_type == data_type::FLOAT => Tensor::f32(shape, proto.float_data.clone()),
         // Half floats lie as bit patterns in the list of 32-bit integers.
         ElementType::F32 => {
             let values = words.iter().map(|&bits| half_to_f32(data_type, bits as u16));
@@ -187,9 +181,7 @@ fn from_lists(
             let raw: Vec<u8> = words.iter().map(|&word| word as u8).collect();
             from_raw(shape, data_type, element, &raw, len)
         }
-        ElementType::Signed(64) => {
-            Tensor::integers(shape, element, proto.int64_data.iter().copied())
-        }
+        ElementType::Signed(64) => Tensor::integers(shape, element, proto.int64_data.iter().copied()),
         ElementType::Unsigned(32 | 64) => {
             let clamp = |&value: &u64| i64::try_from(value).unwrap_or(i64::MAX);
             Tensor::integers(shape, element, proto.uint64_data.iter().map(clamp))

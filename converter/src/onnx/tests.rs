@@ -8,10 +8,7 @@ fn info(name: &str, extents: &[Option<i64>]) -> ValueInfoProto {
     let dimension = |value: &Option<i64>| DimensionProto { dim_value: *value, dim_param: None };
     let shape = TensorShapeProto { dim: extents.iter().map(dimension).collect() };
     let tensor_type = TensorTypeProto { elem_type: Some(1), shape: Some(shape) };
-    ValueInfoProto {
-        name: Some(name.into()),
-        r#type: Some(TypeProto { tensor_type: Some(tensor_type) }),
-    }
+    ValueInfoProto { name: Some(name.into()), r#type: Some(TypeProto { tensor_type: Some(tensor_type) }) }
 }
 
 fn floats(name: &str, dims: &[i64], data: &[f32]) -> TensorProto {
@@ -52,9 +49,8 @@ fn model() -> ModelProto {
 #[test]
 fn initializers_listed_as_inputs_are_none() {
     let graph = decode(&model().encode_to_vec()).unwrap();
-    let names = |ids: &[TensorId]| -> Vec<String> {
-        ids.iter().map(|&id| graph.tensor(id).name.clone()).collect()
-    };
+    let names =
+        |ids: &[TensorId]| -> Vec<String> { ids.iter().map(|&id| graph.tensor(id).name.clone()).collect() };
     assert_eq!((names(&graph.inputs), names(&graph.outputs)), (vec!["images".into()], vec!["out".into()]));
     assert_eq!(graph.tensor(graph.inputs[0]).shape, Some(vec![1, 3, 0, 8]));
     assert_eq!(graph.opset, 13);
@@ -97,8 +93,7 @@ fn contradictions_are_told() {
 }
 
 fn decoded(data_type: i32, dims: &[i64], fill: impl Fn(&mut TensorProto)) -> Tensor {
-    let mut proto =
-        TensorProto { data_type: Some(data_type), dims: dims.to_vec(), ..Default::default() };
+    let mut proto = TensorProto { data_type: Some(data_type), dims: dims.to_vec(), ..Default::default() };
     fill(&mut proto);
     tensor::decode(&proto).unwrap()
 }
@@ -126,7 +121,10 @@ fn every_way_to_store_numbers() {
     assert_eq!(decoded(7, &[2], |proto| proto.int64_data = vec![-1, 9]).to_integers(), [-1, 9]);
     assert_eq!(decoded(3, &[2], |proto| proto.raw_data = Some(vec![0xff, 1])).to_integers(), [-1, 1]);
     assert_eq!(decoded(2, &[1], |proto| proto.int32_data = vec![200]).to_integers(), [200]);
-    assert_eq!(decoded(6, &[1], |proto| proto.raw_data = Some(vec![0, 0, 0, 0x80])).scalar(), Some(-2147483648.0));
+    assert_eq!(
+        decoded(6, &[1], |proto| proto.raw_data = Some(vec![0, 0, 0, 0x80])).scalar(),
+        Some(-2147483648.0)
+    );
     assert_eq!(decoded(9, &[2], |proto| proto.raw_data = Some(vec![0, 1])).to_integers(), [0, 1]);
 }
 

@@ -61,11 +61,8 @@ pub fn run(graph: &mut Graph, hints: Hints) -> Result<Heads, ConvertError> {
     if graph.outputs.is_empty() {
         return Err(not_a_detector("the graph has no outputs"));
     }
-    let behind = graph
-        .outputs
-        .iter()
-        .map(|&output| finder.frontier(output))
-        .collect::<Result<Vec<_>, _>>()?;
+    let behind =
+        graph.outputs.iter().map(|&output| finder.frontier(output)).collect::<Result<Vec<_>, _>>()?;
     let tensors: BTreeSet<TensorId> = behind.iter().flatten().copied().collect();
     let mut levels = Vec::with_capacity(tensors.len());
     for tensor in tensors {
@@ -76,10 +73,13 @@ pub fn run(graph: &mut Graph, hints: Hints) -> Result<Heads, ConvertError> {
     for level in &mut levels {
         let rows = 5 + heads.classes;
         if level.channels % rows != 0 || level.channels / rows > 16 {
-            return Err(finder.blame(level.head.tensor, not_a_detector(format!(
-                "a head of {} channels; expected anchors times {rows}, for {} classes",
-                level.channels, heads.classes
-            ))));
+            return Err(finder.blame(
+                level.head.tensor,
+                not_a_detector(format!(
+                    "a head of {} channels; expected anchors times {rows}, for {} classes",
+                    level.channels, heads.classes
+                )),
+            ));
         }
         level.head.anchors_per_cell = level.channels / rows;
     }
@@ -189,16 +189,16 @@ impl Finder<'_> {
         for (&output, _) in self.graph.outputs.iter().zip(behind) {
             let values = self.run_zeros(output, levels)?;
             if let [1, _, rows] | [1, _, _, _, rows] = *values.shape() {
-                return rows.checked_sub(5).ok_or_else(|| {
-                    not_a_detector(format!("rows of {rows} numbers; expected at least 5"))
-                });
+                return rows
+                    .checked_sub(5)
+                    .ok_or_else(|| not_a_detector(format!("rows of {rows} numbers; expected at least 5")));
             }
         }
         if let Some(classes) = hints.classes {
             return Ok(classes);
         }
         let channels = levels.first().map_or(0, |level| level.channels);
-        if channels % 3 != 0 || channels < 15 {
+        if !channels.is_multiple_of(3) || channels < 15 {
             return Err(not_a_detector(format!(
                 "raw heads of {channels} channels: give the class names to tell anchors from classes"
             )));
@@ -216,18 +216,13 @@ impl Finder<'_> {
     }
 
     /// Value of an output for given values of the heads.
-    fn run(
-        &self,
-        output: TensorId,
-        mut values: HashMap<TensorId, Tensor>,
-    ) -> Result<Tensor, ConvertError> {
+    fn run(&self, output: TensorId, mut values: HashMap<TensorId, Tensor>) -> Result<Tensor, ConvertError> {
         if let Some(value) = values.remove(&output) {
             return Ok(value);
         }
         for node in &self.graph.nodes {
-            let known = node.outputs.iter().all(|id| {
-                values.contains_key(id) || self.graph.constant(*id).is_some()
-            });
+            let known =
+                node.outputs.iter().all(|id| values.contains_key(id) || self.graph.constant(*id).is_some());
             let lookup = |id: &Option<TensorId>| match id {
                 None => Some(None),
                 Some(id) => {
@@ -358,7 +353,7 @@ impl Finder<'_> {
         let wrong = (found.len() != expected.len()).then_some(0).or_else(|| {
             (0..expected.len()).find(|&index| {
                 let difference = (found.get(index) - expected[index]).abs();
-                !(difference <= TOLERANCE * expected[index].abs().max(1.0))
+                difference.is_nan() || difference > TOLERANCE * expected[index].abs().max(1.0)
             })
         });
         match wrong {

@@ -108,8 +108,8 @@ fn qonnx(graph: &Graph, node: &Node) -> Result<Option<Node>, ConvertError> {
     }
     let input = node.required_input(0)?;
     let parameters = parameters(graph, node)?;
-    let quantizer = eval::quantizer_of(node, &parameters, rank(graph, input))
-        .map_err(|error| node.blame(error))?;
+    let quantizer =
+        eval::quantizer_of(node, &parameters, rank(graph, input)).map_err(|error| node.blame(error))?;
     let Some(mut quantizer) = quantizer else {
         return Err(node.blame(ConvertError::unsupported("expected Quant or BipolarQuant")));
     };
@@ -156,8 +156,7 @@ fn linear(
     quantizer.high = quantizer.high.min(high);
     quantizer.codes_name = graph.tensor(codes).name.clone();
     quantizer.validate().map_err(|error| quantize.blame(error))?;
-    check_same_parameters(graph, dequantize, &quantizer, rank)
-        .map_err(|error| dequantize.blame(error))?;
+    check_same_parameters(graph, dequantize, &quantizer, rank).map_err(|error| dequantize.blame(error))?;
     Ok((fake_quant(dequantize, input, quantizer), clipped))
 }
 

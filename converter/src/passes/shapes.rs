@@ -32,12 +32,8 @@ pub(super) fn infer(graph: &Graph, node: &Node) -> Vec<Option<Vec<usize>>> {
                 .collect();
             one(shapes.and_then(|shapes| eval::broadcast_shape(&shapes).ok()))
         }
-        op_type if eval::moves_elements(op_type) => {
-            moved(graph, node).ok().flatten().unwrap_or(unknown)
-        }
-        "QuantizeLinear" | "DequantizeLinear" | "BatchNormalization" | "Clip" | "Cast" => {
-            one(Some(first))
-        }
+        op_type if eval::moves_elements(op_type) => moved(graph, node).ok().flatten().unwrap_or(unknown),
+        "QuantizeLinear" | "DequantizeLinear" | "BatchNormalization" | "Clip" | "Cast" => one(Some(first)),
         _ if KEEP_SHAPE.contains(&node.op_type.as_str()) => one(Some(first)),
         _ => unknown,
     }
@@ -45,9 +41,28 @@ pub(super) fn infer(graph: &Graph, node: &Node) -> Vec<Option<Vec<usize>>> {
 
 /// Functions of one tensor, element by element.
 const KEEP_SHAPE: &[&str] = &[
-    "Abs", "Ceil", "Dropout", "Elu", "Erf", "Exp", "Floor", "HardSigmoid", "HardSwish", "LeakyRelu",
-    "Log", "Mish", "Neg", "PRelu", "Reciprocal", "Relu", "Round", "Sigmoid", "Sign", "Softplus",
-    "Sqrt", "Tanh",
+    "Abs",
+    "Ceil",
+    "Dropout",
+    "Elu",
+    "Erf",
+    "Exp",
+    "Floor",
+    "HardSigmoid",
+    "HardSwish",
+    "LeakyRelu",
+    "Log",
+    "Mish",
+    "Neg",
+    "PRelu",
+    "Reciprocal",
+    "Relu",
+    "Round",
+    "Sigmoid",
+    "Sign",
+    "Softplus",
+    "Sqrt",
+    "Tanh",
 ];
 
 /// Runs an operator that only moves elements on zeros.

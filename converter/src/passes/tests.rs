@@ -55,7 +55,8 @@ fn open_sizes_need_an_option() {
 fn shapes_of_convolutions_poolings_and_resizes() {
     let (mut builder, image) = Builder::picture(16, 16);
     let weights = builder.floats(&[4, 3, 3, 3], &[0.0; 108]);
-    let conv = builder.node("Conv", &[image, weights], &[("strides", ints(&[2, 2])), ("pads", ints(&[1; 4]))]);
+    let conv =
+        builder.node("Conv", &[image, weights], &[("strides", ints(&[2, 2])), ("pads", ints(&[1; 4]))]);
     let pool = builder.node("MaxPool", &[conv], &[("kernel_shape", ints(&[5, 5])), ("pads", ints(&[2; 4]))]);
     let empty = builder.floats(&[0], &[]);
     let scales = builder.floats(&[4], &[1.0, 1.0, 2.0, 2.0]);
@@ -145,12 +146,11 @@ fn grid() -> Vec<f32> {
 fn decoded(builder: &mut Builder, head: TensorId, stride: f32) -> TensorId {
     let rows = by_anchor(builder, head);
     let sigmoid = builder.node("Sigmoid", &[rows], &[]);
-    let mut part = |builder: &mut Builder, from: i64, to: i64| {
+    let part = |builder: &mut Builder, from: i64, to: i64| {
         let bounds = [from, to, -1].map(|value| builder.constant(Tensor::indices(&[value])));
         builder.node("Slice", &[sigmoid, bounds[0], bounds[1], bounds[2]], &[])
     };
-    let (xy, wh, rest) =
-        (part(builder, 0, 2), part(builder, 2, 4), part(builder, 4, i64::MAX));
+    let (xy, wh, rest) = (part(builder, 0, 2), part(builder, 2, 4), part(builder, 4, i64::MAX));
     let (two, stride) = (builder.float(2.0), builder.float(stride));
     let grid = builder.floats(&[1, 2, 2, 4, 2], &grid());
     let anchors = builder.floats(&[1, 2, 1, 1, 2], &[10.0, 13.0, 16.0, 30.0]);

@@ -85,8 +85,7 @@ fn ties_go_to_even() {
 #[test]
 fn bipolar_has_two_levels() {
     let levels = Levels { low: -1, step: 2, max_level: 1 };
-    let function =
-        |x: &Rc<Expr>| scaled(x, -1.0, 3.0).unary(quantizer(Order::Bipolar, -1, 1, 1.0, 0.0));
+    let function = |x: &Rc<Expr>| scaled(x, -1.0, 3.0).unary(quantizer(Order::Bipolar, -1, 1, 1.0, 0.0));
     assert_eq!(check(function, levels, -10, 10).steps, [(-10, 1), (4, 0)]);
 }
 

@@ -50,8 +50,7 @@ fn parse_npy(bytes: &[u8]) -> Array {
     assert!(field("fortran_order").starts_with("False"));
     let shape = field("shape");
     let shape = &shape[1..shape.find(')').unwrap()];
-    let shape: Vec<usize> =
-        shape.split(',').filter_map(|extent| extent.trim().parse().ok()).collect();
+    let shape: Vec<usize> = shape.split(',').filter_map(|extent| extent.trim().parse().ok()).collect();
     let kind = field("descr").trim_start_matches('\'').split('\'').next().unwrap();
     let content = &bytes[10 + header_len..];
     fn numbers<const N: usize>(content: &[u8], number: impl Fn([u8; N]) -> f64) -> Vec<f64> {

@@ -195,26 +195,28 @@ fn shift_rounding(value: i32, left: i32) -> Option<i32> {
 
 /// The bias with which [`Narrow`] is exact for a channel, if there is one.
 ///
-/// `high(a) = (a << pre_shift) · multiplier >> 32` is monotone, and so is the map it must equal. So
-/// they are equal everywhere if they are at both sides of every crossing; and the level at `a` is at
-/// least `v` just if `high(a) + bias ≥ v · 2^16`. Every crossing so bounds the bias from both sides.
+/// `high(a) = (a << pre_shift) · multiplier >> 32` is monotone, and so is the map it must equal: they
+/// are equal everywhere if they are at both ends and on both sides of every step. The level at `a` is
+/// at least `v` just if `high(a) + bias ≥ v · 2^16`, so that each of these points bounds the bias.
 fn narrow_bias(multiplier: i32, pre_shift: u32, max_level: u8, steps: &Steps) -> Option<i32> {
     let high = |accumulator: i32| {
         let shifted = i64::from(accumulator) << pre_shift;
         (shifted * i64::from(multiplier)) >> 32
     };
+    let least = |accumulator: i32, level: u8| (i64::from(level) << 16) - high(accumulator);
     let (mut low, mut top) = (i64::from(i32::MIN), i64::from(i32::MAX));
-    for crossing in steps.crossings(max_level) {
-        let wanted = i64::from(crossing.level) << 16;
-        if let Some(accumulator) = crossing.at_least {
-            low = low.max(wanted - high(accumulator));
-        }
-        if let Some(accumulator) = crossing.less {
-            top = top.min(wanted - 1 - high(accumulator));
-        }
+    for crossing in steps.crossings() {
+        low = low.max(least(crossing.at_least, crossing.level));
+        top = top.min(least(crossing.less, crossing.level) - 1);
     }
-    // The sum itself must stay in 32 bits.
-    for end in [steps.range.min, steps.range.max] {
+    for (end, level) in steps.ends() {
+        if level > 0 {
+            low = low.max(least(end, level));
+        }
+        if level < max_level {
+            top = top.min(least(end, level + 1) - 1);
+        }
+        // The sum itself must stay in 32 bits.
         low = low.max(i64::from(i32::MIN) - high(end));
         top = top.min(i64::from(i32::MAX) - high(end));
     }

@@ -17,15 +17,15 @@ pub(crate) struct Steps {
     pub(crate) positions: Vec<i32>,
 }
 
-/// Where the level becomes `level` or more.
+/// Two neighbouring accumulators with a step between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Crossing {
-    /// The level.
+    /// The level that one of them has at least, and the other has not.
     pub(crate) level: u8,
-    /// The accumulator nearest to the crossing that has at least this level, if any has.
-    pub(crate) at_least: Option<i32>,
-    /// The accumulator nearest to the crossing that has less, if any has.
-    pub(crate) less: Option<i32>,
+    /// The one that has.
+    pub(crate) at_least: i32,
+    /// The one that has not.
+    pub(crate) less: i32,
 }
 
 impl Steps {
@@ -42,8 +42,7 @@ impl Steps {
         let mut steps = Self { range, first, falling: false, positions: Vec::new() };
         let mut last = i16::from(first);
         for edge in edges(spec, channel, range, most)? {
-            let Some(position) = i32::try_from(edge).ok().filter(|edge| (min + 1..=max).contains(edge))
-            else {
+            let Some(position) = i32::try_from(edge).ok().filter(|&edge| min < edge && edge <= max) else {
                 continue;
             };
             let change = i16::from(spec.level(channel, position)) - last;
@@ -63,25 +62,22 @@ impl Steps {
         Some(steps)
     }
 
-    /// The crossing of each level from 1 to `max_level`.
-    pub(crate) fn crossings(&self, max_level: u8) -> impl Iterator<Item = Crossing> {
-        let AccumulatorRange { min, max } = self.range;
-        let steps = self.positions.len();
-        (1..=max_level).map(move |level| {
-            // The step, of those in ascending order, that crosses the level.
-            let index = if self.falling {
-                usize::from(self.first).checked_sub(usize::from(level))
+    /// Every step.
+    pub(crate) fn crossings(&self) -> impl Iterator<Item = Crossing> {
+        self.positions.iter().enumerate().map(|(index, &position)| {
+            if self.falling {
+                Crossing { level: self.first - index as u8, at_least: position - 1, less: position }
             } else {
-                usize::from(level).checked_sub(usize::from(self.first) + 1)
-            };
-            let (before, after) = match index {
-                None => (None, Some(min)),
-                Some(index) if index >= steps => (Some(max), None),
-                Some(index) => (Some(self.positions[index] - 1), Some(self.positions[index])),
-            };
-            let (less, at_least) = if self.falling { (after, before) } else { (before, after) };
-            Crossing { level, at_least, less }
+                Crossing { level: self.first + 1 + index as u8, at_least: position, less: position - 1 }
+            }
         })
+    }
+
+    /// The smallest and the largest accumulator, each with its level.
+    pub(crate) fn ends(&self) -> [(i32, u8); 2] {
+        let steps = self.positions.len() as u8;
+        let last = if self.falling { self.first - steps } else { self.first + steps };
+        [(self.range.min, self.first), (self.range.max, last)]
     }
 }
 
@@ -94,8 +90,7 @@ fn edges(spec: &RequantizeSpec, channel: usize, range: AccumulatorRange, most: u
             if usize::from(a.abs_diff(b)) > most {
                 return None;
             }
-            let levels = a.min(b) + 1..=a.max(b).max(1);
-            let values = levels.map(|level| i128::from(level) << shift).collect();
+            let values = (a.min(b)..a.max(b)).map(|level| (i128::from(level) + 1) << shift).collect();
             ((multipliers[channel], bias[channel]), values)
         }
         RequantizeSpec::Staircase { thresholds, .. } => {

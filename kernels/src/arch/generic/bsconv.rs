@@ -104,8 +104,8 @@ pub(crate) fn supports(operands: &Operands) -> bool {
         && operands.depth.is_multiple_of(8)
 }
 
-/// MACs per cycle where a step of `lanes` outputs and one pair of planes takes `cycles`, and `blocks`
-/// of `nr` outputs may be filled in part.
+/// MACs per cycle where a step of `lanes` outputs takes `cycles` for each pair of planes, and the
+/// last block of `nr` outputs may be filled in part.
 pub(crate) fn rate(operands: &Operands, nr: usize, lanes: usize, cycles: f32) -> f32 {
     let level_bits = 8 - operands.max_level.leading_zeros();
     let pairs = f32::from(operands.weight_bits) * level_bits as f32;
@@ -292,13 +292,13 @@ pub(crate) static BSCONV_GENERIC: ConvKernel = ConvKernel {
     nr: NR,
     mr: 1,
     supports,
-    rate: |operands| rate(operands, NR, Swar::LANES, 4.0),
+    rate: |operands| rate(operands, NR, Swar::LANES, 4.7),
     packed_len: |runs, depth, weight_bits| packed_len(NR, runs, depth, weight_bits),
     pack: |block, out| pack::<Swar>(block, NR, out),
     run: bsconv_i32_ux_ux_1x16_generic,
 };
 
-/// Outputs of a block: two strips, as many as share broadcasts at one bit.
+/// Outputs of a block: two strips, see [`Simd::REGISTERS`] of [`Swar`].
 const NR: usize = 16;
 
 /// # Safety

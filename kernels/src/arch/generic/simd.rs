@@ -15,7 +15,9 @@ impl Sealed for Swar {}
 
 impl Simd for Swar {
     const LANES: usize = 8;
-    const REGISTERS: usize = 12;
+    // More than there are: strips side by side become vectors of what the target has by default. On
+    // x86-64, two strips are 6 times as fast as one at 2 bits.
+    const REGISTERS: usize = 64;
     type Bytes = u64;
     /// Even lanes, odd lanes.
     type Sums = [u64; 2];

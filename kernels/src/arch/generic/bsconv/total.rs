@@ -21,14 +21,6 @@ pub(super) unsafe fn window_total<S: Simd, const A: usize>(
     let mut counts = simd.zero();
     let mut counted = 0;
     let mut total = 0;
-    let empty = |counts: S::Bytes| {
-        let plane = |j: usize| {
-            // SAFETY: the masks have 64 bytes each, no vector has more.
-            let mask = unsafe { simd.load(PLANE_MASKS[A - 1][j].as_ptr()) };
-            simd.reduce(simd.and(counts, mask)) << j
-        };
-        (0..A).map(plane).sum::<u32>() as i32
-    };
     for &run in runs {
         let mut position = 0;
         while position < steps * A {
@@ -40,7 +32,7 @@ pub(super) unsafe fn window_total<S: Simd, const A: usize>(
                 simd.and(simd.load(window.add(run + position)), mask)
             };
             if counted == VECTORS {
-                total += empty(counts);
+                total += weigh::<S, A>(simd, counts);
                 counts = simd.zero();
                 counted = 0;
             }
@@ -49,7 +41,19 @@ pub(super) unsafe fn window_total<S: Simd, const A: usize>(
             position += now;
         }
     }
-    total + empty(counts)
+    total + weigh::<S, A>(simd, counts)
+}
+
+/// Sum of the levels whose set bits were counted by byte, `[group][plane]`.
+#[inline(always)]
+fn weigh<S: Simd, const A: usize>(simd: S, counts: S::Bytes) -> i32 {
+    let mut total = 0;
+    for (j, mask) in PLANE_MASKS[A - 1].iter().enumerate().take(A) {
+        // SAFETY: a mask has 64 bytes, and no vector has more.
+        let mask = unsafe { simd.load(mask.as_ptr()) };
+        total += simd.reduce(simd.and(counts, mask)) << j;
+    }
+    total as i32
 }
 
 /// At least the bytes of the widest vector.
