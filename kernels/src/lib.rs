@@ -17,7 +17,7 @@
 //! | [`cpu`] | what this CPU can do, and the override by environment variable |
 //! | [`requantize`] | accumulators to levels |
 //! | [`rows`] | pooling, look-up, packing: everything that works on rows of levels |
-//! | [`reference`] | the oracle: naive loops, nothing else |
+//! | [`mod@reference`] | the oracle: naive loops, nothing else |
 //! | `arch` | the micro-kernels, a folder for each instruction set |
 //!
 //! The crate is stateless: no thread pool, no allocation in anything that runs once a frame. A call

@@ -67,7 +67,8 @@ impl Dispatch {
     /// If a part fits no micro-kernel that this CPU can run.
     pub fn restricted_to(restriction: &str) -> Result<Self, UnknownKernel> {
         let all: Vec<Conv> = CONV_KERNELS.iter().copied().filter_map(Conv::new).collect();
-        let parts: Vec<&str> = restriction.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+        let parts: Vec<&str> =
+            restriction.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
         let fits = |part: &str| all.iter().any(|conv| conv.kernel().name.contains(part));
         if let Some(part) = parts.iter().find(|part| !fits(part)) {
             return Err(UnknownKernel { part: (*part).to_owned() });
@@ -112,7 +113,12 @@ impl Dispatch {
 
 impl std::fmt::Display for UnknownKernel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "no micro-kernel of this CPU has \"{}\" in its name (set by {})", self.part, cpu::KERNELS_VARIABLE)
+        write!(
+            f,
+            "no micro-kernel of this CPU has \"{}\" in its name (set by {})",
+            self.part,
+            cpu::KERNELS_VARIABLE
+        )
     }
 }
 

@@ -60,7 +60,8 @@ class NetworkTest(unittest.TestCase):
 class QuantizerTest(unittest.TestCase):
     def test_values_and_gradients_are_those_of_the_formula(self):
         for low, high in ((0, 3), (0, 15), (-1, 1), (-7, 7)):
-            x = (torch.randn(4, 50, dtype=torch.float64) * 0.3).requires_grad_()
+            x = torch.randn(4, 50, dtype=torch.float64) * 0.3
+            x = (x.relu() if low == 0 else x).requires_grad_()
             step = torch.tensor(0.11, dtype=torch.float64, requires_grad=True)
             y = fakequant._Quantize.apply(x, step, low, high)
             v = torch.clamp(x / step, low, high)

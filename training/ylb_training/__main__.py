@@ -19,7 +19,7 @@ def _stage(parser: argparse.ArgumentParser, epochs: int, rate: float, plain: int
     """Options that both training stages have."""
     parser.add_argument("--data", required=True, help="data set in YOLOv5's layout: its YAML file")
     parser.add_argument("--out", required=True, help="folder for checkpoints and log")
-    parser.add_argument("--epochs", type=int, default=epochs)
+    parser.add_argument("--epochs", type=int, default=epochs, help=f"default {epochs}; 0 with qat: calibration alone")
     parser.add_argument("--minutes", type=float, default=0.0, help="end the schedule after so many minutes, if the "
                         "epochs take longer (0: no limit)")
     parser.add_argument("--batch", type=int, default=8)

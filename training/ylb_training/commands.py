@@ -40,7 +40,10 @@ def _sets(args) -> tuple[list[str], list, list]:
 def _run(trainer: Trainer, restart: bool) -> None:
     if not restart and trainer.resume():
         print(f"resumed after epoch {trainer.epoch}")
-    trainer.run()
+    if trainer.recipe.epochs:
+        trainer.run()
+    else:
+        trainer.measure(torch.zeros(3))
     print(f"best mean of mAP50 and mAP50-95 on val: {trainer.best:.4f}, in {trainer.out / 'best.pt'}")
 
 
@@ -86,8 +89,11 @@ def run_qat(args) -> None:
     print(f"calibration of {widths}")
     calibrate(network, train, height, width, args.calibration)
     if min(args.weights, args.activations) <= 2:
-        # So few levels change the statistics behind every batch normalization.
-        reestimate(network, [x for x, _ in batches(train[:128], recipe, 0)])
+        # So few levels change the statistics behind every batch normalization, and those the range of activations.
+        images = [x for x, _ in batches(train[:128], recipe, 0)]
+        reestimate(network, images)
+        calibrate(network, train, height, width, args.calibration)
+        reestimate(network, images)
     trainer = Trainer(network, names, train, val, recipe, args.out, teacher, {"widths": network.widths}, args.device)
     _run(trainer, args.restart)
 

@@ -14,7 +14,10 @@ from torch import Tensor, nn
 
 
 class _Quantize(torch.autograd.Function):
-    """`round(clamp(x / step, low, high)) * step`, half to even, as the operator Quant of QONNX computes it."""
+    """`round(clamp(x / step, low, high)) * step`, half to even, as the operator Quant of QONNX computes it.
+
+    With `low` 0 the input must not be negative: it comes from a ReLU, which has the gradient there.
+    """
 
     @staticmethod
     def forward(ctx, x: Tensor, step: Tensor, low: float, high: float) -> Tensor:

@@ -25,13 +25,11 @@ def assign(targets: Tensor, anchors: Tensor, rows: int, columns: int):
     Returns image, anchor, row, column (indices of the matches), their boxes [m, 4] in cells with the centre relative
     to the cell, their anchors [m, 2] and classes.
     """
-    count = len(anchors)
     scale = targets.new_tensor([columns, rows, columns, rows])
     boxes = targets[:, 2:6] * scale
     ratio = boxes[None, :, 2:] / anchors[:, None]
     matched = torch.maximum(ratio, 1 / ratio.clamp(min=1e-9)).amax(2) < ANCHOR_RATIO
     anchor, target = matched.nonzero(as_tuple=True)
-    assert count == matched.shape[0]
     centre = boxes[target, :2]
     mirrored = scale[:2] - centre
     # Neighbours: a centre in the first half of its cell takes the cell before, in the second half the cell after.
@@ -45,7 +43,8 @@ def assign(targets: Tensor, anchors: Tensor, rows: int, columns: int):
     anchor, target = anchor[match], target[match]
     offset = centre[match] - torch.stack((column, row), 1)
     image = targets[target, 0].long()
-    return (image, anchor, row, column), torch.cat((offset, boxes[target, 2:]), 1), anchors[anchor], targets[target, 1].long()
+    found = torch.cat((offset, boxes[target, 2:]), 1)
+    return (image, anchor, row, column), found, anchors[anchor], targets[target, 1].long()
 
 
 class Loss:

@@ -71,8 +71,6 @@ def _convolution(old: nn.Conv2d, bits: int) -> qnn.QuantConv2d:
         if old.bias is not None:
             new.bias.copy_(old.bias)
     new.weight_quant.tensor_quant.initialize(new.weight)
-    # Only the values are used between the layers; the wrapper would cost time at each of them.
-    new.weight_quant.skip_create_quant_tensor = False
     return new
 
 

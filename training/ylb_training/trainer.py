@@ -193,7 +193,8 @@ class Trainer:
         self.step += 1
         return parts
 
-    def _measure(self, parts: Tensor) -> None:
+    def measure(self, parts: Tensor) -> None:
+        """Evaluate the average on val, log it with the given loss parts, save, and keep it where it is the best."""
         result = evaluate(self.average.network, self.val_set, self.names, self.recipe.height, self.recipe.width,
                           candidates=600)
         line = {"epoch": self.epoch, "map50": round(result["map50"], 4), "map50_95": round(result["map50_95"], 4),
@@ -227,4 +228,4 @@ class Trainer:
                   f"objectness {parts[1] / count:.4f}  class {parts[2] / count:.4f}", flush=True)
             last = self.epoch == self.recipe.epochs or self.progress() >= 1
             if self.epoch % self.recipe.every == 0 or last:
-                self._measure(parts / count)
+                self.measure(parts / count)

@@ -180,7 +180,7 @@ impl ConvOp {
                 });
             }
         }
-        band.write_row(rows, y, &mut scratch.levels[..self.width * stride], stride, self.channels);
+        band.write_row(rows, y, &scratch.levels[..self.width * stride], stride, self.channels);
     }
 
     fn accumulators_row(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>, y: usize) {

@@ -68,9 +68,9 @@ impl<const T: usize> Convert<T> for Fixed<'_> {
     #[inline(always)]
     fn convert(&self, constants: &Self::Constants, accumulators: Accumulators<'_, T>) -> [u8; LANES] {
         let mut levels = [0; LANES];
-        for lane in 0..LANES {
+        for (lane, level) in levels.iter_mut().enumerate() {
             let high = (scaled_sum(constants, accumulators, lane) >> 32) as i32;
-            levels[lane] = (high >> self.0.shift).clamp(0, i32::from(self.0.max_level)) as u8;
+            *level = (high >> self.0.shift).clamp(0, i32::from(self.0.max_level)) as u8;
         }
         levels
     }
@@ -87,9 +87,9 @@ impl<const T: usize> Convert<T> for Wide<'_> {
     #[inline(always)]
     fn convert(&self, constants: &Self::Constants, accumulators: Accumulators<'_, T>) -> [u8; LANES] {
         let mut levels = [0; LANES];
-        for lane in 0..LANES {
+        for (lane, level) in levels.iter_mut().enumerate() {
             let sum = scaled_sum(constants, accumulators, lane);
-            levels[lane] = (sum >> self.0.shift).clamp(0, i64::from(self.0.max_level)) as u8;
+            *level = (sum >> self.0.shift).clamp(0, i64::from(self.0.max_level)) as u8;
         }
         levels
     }
