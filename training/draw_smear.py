@@ -54,15 +54,17 @@ def inside(distance: np.ndarray, radius: float, softness: float) -> np.ndarray:
     return 1 / (1 + np.exp(np.clip((distance - 1) * radius / softness * 2, -40, 40)))
 
 
-def red_cell(image: np.ndarray, rng: np.random.Generator, x: float, y: float) -> None:
+def red_cell(image: np.ndarray, rng: np.random.Generator, x: float, y: float) -> Outline:
     """Darken the picture by one red cell."""
     radius = rng.uniform(41, 50)
-    t = Outline(rng, x, y, radius, 0.10, 0.07).distance()
+    outline = Outline(rng, x, y, radius, 0.10, 0.07)
+    t = outline.distance()
     hollow = rng.uniform(0.35, 0.95) * np.exp(-((t / rng.uniform(0.42, 0.68)) ** 3.2))
     rim = 0.35 * np.exp(-(((t - 0.93) / 0.06) ** 2))
     thickness = inside(t, radius, 1.6) * (rng.uniform(0.75, 1.0) * (1 - hollow) + rim)
     halo = 0.05 * np.exp(-(((t - 1.08) / 0.05) ** 2))  # diffraction: a bright line round the cell
     image *= np.exp(-(thickness[..., None] * RED_ABSORBANCE)) * (1 + halo[..., None])
+    return outline
 
 
 def blend(image: np.ndarray, colour, alpha: np.ndarray) -> None:
@@ -72,11 +74,12 @@ def blend(image: np.ndarray, colour, alpha: np.ndarray) -> None:
     image += alpha * np.asarray(colour, dtype=np.float64)
 
 
-def white_cell(image: np.ndarray, rng: np.random.Generator, x: float, y: float, radius: float, lobes: int) -> None:
+def white_cell(image: np.ndarray, rng: np.random.Generator, x: float, y: float, radius: float,
+               lobes: int) -> Outline:
     """Draw a white cell with a nucleus of some lobes on an arc."""
     grain = smooth_noise(rng, 4)[..., 0]
-    t = Outline(rng, x, y, radius, 0.05, 0.05).distance()
-    body = inside(t, radius, 2.0)
+    outline = Outline(rng, x, y, radius, 0.05, 0.05)
+    body = inside(outline.distance(), radius, 2.0)
     blend(image, (196, 150, 186), 0.75 * body)
     blend(image, (160, 95, 175), np.clip(grain, 0, 1) * 0.6 * body)
     start, span = rng.uniform(0, 2 * np.pi), rng.uniform(3.2, 4.2)
@@ -90,15 +93,18 @@ def white_cell(image: np.ndarray, rng: np.random.Generator, x: float, y: float, 
     blend(image, (92, 62, 205), 0.93 * nucleus)
     blend(image, (62, 34, 165), np.clip(shade, 0, 1) * 0.5 * nucleus)
     blend(image, (135, 105, 235), np.clip(-shade, 0, 1) * 0.4 * nucleus)
+    return outline
 
 
-def platelet(image: np.ndarray, rng: np.random.Generator, x: float, y: float) -> None:
+def platelet(image: np.ndarray, rng: np.random.Generator, x: float, y: float) -> Outline:
     """Draw a platelet: a soft violet spot with a darker middle."""
-    radius = rng.uniform(13, 17)
-    t = Outline(rng, x, y, radius, 0.2, 0.15).distance()
+    radius = rng.uniform(14, 18)
+    outline = Outline(rng, x, y, radius, 0.2, 0.15)
+    t = outline.distance()
     grain = 0.7 + 0.3 * smooth_noise(rng, 4)[..., 0]
     blend(image, (158, 150, 206), 0.75 * inside(t, radius, 4.0) * grain)
     blend(image, (104, 88, 200), 0.8 * np.exp(-((t / 0.6) ** 2)) * grain)
+    return outline
 
 
 def scatter(rng: np.random.Generator, taken: list[tuple[float, float, float]], radius: float, count: int,
@@ -115,8 +121,14 @@ def scatter(rng: np.random.Generator, taken: list[tuple[float, float, float]], r
     return placed
 
 
-def draw(seed: int, red: int, platelets: int) -> Image.Image:
-    """The whole picture."""
+def box(outline: Outline, reach: float = 1.0) -> tuple[float, float, float, float]:
+    """Corners, inside the picture, of what lies within `reach` radii."""
+    rows, columns = np.nonzero(outline.distance() < reach)
+    return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+
+
+def draw(seed: int, red: int, platelets: int) -> tuple[Image.Image, list[tuple[int, tuple]]]:
+    """The whole picture, and its boxes: class (0 red, 1 white, 2 platelet) and corners."""
     rng = np.random.default_rng(seed)
     image = np.ones((HEIGHT, WIDTH, 3)) * BACKGROUND
     image += 4 * smooth_noise(rng, 160, 3) + 1.5 * smooth_noise(rng, 40)
@@ -125,26 +137,29 @@ def draw(seed: int, red: int, platelets: int) -> Image.Image:
     taken += [(x, y, r) for x, y, r, _ in whites]
     spots = scatter(rng, taken, 30.0, platelets, 1.0, 30.0)
     reds = scatter(rng, taken, 46.0, red, 0.94)
-    for x, y in reds:
-        red_cell(image, rng, x, y)
-    for x, y, radius, lobes in whites:
-        white_cell(image, rng, x, y, radius, lobes)
-    for x, y in spots:
-        platelet(image, rng, x, y)
+    boxes = [(0, box(red_cell(image, rng, x, y))) for x, y in reds]
+    boxes += [(1, box(white_cell(image, rng, x, y, radius, lobes))) for x, y, radius, lobes in whites]
+    boxes += [(2, box(platelet(image, rng, x, y), 1.2)) for x, y in spots]
     image += 1.2 * smooth_noise(rng, 3, 3) + rng.normal(0, 1.2, image.shape)
-    return Image.fromarray(np.clip(image, 0, 255).round().astype(np.uint8))
+    return Image.fromarray(np.clip(image, 0, 255).round().astype(np.uint8)), boxes
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Draw a blood smear.")
     parser.add_argument("output", help="JPEG or PNG file")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--red", type=int, default=18, help="red cells (default 18)")
+    parser.add_argument("--labels", help="also write the boxes, in YOLOv5's form, to this file")
+    parser.add_argument("--seed", type=int, default=20)
+    parser.add_argument("--red", type=int, default=17, help="red cells (default 17)")
     parser.add_argument("--platelets", type=int, default=5, help="platelets (default 5)")
     args = parser.parse_args()
     Path(args.output).parent.mkdir(parents=True, exist_ok=True)
-    draw(args.seed, args.red, args.platelets).save(args.output, quality=88)
+    image, boxes = draw(args.seed, args.red, args.platelets)
+    image.save(args.output, quality=88)
+    if args.labels:
+        lines = (f"{c} {(x1 + x2) / 2 / WIDTH:.5f} {(y1 + y2) / 2 / HEIGHT:.5f} {(x2 - x1) / WIDTH:.5f} "
+                 f"{(y2 - y1) / HEIGHT:.5f}\n" for c, (x1, y1, x2, y2) in boxes)
+        Path(args.labels).write_text("".join(lines))
     print(f"wrote {args.output}")
 
 

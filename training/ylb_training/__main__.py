@@ -56,7 +56,8 @@ def parser() -> argparse.ArgumentParser:
 
     p = sub.add_parser("qat", help="quantize a float checkpoint: calibration, then training")
     _stage(p, 40, 1e-3, 10)
-    p.add_argument("--start", required=True, help="checkpoint to start from: float, or quantized to higher widths")
+    p.add_argument("--start", required=True, help="checkpoint to start from: float, or quantized; one "
+                   "of the same widths is trained on, others are calibrated anew")
     p.add_argument("--weights", type=int, default=4, help="bits of the weights, 1 to 8 (default 4)")
     p.add_argument("--activations", type=int, default=4, help="bits of the activations, 2 to 8 (default 4)")
     p.add_argument("--edge-weights", type=int, default=8, help="bits of first convolution and heads (default 8)")
@@ -73,6 +74,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--json", action="store_true")
     p.add_argument("--best-class", action="store_true", help="report a box as its best class only, as the runtime does "
                    "(default: as every class above the threshold)")
+    p.add_argument("--exact", action="store_true", help="compute in float64, to which the integer runtime is "
+                   "equal (slow)")
     _common(p)
 
     p = sub.add_parser("score", help="mAP of what 'yolo-lowbit run --json' found in the pictures of a split",

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -85,15 +86,15 @@ def run_qat(args) -> None:
         if not args.teacher and saved.get("widths"):
             raise SystemExit("error: --start is quantized: name the float checkpoint with --teacher")
         teacher, _ = checkpoint.load(args.teacher or args.start)
-    network = requantize(network, widths) if saved.get("widths") else quantize(network, widths)
-    print(f"calibration of {widths}")
-    calibrate(network, train, height, width, args.calibration)
-    if min(args.weights, args.activations) <= 2:
-        # So few levels change the statistics behind every batch normalization, and those the range of activations.
-        images = [x for x, _ in batches(train[:128], recipe, 0)]
-        reestimate(network, images)
-        calibrate(network, train, height, width, args.calibration)
-        reestimate(network, images)
+    if saved.get("widths") == asdict(widths):
+        print(f"goes on with the steps of {args.start}, {widths}")
+    else:
+        print(f"calibration of {widths}")
+        network = requantize(network, widths) if saved.get("widths") else quantize(network, widths)
+        coarse = min(args.weights, args.activations) <= 2
+        calibrate(network, train, height, width, args.calibration, renormalize=coarse)
+        if coarse:
+            reestimate(network, [x for x, _ in batches(train[:128], recipe, 0)])
     trainer = Trainer(network, names, train, val, recipe, args.out, teacher, {"widths": network.widths}, args.device)
     _run(trainer, args.restart)
 
@@ -108,6 +109,8 @@ def run_eval(args) -> None:
     def progress(done: int, total: int) -> None:
         print(f"\r{done}/{total}", end="" if done < total else "\n", file=sys.stderr, flush=True)
 
+    if args.exact:
+        network = network.double()
     result = evaluate(network, samples, names, height, width, multi_label=not args.best_class,
                       progress=progress if sys.stderr.isatty() else None)
     _print(result, args, len(samples))

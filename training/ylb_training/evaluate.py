@@ -12,8 +12,8 @@ from .network import Network
 @torch.no_grad()
 def decoded(network: Network, images: np.ndarray) -> np.ndarray:
     """Decoded rows for uint8 RGB pictures [batch, height, width, 3] of the network's input size."""
-    device = next(network.parameters()).device
-    x = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 255
+    like = next(network.parameters())
+    x = torch.from_numpy(images).to(like.device).permute(0, 3, 1, 2).to(like.dtype) / 255
     return network.detect.decode(network(x)).float().cpu().numpy()
 
 

@@ -99,9 +99,20 @@ class WeightQuantizer(nn.Module):
         self.log_step.copy_(step.clamp(min=1e-8).log().view_as(self.log_step))
 
     def forward(self, x: Tensor):
+        if x.dtype == torch.float64:
+            return self._exact(x)
         step = self.log_step.exp()
         y = _Binary.apply(x, step) if self.bits == 1 else _Quantize.apply(x, step, self.low, self.high)
         return y, step, self.zero_point, self.bit_width
+
+    def _exact(self, x: Tensor):
+        """In float64: the integers and steps that float32 gives, as an export stores them, and their exact products."""
+        x, step = x.float(), self.log_step.float().exp()
+        if self.bits == 1:
+            codes = torch.where(x >= 0, 1.0, -1.0)
+        else:
+            codes = torch.div(x, step).clamp_(self.low, self.high).round_()
+        return codes.double() * step.double(), step, self.zero_point, self.bit_width
 
 
 class ActivationQuantizer(nn.Module):
@@ -136,7 +147,9 @@ class ActivationQuantizer(nn.Module):
         self.samples = None
 
     def forward(self, x: Tensor):
-        step = self.step if self.fixed else self.log_step.exp()
+        # In a float64 network too, the step is the float32 number that an export stores.
+        step = self.step if self.fixed else self.log_step.float().exp()
+        step = step.to(torch.float64) if x.dtype == torch.float64 else step
         if self.samples is not None and x.ndim:
             flat = x.detach().reshape(-1)
             index = torch.randint(len(flat), (self.PER_CALL,))

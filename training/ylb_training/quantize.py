@@ -106,9 +106,15 @@ def activation_quantizers(network: nn.Module) -> list[ActivationQuantizer]:
 
 
 @torch.no_grad()
-def calibrate(network: Network, samples: list[Sample], height: int, width: int, count: int = 32) -> None:
-    """Set the steps of the activations from `count` pictures, batch normalization as in the float network."""
-    network.eval()
+def calibrate(network: Network, samples: list[Sample], height: int, width: int, count: int = 32,
+              renormalize: bool = False) -> None:
+    """Set the steps of the activations from `count` pictures.
+
+    With `renormalize`, batch normalization takes its statistics from the pictures. Weights of one or two bits need
+    that: behind them, the statistics of the float network would let the activations grow from layer to layer. Call
+    `reestimate` afterwards.
+    """
+    network.train(renormalize)
     quantizers = activation_quantizers(network)
     for q in quantizers:
         q.samples = []
@@ -119,11 +125,12 @@ def calibrate(network: Network, samples: list[Sample], height: int, width: int, 
         network(torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 255)
     for q in quantizers:
         q.finish()
+    network.eval()
 
 
 @torch.no_grad()
 def reestimate(network: Network, images, momentum: float | None = None) -> None:
-    """Measure the statistics of batch normalization anew over batches of images (needed after low-bit calibration)."""
+    """Measure the statistics of batch normalization anew over batches of images (low widths need it)."""
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     kept = [m.momentum for m in norms]
     for m in norms:

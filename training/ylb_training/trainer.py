@@ -185,6 +185,8 @@ class Trainer:
                                                  enabled=self.recipe.bf16):
                 goal = [t.float() for t in self.teacher(images)]
             loss = loss + self.recipe.distill * distillation([h.float() for h in heads], goal)
+        if not torch.isfinite(loss):
+            raise SystemExit(f"error: the loss is {float(loss)} at step {self.step}; try a lower --rate")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 10.0)
