@@ -1,13 +1,20 @@
 //! The command line.
 
+mod compare;
+mod net;
+
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueHint};
 
+pub use compare::CompareArgs;
+pub use net::{Bits, Net};
+
 const EXAMPLES: &str = "\
 Examples:
   yolo-lowbit convert yolov5n_w4a4.onnx             make yolov5n_w4a4.ylb
+  yolo-lowbit compare yolov5n_w4a4.onnx yolov5n_w4a4.ylb   prove that both compute the same
   yolo-lowbit run yolov5n_w4a4.ylb street.jpg       find objects, save runs/street.jpg
   yolo-lowbit info yolov5n_w4a4.ylb                 what is in the file
   yolo-lowbit bench yolov5n_w4a4.ylb --profile      how fast it is on this machine
@@ -19,6 +26,7 @@ const CONVERT_EXAMPLES: &str = "\
 Examples:
   yolo-lowbit convert best.onnx --names data.yaml
   yolo-lowbit convert best.onnx -o detector.ylb --imgsz 320
+  yolo-lowbit convert best.onnx --verify --report best.json
 
 The model must be an export of quantization-aware training (QONNX or QCDQ). A plain float export is
 refused: nothing in it says how to round.";
@@ -48,6 +56,7 @@ Examples:
   yolo-lowbit bench model.ylb --threads 1
   yolo-lowbit bench model.ylb --profile
   yolo-lowbit bench model.ylb --iterations 200 --json > bench.json
+  yolo-lowbit bench --net yolov5n --bits w2a2 --imgsz 640
 
 The network alone is timed, on the same random input each time: no picture is read, resized or drawn.";
 
@@ -69,6 +78,8 @@ pub struct Cli {
 pub enum Command {
     /// Turn an ONNX export of a quantized YOLOv5 into a .ylb file
     Convert(ConvertArgs),
+    /// Prove that a .ylb file computes what its ONNX file does, layer by layer
+    Compare(CompareArgs),
     /// Find objects in pictures
     Run(RunArgs),
     /// Show what is in a .ylb file
@@ -100,6 +111,23 @@ pub struct ConvertArgs {
     /// Anchors, for exports without box decoding: w,h,w,h,... and a slash between levels, finest first
     #[arg(long, value_name = "LIST")]
     pub anchors: Option<Anchors>,
+
+    /// Drop quantizers inside the box decoding, which is done in floats; otherwise they are an error
+    #[arg(long)]
+    pub ignore_decode_quantizers: bool,
+    /// Requantize sums and concats of different scales to BITS bits (8), instead of keeping an
+    /// accumulator for each scale: less exact, and reported
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(8..=8))]
+    pub requantize_joins: Option<u8>,
+
+    /// Compare the result with the ONNX file on a synthetic picture, as "compare" does, before it is
+    /// written: a model that differs is not
+    #[arg(long)]
+    pub verify: bool,
+
+    /// Write a JSON report: bits, scales and kernel of each layer, warnings
+    #[arg(long, value_name = "FILE.json", value_hint = ValueHint::FilePath)]
+    pub report: Option<PathBuf>,
 }
 
 /// Arguments of `run`.
@@ -181,7 +209,24 @@ pub struct InfoArgs {
 pub struct BenchArgs {
     /// The model
     #[arg(value_name = "MODEL.ylb", value_hint = ValueHint::FilePath)]
-    pub model: PathBuf,
+    #[arg(required_unless_present = "net", conflicts_with = "net")]
+    pub model: Option<PathBuf>,
+
+    /// Instead of a model: a network of this shape with random weights, such as yolov5n
+    #[arg(long, value_name = "NAME")]
+    pub net: Option<Net>,
+
+    /// Bits of weights and activations of --net
+    #[arg(long, value_name = "wXaY", default_value = "w2a2", requires = "net")]
+    pub bits: Bits,
+
+    /// Input height and width of --net, multiples of 32
+    #[arg(long, value_name = "H[,W]", default_value = "640", requires = "net")]
+    pub imgsz: ImageSize,
+
+    /// Give the first convolution and the heads of --net the same bits; otherwise they have 8-bit weights
+    #[arg(long, requires = "net")]
+    pub all_bits: bool,
 
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
@@ -306,6 +351,9 @@ mod tests {
     fn the_flags_that_scripts_rely_on() {
         for line in [
             "yolo-lowbit convert a.onnx -o b.ylb --names names.txt --imgsz 640 --anchors 1,2/3,4",
+            "yolo-lowbit convert a.onnx --verify --report a.json --ignore-decode-quantizers",
+            "yolo-lowbit compare a.onnx a.ylb",
+            "yolo-lowbit compare a.onnx a.ylb b.jpg c --strict --threads 2 --json",
             "yolo-lowbit run a.ylb b.jpg c --conf 0.25 --iou 0.45 --max-det 300 --classes 0,cat --threads 4 --out d --json",
             "yolo-lowbit run a.ylb b.jpg --no-save --out d --quiet",
             "yolo-lowbit run a.ylb --tensor in.npy --raw out.npz --codes codes.npz",
@@ -329,6 +377,7 @@ mod tests {
             "yolo-lowbit run a.ylb b.jpg --tensor in.npy --raw out.npz",
             "yolo-lowbit bench a.ylb --iterations 0",
             "yolo-lowbit convert",
+            "yolo-lowbit compare a.onnx",
         ] {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
         }

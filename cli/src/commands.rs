@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod bench;
+mod compare;
 mod convert;
 mod info;
 mod run;
@@ -19,6 +20,8 @@ pub enum Outcome {
     Done,
     /// Some of the work failed, which was reported; the rest was done.
     Incomplete,
+    /// What was compared differs by more than it may.
+    Different,
 }
 
 /// The command line asked for something that makes no sense.
@@ -41,6 +44,7 @@ pub fn run(cli: &Cli) -> Result<Outcome> {
     let messages = Messages { quiet: cli.quiet };
     match &cli.command {
         Command::Convert(args) => convert::run(args, messages),
+        Command::Compare(args) => compare::run(args, messages),
         Command::Run(args) => run::run(args, messages),
         Command::Info(args) => info::run(args),
         Command::Bench(args) => bench::run(args, messages),

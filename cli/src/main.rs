@@ -6,6 +6,7 @@
 //! | [`commands`] | one file for each command |
 //! | [`images`], [`draw`] | pictures: reading, drawing |
 //! | [`model`] | opening models, and what their layers look like to people |
+//! | [`proof`] | a model beside its ONNX file |
 //! | [`npy`], [`files`] | NumPy's files; writing files safely |
 //! | [`output`], [`progress`] | tables, units and JSON; progress bars |
 //! | [`machine`] | what computer this is |
@@ -23,6 +24,7 @@ mod model;
 mod npy;
 mod output;
 mod progress;
+mod proof;
 
 use std::io;
 use std::panic::{self, PanicHookInfo};
@@ -52,7 +54,7 @@ fn run() -> ExitCode {
     };
     match commands::run(&cli) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::Incomplete) => ExitCode::from(FAILED),
+        Ok(Outcome::Incomplete | Outcome::Different) => ExitCode::from(FAILED),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             output::report_error(&error);

@@ -116,6 +116,11 @@ impl fmt::Display for Table {
     }
 }
 
+/// Bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A number of things: `1 image`, `2 images`.
 pub fn count(count: usize, thing: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };

@@ -35,11 +35,28 @@ pub fn model(
         outputs: heads.outputs,
         detect: lowered.detect,
     };
+    remove_unread(&mut model, &mut rows);
     absorb_input_quantizer(&mut model, &mut rows);
     ylb_format::validate(&model).map_err(|violation| {
         ConvertError::new(ErrorKind::Inexact, format!("the model does not fit the file format: {violation}"))
     })?;
     Ok((model, rows))
+}
+
+/// Removes operators whose values nothing reads: those between two quantizers of which a single table
+/// was made, such as the sigmoid of a SiLU that is quantized on its own.
+fn remove_unread(model: &mut Model, rows: &mut Vec<Row>) {
+    // Readers come after what they read, so one walk from the end finds all.
+    for index in (0..model.nodes.len()).rev() {
+        let output = model.nodes[index].output;
+        let read = model.nodes.iter().any(|node| node.operator.inputs().contains(&output))
+            || model.detect.levels.iter().any(|level| level.value == output);
+        if !read {
+            model.nodes.remove(index);
+            rows.remove(index);
+            remove_value(model, output);
+        }
+    }
 }
 
 /// Where nothing but one look-up reads the picture, the look-up becomes the input's.

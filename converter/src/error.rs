@@ -20,6 +20,8 @@ pub enum ErrorKind {
     NotADetector,
     /// An exact integer form exists in principle but does not fit the file format.
     Inexact,
+    /// A model was to be compared with a file that it was not made from.
+    OtherSource,
 }
 
 /// A failed conversion: what was found, at which node, and what was expected.

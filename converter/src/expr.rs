@@ -187,6 +187,26 @@ impl Expr {
         last
     }
 
+    /// The same computation with `leaf` in the place of the inner node `node`, which is known by its
+    /// address.
+    pub fn with_leaf(self: &Rc<Self>, node: &Rc<Self>, leaf: &Rc<Self>) -> Rc<Self> {
+        let mut results: HashMap<*const Self, Rc<Self>> = HashMap::new();
+        let mut last = Rc::clone(self);
+        for own in self.nodes() {
+            let find = |operand: &Rc<Self>| {
+                results.get(&Rc::as_ptr(operand)).map_or_else(|| Rc::clone(operand), Rc::clone)
+            };
+            last = match &*own {
+                _ if Rc::ptr_eq(&own, node) => Rc::clone(leaf),
+                Self::Unary(function, a) => find(a).unary(function.clone()),
+                Self::Binary(function, a, b) => find(a).binary(*function, &find(b)),
+                _ => Rc::clone(&own),
+            };
+            results.insert(Rc::as_ptr(&own), Rc::clone(&last));
+        }
+        last
+    }
+
     /// Takes the operands out, leaving leaves in their place.
     fn take_operands(&mut self, into: &mut Vec<Rc<Self>>) {
         let leaf = || Rc::new(Self::Codes(ValueIndex(0)));

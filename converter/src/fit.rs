@@ -64,13 +64,13 @@ impl Bounds {
     }
 
     /// A multiplier near `guess` and its bias, from the middle of those that work. `None` only if no
-    /// multiplier from 0 to [`MAX_MULTIPLIER`] works.
+    /// multiplier from 0 to `max_multiplier` works.
     ///
     /// Where a multiplier fails, the two bounds that contradict each other also contradict it for all
     /// multipliers on one side: `k·2^s − t·m ≤ l·2^s − 1 − u·m` is linear in `m`. Cutting that side off
     /// and halving what remains ends after 32 steps.
-    fn fit(&self, guess: i64, shift: u8) -> Option<(i64, i64)> {
-        let (mut low, mut high) = (0, MAX_MULTIPLIER);
+    fn fit(&self, guess: i64, shift: u8, max_multiplier: i64) -> Option<(i64, i64)> {
+        let (mut low, mut high) = (0, max_multiplier);
         let mut multiplier = guess.clamp(low, high);
         loop {
             let (lower, upper) = match self.tightest(multiplier, shift) {
@@ -129,8 +129,8 @@ pub struct Scale {
 }
 
 /// Finds a scale that equals every channel's staircase at every accumulator of its range, or `None`
-/// if there is none with 31-bit multipliers.
-pub fn scale(staircases: &[Staircase], max_level: u8) -> Option<Scale> {
+/// if there is none with multipliers of at most `max_multiplier` in magnitude.
+pub fn scale(staircases: &[Staircase], max_level: u8, max_multiplier: i64) -> Option<Scale> {
     let mut channels = Vec::with_capacity(staircases.len());
     let mut largest = 0.0f64;
     for staircase in staircases {
@@ -152,13 +152,13 @@ pub fn scale(staircases: &[Staircase], max_level: u8) -> Option<Scale> {
         channels.push((rising, bounds, slope));
     }
     let mut shift = MAX_SHIFT;
-    while shift > 0 && largest * f64::from(shift).exp2() >= MAX_MULTIPLIER as f64 {
+    while shift > 0 && largest * f64::from(shift).exp2() >= max_multiplier as f64 {
         shift -= 1;
     }
     let mut result = Scale { multipliers: Vec::new(), bias: Vec::new(), shift };
     for (rising, bounds, slope) in channels {
         let guess = (slope * f64::from(shift).exp2()).round() as i64;
-        let (multiplier, bias) = bounds.fit(guess, shift)?;
+        let (multiplier, bias) = bounds.fit(guess, shift, max_multiplier)?;
         let multiplier = i32::try_from(multiplier).ok()?;
         result.multipliers.push(if rising { multiplier } else { -multiplier });
         result.bias.push(bias);

@@ -20,14 +20,19 @@
 //! ```
 #![forbid(unsafe_code)]
 
+use std::path::PathBuf;
+
 use sha2::{Digest as _, Sha256};
 use ylb_format::model::{Metadata, Model};
 
+mod advice;
+pub mod compare;
 mod emit;
 mod error;
 mod eval;
 mod expr;
 mod fit;
+pub mod interpret;
 mod ir;
 mod lower;
 pub mod names;
@@ -54,6 +59,15 @@ pub struct Options {
     /// Anchors in pixels for models whose outputs are raw heads: a list for each level, smallest
     /// stride first. Ignored where the graph has anchors.
     pub anchors: Option<Vec<Vec<[f32; 2]>>>,
+    /// Drop quantizers inside the decode of the boxes, which would otherwise be an error: a `.ylb`
+    /// model decodes in floats. Quantizers of the heads themselves stay.
+    pub ignore_decode_quantizers: bool,
+    /// `Some(8)`: sums and concats of values of different scales, without a quantizer behind them, are
+    /// requantized to 8 bits, with a warning each, where otherwise a convolution over them keeps an
+    /// accumulator for each scale. Other widths are an error: values have at most 8 bits.
+    pub requantize_joins: Option<u8>,
+    /// The model file's folder, for models with weights in files beside it. Nothing else is read.
+    pub model_folder: Option<PathBuf>,
 }
 
 /// How far a conversion is.
@@ -93,52 +107,90 @@ pub fn convert(
     options: &Options,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Converted, ConvertError> {
+    if let Some(bits) = options.requantize_joins.filter(|&bits| bits != 8) {
+        let message = format!("joins requantized to {bits} bits; expected 8, the most that values have");
+        return Err(ConvertError::new(ErrorKind::Unsupported, message));
+    }
     progress(Progress::Reading);
-    let mut graph = onnx::decode(onnx_bytes)?;
+    let graph = onnx::decode_with_files(onnx_bytes, options.model_folder.as_deref())?;
+    let origin = Metadata {
+        converter: format!("yolo-lowbit {}", env!("CARGO_PKG_VERSION")),
+        source_name: source_name.to_owned(),
+        source_sha256: Sha256::digest(onnx_bytes).into(),
+        ..Metadata::default()
+    };
+    convert_graph(graph, origin, options, progress)
+}
+
+/// Everything behind the parser.
+fn convert_graph(
+    mut graph: ir::Graph,
+    origin: Metadata,
+    options: &Options,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Converted, ConvertError> {
     let mut report = Report::default();
-    progress(Progress::Pass("constants"));
-    let nodes = graph.nodes.len();
-    let folded = passes::constants::run(&mut graph, options.image_size)?;
-    report.passes.push(format!("constants: {folded} of {nodes} nodes do not depend on the picture"));
-    progress(Progress::Pass("quantizers"));
-    let found = passes::quantizers::run(&mut graph)?;
-    report.format = format_name(found).to_owned();
-    report.passes.push(format!(
-        "quantizers: {} activation quantizers of QONNX, {} of QuantizeLinear ({} with Clip)",
-        found.qonnx, found.linear, found.clipped
-    ));
-    progress(Progress::Pass("heads"));
-    let class_names = class_names(&graph, options);
-    let hints = Hints { classes: (!class_names.is_empty()).then_some(class_names.len()) };
-    let mut heads = passes::heads::run(&mut graph, hints)?;
-    supply_anchors(&mut heads, options, &mut report)?;
-    report.passes.push(heads_sentence(&heads));
-    progress(Progress::Pass("prune"));
-    let pruned = passes::prune::run(&mut graph);
-    report.passes.push(format!("prune: {pruned} nodes removed"));
-    let lowered = lower::run(&graph, &heads, &mut |done, total| {
+    let heads = run_passes(&mut graph, options, &mut report, progress)?;
+    let lowered = lower::run(&graph, &heads, options.requantize_joins.is_some(), &mut |done, total| {
         progress(Progress::Lowering { done, total });
     })?;
     report.warnings.extend(lowered.warnings.iter().cloned());
-    let class_names = checked_names(class_names, &heads, options, &mut report)?;
-    let metadata = Metadata {
-        converter: format!("yolo-lowbit {}", env!("CARGO_PKG_VERSION")),
-        source_name: source_name.to_owned(),
-        source_format: report.format.clone(),
-        source_sha256: Sha256::digest(onnx_bytes).into(),
-        class_names,
-    };
+    let class_names = checked_names(class_names(&graph, options), &heads, options, &mut report)?;
+    let metadata = Metadata { source_format: report.format.clone(), class_names, ..origin };
     let input = graph.inputs.first().map(|&id| graph.tensor(id));
     let input_name = input.map(|info| info.name.clone()).unwrap_or_default();
     if let Some([_, _, height, width]) = input.and_then(|info| info.shape.as_deref()) {
         report.image_size = [*height, *width];
     }
     let (model, rows) = emit::model(lowered, heads, input_name, metadata)?;
+    report.warnings.extend(advice::warnings(&model, &rows));
     report.rows = rows;
     Ok(Converted { model, report })
 }
 
-fn format_name(found: passes::quantizers::Found) -> &'static str {
+/// The passes in their order; afterwards the graph's outputs are the heads.
+fn run_passes(
+    graph: &mut ir::Graph,
+    options: &Options,
+    report: &mut Report,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Heads, ConvertError> {
+    let nodes = graph.nodes.len();
+    progress(Progress::Pass("qoperator"));
+    let integer_operators = passes::qoperator::run(graph)?;
+    report.passes.push(format!("qoperator: {integer_operators} integer operators rewritten"));
+    progress(Progress::Pass("constants"));
+    let folded = passes::constants::run(graph, options.image_size)?;
+    report.passes.push(format!("constants: {folded} of {nodes} nodes do not depend on the picture"));
+    progress(Progress::Pass("quantizers"));
+    let found = passes::quantizers::run(graph)?;
+    report.format = format_name(found, integer_operators).to_owned();
+    report.passes.push(format!(
+        "quantizers: {} activation quantizers of QONNX, {} of QuantizeLinear ({} with Clip)",
+        found.qonnx, found.linear, found.clipped
+    ));
+    progress(Progress::Pass("decode"));
+    report.warnings.extend(passes::decode::run(graph, options.ignore_decode_quantizers)?);
+    progress(Progress::Pass("heads"));
+    let names = class_names(graph, options).len();
+    let mut heads = passes::heads::run(graph, Hints { classes: (names > 0).then_some(names) })?;
+    supply_anchors(&mut heads, options, report)?;
+    report.passes.push(heads_sentence(&heads));
+    progress(Progress::Pass("focus"));
+    let stems = passes::focus::run(graph)?;
+    report.passes.push(format!("focus: {stems} stems absorbed"));
+    progress(Progress::Pass("prune"));
+    let pruned = passes::prune::run(graph);
+    report.passes.push(format!("prune: {pruned} nodes removed"));
+    progress(Progress::Pass("grids"));
+    report.passes.push(grids_sentence(&passes::grids::run(graph)?));
+    Ok(heads)
+}
+
+fn format_name(found: passes::quantizers::Found, integer_operators: usize) -> &'static str {
+    if integer_operators > 0 {
+        return "QOperator";
+    }
     match (found.qonnx, found.linear, found.clipped) {
         (1.., _, _) => "QONNX",
         (0, 1.., 1..) => "QCDQ",
@@ -202,9 +254,21 @@ fn supply_anchors(heads: &mut Heads, options: &Options, report: &mut Report) -> 
     Ok(())
 }
 
+fn grids_sentence(found: &passes::grids::Found) -> String {
+    let count = |(bits, count): (&u32, &usize)| format!("{count} of {bits} bits");
+    let counts: Vec<String> = found.iter().map(count).collect();
+    match counts.as_slice() {
+        [] => "grids: all weights have a quantizer".into(),
+        counts => format!("grids: recovered for folded weights, {}", counts.join(", ")),
+    }
+}
+
 fn heads_sentence(heads: &Heads) -> String {
     let strides: Vec<String> = heads.levels.iter().map(|level| level.stride.to_string()).collect();
     let decoded = heads.levels.iter().all(|level| !level.anchors.is_empty());
     let decode = if decoded { "anchors known" } else { "anchors unknown" };
     format!("heads: {} classes, strides {}, {decode}", heads.classes, strides.join(", "))
 }
+
+#[cfg(test)]
+mod tests;

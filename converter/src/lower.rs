@@ -91,6 +91,8 @@ pub struct Lowered {
 
 struct Lowering<'g> {
     graph: &'g Graph,
+    /// Whether joins of different scales become 8-bit codes.
+    requantize_joins: bool,
     features: Vec<Option<Rc<Feature>>>,
     values: Vec<LoweredValue>,
     nodes: Vec<model::Node>,
@@ -105,17 +107,20 @@ struct Lowering<'g> {
 /// Index of the picture's value.
 const PIXELS: ValueIndex = ValueIndex(0);
 
-/// Lowers a graph whose outputs are heads. `progress` is told how many of how many nodes are done.
+/// Lowers a graph whose outputs are heads. `requantize_joins`: sums and concats of different scales
+/// that a convolution reads become 8-bit codes, instead of terms of the convolution. `progress` is told how many of how many nodes are done.
 ///
 /// # Errors
 /// If a node has no exact integer form that the file format knows.
 pub fn run(
     graph: &Graph,
     heads: &Heads,
+    requantize_joins: bool,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Lowered, ConvertError> {
     let mut lowering = Lowering {
         graph,
+        requantize_joins,
         features: vec![None; graph.tensors.len()],
         values: Vec::new(),
         nodes: Vec::new(),

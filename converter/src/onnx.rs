@@ -1,6 +1,7 @@
 //! The only adapter over ONNX's protobuf: bytes to [`Graph`].
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::Arc;
 
 use prost::Message as _;
@@ -8,11 +9,13 @@ use prost::Message as _;
 use crate::error::{ConvertError, ErrorKind};
 use crate::ir::{Attribute, Domain, Graph, Node, TensorId, TensorInfo};
 
+mod external;
 pub(crate) mod schema;
 mod tensor;
 
 pub(crate) use tensor::element_type;
 
+use external::External;
 use schema::{AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto};
 
 /// Largest file accepted: protobuf itself ends at 2 GiB.
@@ -22,22 +25,22 @@ const MAX_NODES: usize = 50_000;
 /// Most inputs, outputs and attributes of a node.
 const MAX_NODE_ITEMS: usize = 4096;
 
-/// Reads a model file.
+/// Reads a model file. Tensors that lie in other files are looked for in `folder`.
 ///
 /// # Errors
-/// If the bytes are no ONNX model, contradict themselves, or need something outside the file.
-pub fn decode(bytes: &[u8]) -> Result<Graph, ConvertError> {
+/// If the bytes are no ONNX model, contradict themselves, or need something that is not there.
+pub fn decode_with_files(bytes: &[u8], folder: Option<&Path>) -> Result<Graph, ConvertError> {
     if bytes.len() > MAX_FILE_LEN {
         return Err(ConvertError::new(ErrorKind::TooLarge, "the file is larger than 2 GiB"));
     }
     let model = ModelProto::decode(bytes).map_err(|error| {
         ConvertError::malformed(format!("not an ONNX model, or a truncated one: {error}"))
     })?;
-    from_proto(model)
+    from_proto(model, folder)
 }
 
 /// Translates a decoded message.
-pub(crate) fn from_proto(model: ModelProto) -> Result<Graph, ConvertError> {
+pub(crate) fn from_proto(model: ModelProto, folder: Option<&Path>) -> Result<Graph, ConvertError> {
     let proto = model.graph.ok_or_else(|| ConvertError::malformed("not an ONNX model: it has no graph"))?;
     if proto.node.len() > MAX_NODES {
         let message = format!("the graph has more than {MAX_NODES} nodes");
@@ -57,25 +60,25 @@ pub(crate) fn from_proto(model: ModelProto) -> Result<Graph, ConvertError> {
     let mut builder = Builder {
         graph: Graph { opset, metadata, ..Graph::default() },
         by_name: HashMap::new(),
-        written: Vec::new(),
+        external: External::new(folder),
     };
     builder.graph(proto)?;
     Ok(builder.graph)
 }
 
 /// Collects a graph while its names are resolved.
-struct Builder {
+struct Builder<'a> {
     graph: Graph,
     by_name: HashMap<String, TensorId>,
-    written: Vec<bool>,
+    external: External<'a>,
 }
 
-impl Builder {
+impl Builder<'_> {
     fn graph(&mut self, proto: GraphProto) -> Result<(), ConvertError> {
         for initializer in proto.initializer {
             let name = initializer.name.clone().unwrap_or_default();
             let id = self.define(&name)?;
-            let constant = tensor::decode(&initializer).map_err(|error| {
+            let constant = tensor::decode(&initializer, &mut self.external).map_err(|error| {
                 let message = format!("initializer \"{name}\": {}", error.message());
                 ConvertError::new(error.kind(), message)
             })?;
@@ -108,7 +111,6 @@ impl Builder {
     /// Introduces a tensor that must not exist yet.
     fn define(&mut self, name: &str) -> Result<TensorId, ConvertError> {
         let id = self.graph.add_tensor(TensorInfo { name: name.to_owned(), ..Default::default() });
-        self.written.push(true);
         if self.by_name.insert(name.to_owned(), id).is_some() {
             return Err(ConvertError::malformed(format!("tensor \"{name}\" is defined twice")));
         }
@@ -141,7 +143,7 @@ impl Builder {
         let mut attributes = BTreeMap::new();
         for attribute in proto.attribute {
             let key = attribute.name.clone().unwrap_or_default();
-            if let Some(value) = decode_attribute(attribute).map_err(blame)? {
+            if let Some(value) = decode_attribute(attribute, &mut self.external).map_err(blame)? {
                 attributes.insert(key, value);
             }
         }
@@ -178,7 +180,10 @@ fn declared_shape(info: &ValueInfoProto) -> Option<Vec<usize>> {
 }
 
 /// `None` for kinds of attributes that no operator we know has (subgraphs, lists of text).
-fn decode_attribute(attribute: AttributeProto) -> Result<Option<Attribute>, ConvertError> {
+fn decode_attribute(
+    attribute: AttributeProto,
+    external: &mut External<'_>,
+) -> Result<Option<Attribute>, ConvertError> {
     const FLOAT: i32 = 1;
     const INT: i32 = 2;
     const STRING: i32 = 3;
@@ -193,7 +198,7 @@ fn decode_attribute(attribute: AttributeProto) -> Result<Option<Attribute>, Conv
             Some(Attribute::Text(String::from_utf8_lossy(&text).into_owned()))
         }
         Some(TENSOR) => match attribute.t {
-            Some(proto) => Some(Attribute::Tensor(Arc::new(tensor::decode(&proto)?))),
+            Some(proto) => Some(Attribute::Tensor(Arc::new(tensor::decode(&proto, external)?))),
             None => return Err(ConvertError::malformed("a tensor attribute without a tensor")),
         },
         Some(FLOATS) => Some(Attribute::Floats(attribute.floats)),

@@ -2,14 +2,22 @@
 //!
 //! | pass | before | after |
 //! |---|---|---|
+//! | [`qoperator`] | `QLinearConv` and other operators on codes | floats between quantizers |
 //! | [`constants`] | scales behind `Identity`, `Cast`, `Mul`; shape arithmetic; open extents | every tensor that does not depend on the picture is a constant with its codes, every other has a shape |
 //! | [`quantizers`] | each format's way of writing an activation quantizer | `FakeQuant` nodes |
+//! | [`decode`] | quantizers in the decode of the boxes | none, or an error |
 //! | [`heads`] | a decode, or none | the outputs are the heads; what the decode computes is known |
+//! | [`focus`] | slices of every second pixel, and a convolution | one convolution of twice the stride |
 //! | [`prune`] | nodes that nothing needs any more | gone |
+//! | [`grids`] | weights whose quantizer was folded away | weights with codes |
 
 pub mod constants;
+pub mod decode;
+pub mod focus;
+pub mod grids;
 pub mod heads;
 pub mod prune;
+pub mod qoperator;
 pub mod quantizers;
 mod shapes;
 

@@ -16,7 +16,7 @@ pub const MAX_ELEMENTS: u64 = 1 << 28;
 /// Rows, columns and steps of a window.
 pub const MAX_WINDOW: u32 = 64;
 /// Terms of a convolution.
-pub const MAX_TERMS: usize = 4;
+pub const MAX_TERMS: usize = 8;
 /// Addends of a sum; the fewest are 2.
 pub const MAX_ADDENDS: usize = 4;
 /// Inputs of a concatenation.

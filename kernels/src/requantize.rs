@@ -188,7 +188,7 @@ impl Requantizer {
     /// each term and channel (`[t · C + c]`; [`AccumulatorRange::FULL`] where it is too short). The
     /// levels of accumulators outside their range are unspecified.
     ///
-    /// The specification is one of a valid model: there are one to four terms and at least one
+    /// The specification is one of a valid model: there are one to eight terms and at least one
     /// channel, lengths are right, thresholds ascend and no sum leaves an i64. Of one that is not, the
     /// results are unspecified, and this function or [`apply`](Self::apply) may panic.
     pub fn new(spec: &RequantizeSpec, ranges: &[AccumulatorRange]) -> Self {

@@ -101,7 +101,7 @@ impl Builder {
             1 => self.branches(input),
             2 => self.pyramid(input),
             3 => self.map(input),
-            4 => self.two_terms(input),
+            4 => self.several_terms(input),
             _ => self.conv(input),
         }
     }
@@ -323,13 +323,19 @@ impl Builder {
         self.node(output, Operator::Upsample { input: concat, factor: 2 })
     }
 
-    fn two_terms(&mut self, input: ValueId) -> ValueId {
-        let channels = self.channels();
-        let other = self.same_conv(input, channels);
+    /// A convolution of two to five terms, some of which may read the same value.
+    fn several_terms(&mut self, input: ValueId) -> ValueId {
+        let mut inputs = vec![input];
+        for _ in 0..self.rng.pick(&[1, 1, 2, 3, 4]) {
+            let channels = self.channels();
+            let last = inputs[inputs.len() - 1];
+            let another = if self.rng.one_in(4) { last } else { self.same_conv(input, channels) };
+            inputs.push(another);
+        }
         let shape = self.shape(input);
         let window = self.window(shape);
         let outputs = self.channels();
-        let terms = vec![self.term(input, window, 1, outputs), self.term(other, window, 1, outputs)];
+        let terms = inputs.into_iter().map(|input| self.term(input, window, 1, outputs)).collect();
         self.conv_of(terms, window, 1, outputs)
     }
 

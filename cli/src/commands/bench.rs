@@ -3,14 +3,17 @@
 mod statistics;
 
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use serde::Serialize;
+use ylb_kernels::registry::Dispatch;
+use ylb_runtime::synthetic::{self, Specification};
 use ylb_runtime::{Network, Session, SessionOptions};
 
-use super::Outcome;
-use crate::args::BenchArgs;
+use super::{Outcome, UsageError};
+use crate::args::{BenchArgs, Bits, Net};
 use crate::machine::{self, Machine};
 use crate::model::{self, Layer};
 use crate::output::{self, Align, Messages, Table, as_ms, bytes, millions, milliseconds};
@@ -54,7 +57,7 @@ struct TimedLayer {
 /// If the model cannot be loaded or run.
 pub fn run(args: &BenchArgs, messages: Messages) -> Result<Outcome> {
     let start = Instant::now();
-    let network = model::open(&args.model)?;
+    let (name, network) = network(args)?;
     let options =
         SessionOptions { threads: args.threads.count(), profile: args.profile, ..Default::default() };
     let mut session = model::start(&network, options)?;
@@ -69,7 +72,7 @@ pub fn run(args: &BenchArgs, messages: Messages) -> Result<Outcome> {
     let layers = model::layers(&network);
     let document = Document {
         version: env!("CARGO_PKG_VERSION"),
-        model: args.model.display().to_string(),
+        model: name,
         input: [input.height, input.width],
         macs: layers.iter().map(|layer| layer.macs).sum(),
         machine: Machine::this(),
@@ -90,6 +93,33 @@ pub fn run(args: &BenchArgs, messages: Messages) -> Result<Outcome> {
         io::stdout().lock().write_all(document.text().as_bytes())?;
     }
     Ok(Outcome::Done)
+}
+
+/// The network to time and what to call it.
+fn network(args: &BenchArgs) -> Result<(String, Arc<Network>)> {
+    if let Some(path) = &args.model {
+        return Ok((path.display().to_string(), model::open(path)?));
+    }
+    let Some(Net(size)) = args.net else { return Err(UsageError("nothing to time".to_owned()).into()) };
+    let Bits { weights, activations } = args.bits;
+    let extent =
+        |extent: usize| u32::try_from(extent).ok().filter(|extent| extent % 32 == 0 && *extent <= 8192);
+    let (Some(height), Some(width)) = (extent(args.imgsz.height), extent(args.imgsz.width)) else {
+        return Err(UsageError("--imgsz must be multiples of 32, up to 8192".to_owned()).into());
+    };
+    let model = synthetic::yolov5(&Specification {
+        size,
+        input: [height, width],
+        weight_bits: weights,
+        activation_bits: activations,
+        edge_weight_bits: if args.all_bits { weights } else { 8 },
+        classes: 80,
+        seed: 1,
+    });
+    ylb_format::validate(&model).map_err(|violation| anyhow!("cannot make this network: {violation}"))?;
+    let network = Network::new(model, &Dispatch::from_environment()?)?;
+    let name = format!("yolov5{size:?} w{weights}a{activations} with random weights").to_lowercase();
+    Ok((name, Arc::new(network)))
 }
 
 /// Times the network. The second result is each layer's time, summed over the iterations; empty

@@ -1,11 +1,15 @@
 //! `convert`: from an ONNX export to a `.ylb` file.
 
+mod report;
+
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
+use ylb_converter::compare::{Bar, Comparison, Verdict};
 use ylb_converter::{Converted, Options, Report, Row, Warning};
 use ylb_kernels::registry::Dispatch;
 use ylb_runtime::Network;
@@ -16,6 +20,7 @@ use crate::files;
 use crate::model::{self, Layer};
 use crate::output::{Align, Messages, Table, bytes, millions, milliseconds};
 use crate::progress::Progress;
+use crate::proof::{Proof, place, summary, verdict_name};
 
 /// Runs the command.
 ///
@@ -38,13 +43,22 @@ pub fn run(args: &ConvertArgs, messages: Messages) -> Result<Outcome> {
     }
     let network = Network::new(model, &Dispatch::from_environment()?)
         .context("the converted model cannot be loaded")?;
+    let network = Arc::new(network);
+    let comparison = if args.verify { Some(verify(&onnx, &network, args, messages)?) } else { None };
     ylb_format::write_file(network.model(), &output)?;
+    if let Some(path) = &args.report {
+        report::write(path, &network, &report, comparison.as_ref())?;
+    }
     let written = fs::metadata(&output).with_context(|| format!("cannot read {}", output.display()))?.len();
 
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{}", layer_table(&model::layers(&network), &report))?;
     for pass in &report.passes {
         writeln!(stdout, "{pass}")?;
+    }
+    if let Some(comparison) = &comparison {
+        let verdict = verdict_name(comparison.verdict(Bar::Usual));
+        writeln!(stdout, "verified on a synthetic picture ({verdict}): {}", summary(comparison))?;
     }
     writeln!(
         stdout,
@@ -56,6 +70,26 @@ pub fn run(args: &ConvertArgs, messages: Messages) -> Result<Outcome> {
         milliseconds(start.elapsed())
     )?;
     Ok(Outcome::Done)
+}
+
+/// Compares the network with its source on a synthetic picture.
+fn verify(onnx: &[u8], network: &Arc<Network>, args: &ConvertArgs, messages: Messages) -> Result<Comparison> {
+    let progress = Progress::new(0, !messages.quiet);
+    let comparison = Proof::new(onnx, &args.model, network, 0)?.compare(None, &mut |done, total| {
+        progress.set_steps(total);
+        progress.set(done, "nodes interpreted, to verify");
+    })?;
+    if let (Verdict::Different, Some(divergence)) =
+        (comparison.verdict(Bar::Usual), comparison.first_divergence())
+    {
+        bail!(
+            "the converted model differs from {}, first at {} ({}); nothing was written",
+            args.model.display(),
+            place(divergence),
+            summary(&comparison)
+        );
+    }
+    Ok(comparison)
 }
 
 fn show(progress: &Progress, step: ylb_converter::Progress) {
@@ -79,6 +113,11 @@ fn output_path(args: &ConvertArgs) -> Result<PathBuf> {
             return Err(UsageError(message).into());
         }
     }
+    let report_is_other = |path: &PathBuf| files::same_file(path, &args.model) || path == &output;
+    if let Some(report) = args.report.as_ref().filter(|path| report_is_other(path)) {
+        let message = format!("{} is another file's name: give --report one of its own", report.display());
+        return Err(UsageError(message).into());
+    }
     if output.is_dir() {
         return Err(UsageError(format!("{} is a folder: name a file in it with -o", output.display())).into());
     }
@@ -90,6 +129,9 @@ fn options(args: &ConvertArgs) -> Result<Options> {
         class_names: args.names.as_deref().map(read_names).transpose()?.unwrap_or_default(),
         image_size: args.imgsz.map(|size| [size.height, size.width]),
         anchors: args.anchors.clone().map(|anchors| anchors.0),
+        model_folder: args.model.parent().map(Path::to_owned),
+        ignore_decode_quantizers: args.ignore_decode_quantizers,
+        requantize_joins: args.requantize_joins,
     })
 }
 

@@ -14,7 +14,7 @@ use ylb_format::model::{DetectLevel, Model, OutputKind};
 use super::Outcome;
 use crate::args::InfoArgs;
 use crate::model::{self, Layer};
-use crate::output::{self, Align, Table, bytes, millions};
+use crate::output::{self, Align, Table, bytes, hex, millions};
 
 #[derive(Debug, Serialize)]
 struct Document {
@@ -142,10 +142,6 @@ fn file_facts(path: &Path) -> Result<FileFacts> {
         sha256: hex(&Sha256::digest(&file)),
         sections: sections.iter().map(section).collect(),
     })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn source(model: &Model) -> Source {

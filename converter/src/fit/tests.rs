@@ -21,7 +21,7 @@ fn rounded(slope: f64, offset: f64, max_level: u8) -> impl Fn(i64) -> u8 {
 }
 
 fn assert_equal(staircases: &[Staircase], max_level: u8) {
-    let scale = scale(staircases, max_level).expect("an affine staircase has a scale");
+    let scale = scale(staircases, max_level, MAX_MULTIPLIER).expect("an affine staircase has a scale");
     for (channel, staircase) in staircases.iter().enumerate() {
         for accumulator in staircase.first()..=staircase.last {
             let sum = accumulator * i64::from(scale.multipliers[channel]) + scale.bias[channel];
@@ -57,16 +57,16 @@ fn unreachable_levels_bound_nothing() {
 #[test]
 fn what_is_not_affine_has_no_scale() {
     let curved = staircase(0, 1000, |accumulator| ((accumulator as f64).sqrt() / 2.1) as u8);
-    assert_eq!(scale(&[curved], 15), None);
+    assert_eq!(scale(&[curved], 15, MAX_MULTIPLIER), None);
     let dip = staircase(-10, 10, |accumulator| (accumulator.unsigned_abs() / 3) as u8);
-    assert_eq!(scale(&[dip], 15), None);
+    assert_eq!(scale(&[dip], 15, MAX_MULTIPLIER), None);
 }
 
 /// At exact ties half to even alternates, which a shift cannot.
 #[test]
 fn alternating_ties_have_no_scale() {
     let ties = staircase(0, 12, rounded(0.5, 0.0, 15));
-    assert_eq!(scale(&[ties], 15), None);
+    assert_eq!(scale(&[ties], 15, MAX_MULTIPLIER), None);
 }
 
 proptest! {

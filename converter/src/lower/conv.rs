@@ -102,7 +102,7 @@ impl Lowering<'_> {
         let Some(&[out_channels, in_channels, rows, columns]) = info.shape.as_deref() else {
             return Err(ConvertError::unsupported("expected weights of rank 4"));
         };
-        let feature = self.feature(node.required_input(0)?)?;
+        let feature = self.join_requantized(node, node.required_input(0)?)?;
         let groups = usize::try_from(node.int("group", 1)).unwrap_or(0);
         if groups == 0
             || out_channels % groups != 0
@@ -123,7 +123,8 @@ impl Lowering<'_> {
         let limit = if groups > 1 { 1 } else { MAX_TERMS };
         if operands.len() > limit {
             return Err(ConvertError::unsupported(format!(
-                "its input joins values of {} different scales; expected at most {limit}",
+                "its input joins values of {} different scales or ranges; expected at most {limit}, or \
+                 a requantization of joins (--requantize-joins 8)",
                 operands.len()
             )));
         }
@@ -226,9 +227,10 @@ fn weight_format(quantized: &QuantizedConstant, channels: usize) -> Result<Weigh
         )));
     }
     let scales: Vec<f64> = (0..channels).map(|channel| quantized.scale_at(channel)).collect();
-    if let Some(bad) = scales.iter().find(|scale| !(**scale > 0.0 && scale.is_finite())) {
+    // Negative where a negative gamma was folded into it.
+    if let Some(bad) = scales.iter().find(|scale| !(**scale != 0.0 && scale.is_finite())) {
         return Err(ConvertError::unsupported(format!(
-            "a weight scale of {bad}; expected a positive finite number"
+            "a weight scale of {bad}; expected a finite number other than 0"
         )));
     }
     let (low, high) = (quantized.low, quantized.high);
@@ -341,8 +343,10 @@ mod tests {
     fn wide_codes_and_bad_scales_are_refused() {
         let wide = QuantizedConstant::plain(vec![0], -256, 255);
         assert!(weight_format(&wide, 1).is_err());
-        let mut negative = QuantizedConstant::plain(vec![0], -8, 7);
-        negative.scale = vec![-1.0];
-        assert!(weight_format(&negative, 1).is_err());
+        for scale in [0.0, f64::NAN, f64::INFINITY] {
+            let mut bad = QuantizedConstant::plain(vec![0], -8, 7);
+            bad.scale = vec![scale];
+            assert!(weight_format(&bad, 1).is_err(), "{scale}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use ylb_format::limits::MAX_ADDENDS;
 use ylb_format::model::Operator;
 
+use super::requantize::Requantized;
 use super::{Feature, LoweredValue, Lowering, Segment, id_of};
 use crate::error::{ConvertError, ErrorKind};
 use crate::expr::{Binary, ConvIndex, Expr, Interval, Program, Unary, ValueIndex};
@@ -12,6 +13,10 @@ use crate::ir::Node;
 use crate::quantizer::{Order, Quantizer, Rounding};
 use crate::report::{Row, Warning};
 use crate::staircase::Levels;
+
+/// Above this part of a step, a user should know that near ties may be decided otherwise: about one
+/// code of a picture's millions.
+const LARGE_TIE_BOUND: f64 = 1e-6;
 
 /// The codes that a cut makes.
 #[derive(Clone, Debug)]
@@ -107,7 +112,7 @@ impl Lowering<'_> {
     }
 
     /// Cuts a tensor by an integer function and returns the value of the codes.
-    fn cut(
+    pub(super) fn cut(
         &mut self,
         node: &Node,
         feature: &Feature,
@@ -183,11 +188,23 @@ impl Lowering<'_> {
         levels: Levels,
         output: LoweredValue,
     ) -> Result<ValueIndex, ConvertError> {
-        let requantize = self.requantize(conv, expr, levels)?;
-        let kind = super::requantize::kind_name(&requantize);
-        let operator = self.convs[conv.0].operator(Some(requantize));
+        let Requantized { map, tie_bound } = self.requantize(conv, expr, levels)?;
+        let kind = super::requantize::kind_name(&map);
+        let operator = self.convs[conv.0].operator(Some(map));
         let output = self.add_value(output);
         self.emit_conv(conv, output, operator, kind);
+        if let Some(row) = self.rows.last_mut() {
+            row.tie_bound = tie_bound;
+        }
+        if tie_bound > LARGE_TIE_BOUND {
+            self.warnings.push(Warning {
+                node: self.convs[conv.0].name.clone(),
+                message: format!(
+                    "its input joins values of different scales, and 31-bit multipliers are coarse for \
+                     them: values within {tie_bound:.0e} of a step may get the neighbouring code"
+                ),
+            });
+        }
         Ok(output)
     }
 
@@ -299,7 +316,7 @@ pub(super) fn unreachable_conv() -> crate::expr::ConvReading {
 
 impl Feature {
     /// A tensor of the same shape with one expression for all channels.
-    fn whole(&self, expr: Rc<Expr>) -> Self {
+    pub(super) fn whole(&self, expr: Rc<Expr>) -> Self {
         let segments = vec![Segment { channels: self.channels(), expr }];
         Self { segments, height: self.height, width: self.width }
     }

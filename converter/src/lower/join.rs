@@ -4,15 +4,21 @@
 //! by a concat or an exact sum; whatever remains becomes a term of the convolution each.
 
 use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
 
 use ylb_format::limits::{MAX_ADDENDS, MAX_CONCAT_INPUTS};
 use ylb_format::model::{Operator, Requantize};
 
+use super::cut::Codes;
 use super::linear::Addend;
 use super::{Feature, LoweredValue, Lowering, id_of};
 use crate::error::ConvertError;
-use crate::expr::ValueIndex;
-use crate::report::Row;
+use crate::expr::{Binary, Expr, Unary, ValueIndex};
+use crate::ir::{Node, TensorId};
+use crate::quantizer::{Order, PerAxis, Quantizer, Rounding};
+use crate::report::{Row, Warning};
+use crate::staircase::Levels;
 
 /// A value that a convolution reads, for some of its input channels.
 #[derive(Clone, Debug)]
@@ -27,6 +33,67 @@ pub(super) struct Operand {
 type Member = (ValueIndex, Range<usize>);
 
 impl Lowering<'_> {
+    /// What a convolution reads. If it joins values of different scales, and requantized joins were
+    /// asked for, then its codes of 8 bits over all that it can be; whoever reads it from here on
+    /// reads those.
+    pub(super) fn join_requantized(
+        &mut self,
+        node: &Node,
+        id: TensorId,
+    ) -> Result<Rc<Feature>, ConvertError> {
+        let feature = self.feature(id)?;
+        if !self.requantize_joins {
+            return Ok(feature);
+        }
+        let mut scales: Vec<f64> = Vec::new();
+        let (mut low, mut high) = (0.0f64, 0.0f64);
+        for segment in &feature.segments {
+            let addends = self.linear(&segment.expr)?;
+            low = low.min(self.lowest(&addends));
+            high = high.max(self.highest(&addends));
+            scales.extend(addends.iter().map(|addend| addend.scale));
+        }
+        scales.sort_by(f64::total_cmp);
+        scales.dedup();
+        if scales.len() < 2 {
+            return Ok(feature);
+        }
+        let scale = ((high - low) / 255.0) as f32;
+        let zero_point = (-low / f64::from(scale)).round().clamp(0.0, 255.0);
+        let quantizer = Quantizer {
+            order: Order::RoundThenClamp,
+            rounding: Rounding::HalfEven,
+            low: 0,
+            high: 255,
+            scale: PerAxis::uniform(scale),
+            zero_point: PerAxis::uniform(zero_point as f32),
+            codes_name: String::new(),
+        };
+        quantizer.validate()?;
+        let codes = Codes {
+            name: String::new(),
+            levels: Levels { low: 0, step: 1, max_level: 255 },
+            zero_point: Some(zero_point as i16),
+            scale: f64::from(scale),
+        };
+        let value = self.cut(node, &feature, &Unary::Quantize(Arc::new(quantizer)), &codes)?;
+        let real = Rc::new(Expr::Codes(value))
+            .binary(Binary::Sub, &Expr::number(zero_point))
+            .binary(Binary::Mul, &Expr::number(f64::from(scale)));
+        self.warnings.push(Warning {
+            node: node.name.clone(),
+            message: format!(
+                "its input \"{}\" joins values of {} different scales and was requantized to 8 bits on \
+                 request: codes behind it differ from the export's",
+                self.graph.tensor(id).name,
+                scales.len()
+            ),
+        });
+        let feature = Rc::new(feature.whole(real));
+        self.features[id.0] = Some(Rc::clone(&feature));
+        Ok(feature)
+    }
+
     /// The values that together are a tensor, as few as possible.
     pub(super) fn operands(&mut self, feature: &Feature) -> Result<Vec<Operand>, ConvertError> {
         let mut groups: Vec<(f64, Vec<Member>)> = Vec::new();

@@ -87,12 +87,12 @@ impl Lowering<'_> {
         }
     }
 
-    fn lowest(&self, addends: &[Addend]) -> f64 {
+    pub(super) fn lowest(&self, addends: &[Addend]) -> f64 {
         let real = |a: &Addend| a.scale * (self.values[a.value.0].low as f64 - a.zero_point);
         addends.iter().map(real).sum()
     }
 
-    fn highest(&self, addends: &[Addend]) -> f64 {
+    pub(super) fn highest(&self, addends: &[Addend]) -> f64 {
         let real = |a: &Addend| {
             let value = &self.values[a.value.0];
             let high = value.low + value.step * i64::from(value.max_level);

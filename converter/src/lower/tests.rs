@@ -117,7 +117,7 @@ fn converted(mut graph: Graph) -> Result<(Model, Graph), ConvertError> {
     passes::quantizers::run(&mut graph)?;
     let heads = passes::heads::run(&mut graph, Hints { classes: Some(1) })?;
     passes::prune::run(&mut graph);
-    let lowered = run(&graph, &heads, &mut |_, _| {})?;
+    let lowered = run(&graph, &heads, false, &mut |_, _| {})?;
     let (model, rows) = crate::emit::model(lowered, heads, "images".into(), Metadata::default())?;
     assert_eq!(rows.len(), model.nodes.len());
     Ok((model, graph))
@@ -366,6 +366,127 @@ fn sums_of_one_scale_need_no_quantizer() {
     assert!(wide);
 }
 
+/// Operands of different scales without a quantizer behind their sum: a convolution of several terms,
+/// whose every code is proven.
+#[test]
+fn sums_and_concats_of_different_scales() {
+    let (mut net, input) = Net::new();
+    let a = net.layer(input, [4, 3, 3], 0.25);
+    let b = net.layer(a, [4, 4, 3], 0.31);
+    let sum = net.builder.node("Add", &[a, b], &[]);
+    let c = net.layer(sum, [4, 4, 3], 0.187);
+    let sum = net.builder.node("Add", &[sum, c], &[]);
+    let joined = net.builder.node("Concat", &[sum, b], &[("axis", Attribute::Int(1))]);
+    let last = net.layer(joined, [5, 8, 1], 0.3);
+    let model = net.check(last, 5);
+    assert_eq!(terms(&model), [1, 1, 2, 3, 1]);
+}
+
+/// The number of terms of each convolution.
+fn terms(model: &Model) -> Vec<usize> {
+    let of_node = |node: &model::Node| match &node.operator {
+        Operator::Conv(conv) => Some(conv.terms.len()),
+        _ => None,
+    };
+    model.nodes.iter().filter_map(of_node).collect()
+}
+
+/// Requantized joins: eight bits in the place of each sum and concat of different scales.
+#[test]
+fn joins_are_requantized_on_request() {
+    let (mut net, input) = Net::new();
+    let a = net.layer(input, [4, 3, 3], 0.25);
+    let b = net.layer(a, [4, 4, 3], 0.31);
+    let sum = net.builder.node("Add", &[a, b], &[]);
+    let c = net.layer(sum, [4, 4, 3], 0.187);
+    let joined = net.builder.node("Concat", &[sum, c], &[("axis", Attribute::Int(1))]);
+    let last = net.layer(joined, [5, 8, 1], 0.3);
+    let head = net.conv(last, [18, 5, 1]);
+    let mut graph = net.builder.graph;
+    graph.outputs = vec![head];
+    passes::constants::run(&mut graph, None).unwrap();
+    passes::quantizers::run(&mut graph).unwrap();
+    let heads = passes::heads::run(&mut graph, Hints { classes: Some(1) }).unwrap();
+    passes::prune::run(&mut graph);
+    let lowered = run(&graph, &heads, true, &mut |_, _| {}).unwrap();
+    let warnings: Vec<&str> = lowered.warnings.iter().map(|warning| warning.message.as_str()).collect();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings.iter().all(|message| message.contains("requantized to 8 bits")));
+    let (model, _) = crate::emit::model(lowered, heads, "images".into(), Metadata::default()).unwrap();
+    assert_eq!(terms(&model), [1; 5]);
+    // Eight bits lie close to what they stand for.
+    let pixels: Vec<u8> = (0..3 * SIZE * SIZE).map(|index| (index * 37 % 256) as u8).collect();
+    let execution = verify::execute(&model, &pixels);
+    let real = |value: &model::Value, index: usize, element: usize| {
+        let code = execution.codes(ValueId(index as u32)).unwrap()[element];
+        let encoding = value.encoding().unwrap();
+        f64::from(code - encoding.zero_point) * encoding.scale
+    };
+    let node = |node: &&model::Node| matches!(&node.operator, Operator::Add { .. });
+    let add = model.nodes.iter().find(node).unwrap();
+    let (output, inputs) = (add.output.0 as usize, add.operator.inputs());
+    for element in 0..4 * SIZE * SIZE {
+        let addend = |id: &ValueId| real(&model.values[id.0 as usize], id.0 as usize, element);
+        let sum: f64 = inputs.iter().map(addend).sum();
+        let found = real(&model.values[output], output, element);
+        assert!((sum - found).abs() <= 0.51 * model.values[output].encoding().unwrap().scale);
+    }
+}
+
+/// Activations that are no clamped line need one staircase for all channels.
+#[test]
+fn silu_behind_different_scales() {
+    let (mut net, input) = Net::new();
+    let a = net.layer(input, [4, 3, 3], 0.25);
+    let b = net.layer(a, [4, 4, 3], 0.31);
+    let sum = net.builder.node("Add", &[a, b], &[]);
+    let conv = net.conv(sum, [6, 4, 3]);
+    let x = net.normalized(conv, 6);
+    let sigmoid = net.builder.node("Sigmoid", &[x], &[]);
+    let active = net.builder.node("Mul", &[x, sigmoid], &[]);
+    let quantized = net.builder.quant(active, 0.05, 0.0, 6.0, true);
+    let model = net.check(quantized, 6);
+    let shared = |node: &model::Node| match &node.operator {
+        Operator::Conv(conv) => {
+            conv.terms.len() == 2
+                && matches!(conv.requantize, Some(model::Requantize::ScaledStaircase { .. }))
+        }
+        _ => false,
+    };
+    assert!(model.nodes.iter().any(shared));
+}
+
+/// Scales in small ratios are multiples of one unit: thresholds are as exact as those of one scale.
+#[test]
+fn scales_of_small_ratios() {
+    let (mut net, input) = Net::new();
+    let a = net.layer(input, [4, 3, 3], 0.25);
+    let b = net.layer(a, [4, 4, 3], 0.125);
+    let sum = net.builder.node("Add", &[a, b], &[]);
+    let last = net.layer(sum, [4, 4, 1], 0.5);
+    let model = net.check(last, 4);
+    assert_eq!(terms(&model), [1, 1, 2, 1]);
+}
+
+/// Bipolar codes and their sums: −1, 1 and −2, 0, 2 of one scale, padded with 0.
+#[test]
+fn bipolar_codes_beside_their_sums() {
+    let (mut net, input) = Net::new();
+    let scale = net.builder.float(1.0);
+    let sign = |net: &mut Net, input: TensorId, shape: [usize; 3]| {
+        let conv = net.conv(input, shape);
+        let normalized = net.normalized(conv, shape[0]);
+        net.builder.node("qonnx::BipolarQuant", &[normalized, scale], &[])
+    };
+    let a = sign(&mut net, input, [4, 3, 3]);
+    let b = sign(&mut net, a, [4, 4, 3]);
+    let sum = net.builder.node("Add", &[a, b], &[]);
+    let joined = net.builder.node("Concat", &[sum, b], &[("axis", Attribute::Int(1))]);
+    let last = sign(&mut net, joined, [5, 8, 3]);
+    let model = net.check(last, 5);
+    assert_eq!(terms(&model), [1, 1, 2, 1]);
+}
+
 #[test]
 fn quantizers_in_a_row_are_two_steps() {
     let (mut net, input) = Net::new();
@@ -449,6 +570,6 @@ fn relu_before_bipolar_is_warned_of() {
     passes::quantizers::run(&mut graph).unwrap();
     let heads = passes::heads::run(&mut graph, Hints { classes: Some(1) }).unwrap();
     passes::prune::run(&mut graph);
-    let lowered = run(&graph, &heads, &mut |_, _| {}).unwrap();
+    let lowered = run(&graph, &heads, false, &mut |_, _| {}).unwrap();
     assert_eq!(lowered.warnings.len(), 1);
 }

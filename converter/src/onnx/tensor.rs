@@ -1,5 +1,6 @@
 //! Tensors as ONNX stores them: raw bytes, or one of several typed lists.
 
+use super::external::External;
 use super::schema::TensorProto;
 use crate::error::ConvertError;
 use crate::ir::{ElementType, Tensor, element_count};
@@ -49,13 +50,8 @@ pub fn element_type(data_type: i32) -> Option<ElementType> {
 }
 
 /// Translates a tensor.
-pub fn decode(proto: &TensorProto) -> Result<Tensor, ConvertError> {
+pub fn decode(proto: &TensorProto, external: &mut External<'_>) -> Result<Tensor, ConvertError> {
     const EXTERNAL: i32 = 1;
-    if proto.data_location == Some(EXTERNAL) || !proto.external_data.is_empty() {
-        return Err(ConvertError::unsupported(
-            "its elements lie in another file; save the model with its weights inside",
-        ));
-    }
     let shape = proto
         .dims
         .iter()
@@ -66,10 +62,26 @@ pub fn decode(proto: &TensorProto) -> Result<Tensor, ConvertError> {
     let element = element_type(data_type)
         .ok_or_else(|| ConvertError::unsupported(format!("elements of ONNX data type {data_type}")))?;
     let len = element_count(&shape)?;
+    if proto.data_location == Some(EXTERNAL) || !proto.external_data.is_empty() {
+        let raw = external.read(&proto.external_data, raw_len(data_type, element, len))?;
+        return from_raw(&shape, data_type, element, &raw, len);
+    }
     match &proto.raw_data {
         Some(raw) => from_raw(&shape, data_type, element, raw, len),
         None => from_lists(&shape, data_type, element, proto, len),
     }
+}
+
+/// Bytes of that many elements.
+fn raw_len(data_type: i32, element: ElementType, len: usize) -> usize {
+    let bits = match element {
+        ElementType::F32 if data_type == data_type::FLOAT => 32,
+        ElementType::F32 => 16,
+        ElementType::F64 => 64,
+        ElementType::Bool => 8,
+        ElementType::Signed(bits) | ElementType::Unsigned(bits) => usize::from(bits),
+    };
+    (len * bits).div_ceil(8)
 }
 
 /// Little-endian numbers of `N` bytes each.

@@ -4,6 +4,10 @@ use super::schema::*;
 use super::*;
 use crate::ir::{ElementType, Tensor};
 
+fn decode(bytes: &[u8]) -> Result<Graph, ConvertError> {
+    decode_with_files(bytes, None)
+}
+
 fn info(name: &str, extents: &[Option<i64>]) -> ValueInfoProto {
     let dimension = |value: &Option<i64>| DimensionProto { dim_value: *value, dim_param: None };
     let shape = TensorShapeProto { dim: extents.iter().map(dimension).collect() };
@@ -58,6 +62,63 @@ fn initializers_listed_as_inputs_are_none() {
     assert_eq!(graph.constant_input(&graph.nodes[0], 1).unwrap().scalar(), Some(0.5));
 }
 
+/// The bias in a file beside the model.
+fn with_external_bias(entries: &[(&str, &str)]) -> ModelProto {
+    let mut model = model();
+    let bias = &mut model.graph.as_mut().unwrap().initializer[0];
+    bias.raw_data = None;
+    bias.data_location = Some(1);
+    let entry = |&(key, value): &(&str, &str)| StringStringEntryProto {
+        key: Some(key.to_owned()),
+        value: Some(value.to_owned()),
+    };
+    bias.external_data = entries.iter().map(entry).collect();
+    model
+}
+
+#[test]
+fn tensors_in_files_beside_the_model() {
+    let folder = std::env::temp_dir().join(format!("ylb-external-{}", std::process::id()));
+    std::fs::create_dir_all(folder.join("inner")).unwrap();
+    let bytes: Vec<u8> = [1.5f32, 2.5].iter().flat_map(|x| x.to_le_bytes()).collect();
+    for name in ["weights.bin", "inner/weights.bin"] {
+        std::fs::write(folder.join(name), &bytes).unwrap();
+    }
+    let read = |entries: &[(&str, &str)], folder: Option<&Path>| {
+        let graph = from_proto(with_external_bias(entries), folder)?;
+        Ok::<_, ConvertError>(graph.constant_input(&graph.nodes[0], 1).unwrap().get(0))
+    };
+    let inside = Some(folder.as_path());
+    let place = ("location", "weights.bin");
+    assert_eq!(read(&[place, ("offset", "4"), ("length", "4")], inside), Ok(2.5));
+    assert_eq!(read(&[place], inside), Ok(1.5));
+    let outside = folder.join("weights.bin").display().to_string();
+    type Case<'a> = (&'a [(&'a str, &'a str)], Option<&'a Path>, &'a str);
+    let refused: [Case<'_>; 9] = [
+        (&[place], None, "save the model with its weights inside"),
+        (&[], inside, "without a name"),
+        (&[("location", "inner/weights.bin")], inside, "without a folder"),
+        (&[("location", "../weights.bin")], inside, "without a folder"),
+        (&[("location", &outside)], inside, "without a folder"),
+        (&[("location", "inner")], inside, "not a regular file"),
+        (&[place, ("offset", "5")], inside, "beyond its end"),
+        (&[place, ("offset", "-1")], inside, "not a number"),
+        (&[place, ("length", "8")], inside, "holds 8 bytes"),
+    ];
+    for (entries, folder, what) in refused {
+        let error = read(entries, folder).unwrap_err();
+        assert!(error.to_string().contains(what), "{error}");
+        assert!(error.to_string().contains("initializer \"b\""), "{error}");
+    }
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(folder.join("weights.bin"), folder.join("link.bin")).unwrap();
+        let error = read(&[("location", "link.bin")], inside).unwrap_err();
+        assert!(error.to_string().contains("not a regular file"), "{error}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
 #[test]
 fn every_truncation_is_an_error_or_a_smaller_model() {
     let bytes = model().encode_to_vec();
@@ -73,7 +134,7 @@ fn contradictions_are_told() {
     let change = |change: &dyn Fn(&mut GraphProto)| {
         let mut model = model();
         change(model.graph.as_mut().unwrap());
-        from_proto(model).unwrap_err()
+        from_proto(model, None).unwrap_err()
     };
     let error = change(&|graph| graph.node[0].input[1] = "nowhere".into());
     assert!(error.to_string().contains("\"nowhere\""), "{error}");
@@ -95,7 +156,7 @@ fn contradictions_are_told() {
 fn decoded(data_type: i32, dims: &[i64], fill: impl Fn(&mut TensorProto)) -> Tensor {
     let mut proto = TensorProto { data_type: Some(data_type), dims: dims.to_vec(), ..Default::default() };
     fill(&mut proto);
-    tensor::decode(&proto).unwrap()
+    tensor::decode(&proto, &mut External::new(None)).unwrap()
 }
 
 #[test]

@@ -111,7 +111,9 @@ fn qonnx(graph: &Graph, node: &Node) -> Result<Option<Node>, ConvertError> {
     let quantizer =
         eval::quantizer_of(node, &parameters, rank(graph, input)).map_err(|error| node.blame(error))?;
     let Some(mut quantizer) = quantizer else {
-        return Err(node.blame(ConvertError::unsupported("expected Quant or BipolarQuant")));
+        return Err(node.blame(ConvertError::unsupported(
+            "an operator of QONNX that no YOLOv5 has; expected Quant, IntQuant or BipolarQuant",
+        )));
     };
     quantizer.codes_name = graph.tensor(node.output()?).name.clone();
     Ok(Some(fake_quant(node, input, quantizer)))

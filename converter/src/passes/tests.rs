@@ -1,10 +1,10 @@
 use ylb_format::model::OutputKind;
 
 use super::heads::{self, Hints};
-use super::{constants, prune, quantizers};
+use super::{constants, decode, prune, quantizers};
 use crate::error::ErrorKind;
 use crate::ir::testing::Builder;
-use crate::ir::{Attribute, Domain, ElementType, Tensor, TensorId};
+use crate::ir::{Attribute, Domain, ElementType, Graph, Tensor, TensorId};
 use crate::quantizer::Order;
 
 fn ints(values: &[i64]) -> Attribute {
@@ -192,6 +192,70 @@ fn other_decodes_are_refused() {
     builder.graph.outputs = vec![output];
     let error = found(builder, Hints::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotADetector);
+}
+
+/// The decode with its scores, and on request its grid, behind 8-bit quantizers.
+fn quantized_decode(grid_too: bool) -> Graph {
+    let (mut builder, image) = Builder::picture(8, 16);
+    let head = head(&mut builder, image);
+    let output = decoded(&mut builder, head, 4.0);
+    let scale = builder.float(0.125);
+    let zero = builder.constant(uint8(4));
+    let codes = builder.node("QuantizeLinear", &[output, scale, zero], &[]);
+    let real = builder.node("DequantizeLinear", &[codes, scale, zero], &[]);
+    builder.graph.outputs = vec![real];
+    let mut graph = builder.graph;
+    if grid_too {
+        let add = graph.nodes.iter().position(|node| node.op_type == "Add").unwrap();
+        let grid = graph.nodes[add].inputs[1].unwrap();
+        let shape = graph.tensor(grid).shape.clone().unwrap();
+        let values = graph.constant(grid).unwrap().to_f64();
+        // Steps of 0.15 in place of cells: off by less than a tenth of a cell.
+        let codes = values.iter().map(|value| (value / 0.15).round() as i64 + 4);
+        let element = ElementType::Unsigned(8);
+        let codes = Tensor::integers(&shape, element, codes.collect::<Vec<_>>().into_iter()).unwrap();
+        let mut builder = Builder { graph };
+        let (codes, scale) = (builder.constant(codes), builder.float(0.15));
+        let real = builder.node("DequantizeLinear", &[codes, scale, zero], &[]);
+        graph = builder.graph;
+        let dequantize = graph.nodes.pop().unwrap();
+        graph.nodes[add].inputs[1] = Some(real);
+        graph.nodes.insert(add, dequantize);
+    }
+    constants::run(&mut graph, None).unwrap();
+    quantizers::run(&mut graph).unwrap();
+    graph
+}
+
+#[test]
+fn quantizers_in_the_decode_are_refused_or_dropped() {
+    for (grid_too, count) in [(false, "(1): "), (true, "(2): ")] {
+        let mut graph = quantized_decode(grid_too);
+        let error = decode::run(&mut graph.clone(), false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains("--ignore-decode-quantizers"), "{error}");
+        let warning = decode::run(&mut graph, true).unwrap().unwrap();
+        assert!(warning.message.contains(count), "{}", warning.message);
+        assert!(warning.message.contains("DequantizeLinear"), "{}", warning.message);
+        let heads = heads::run(&mut graph, Hints::default()).unwrap();
+        assert_eq!(heads.outputs[0].kind, OutputKind::Decoded);
+        assert_eq!(heads.levels[0].anchors, [[10.0, 13.0], [16.0, 30.0]]);
+    }
+}
+
+/// Quantizers of the heads themselves are none of the decode's.
+#[test]
+fn quantized_heads_keep_their_quantizers() {
+    let (mut builder, image) = Builder::picture(8, 16);
+    let head = head(&mut builder, image);
+    let head = builder.quant(head, 0.1, 0.0, 8.0, true);
+    let output = decoded(&mut builder, head, 4.0);
+    builder.graph.outputs = vec![output];
+    let mut graph = builder.graph;
+    constants::run(&mut graph, None).unwrap();
+    quantizers::run(&mut graph).unwrap();
+    assert_eq!(decode::run(&mut graph, false).unwrap(), None);
+    assert_eq!(heads::run(&mut graph, Hints::default()).unwrap().levels[0].tensor, head);
 }
 
 #[test]

@@ -35,8 +35,13 @@ impl Case {
 
     /// Converts it.
     pub fn convert(&self) -> Result<Converted, ConvertError> {
+        self.convert_with(Options::default())
+    }
+
+    /// Converts it with options; the size of the pictures is set here.
+    pub fn convert_with(&self, options: Options) -> Result<Converted, ConvertError> {
         let [_, _, height, width] = self.arrays["input_u8_0"].shape[..] else { panic!("no picture") };
-        let options = Options { image_size: Some([height, width]), ..Options::default() };
+        let options = Options { image_size: Some([height, width]), ..options };
         convert(&self.onnx, "model.onnx", &options, &mut |_| {})
     }
 
@@ -107,6 +112,19 @@ pub fn output_excess(case: &Case, execution: &Execution<'_>, picture: usize) -> 
         }
     }
     excess
+}
+
+/// Mean difference of an output from the reference in 64-bit arithmetic, in standard deviations of
+/// the reference.
+pub fn mean_difference(case: &Case, execution: &Execution<'_>, picture: usize) -> f64 {
+    let output = &execution.outputs()[0];
+    let expected = &case.arrays[&format!("exact64_output_{picture}_0")].data;
+    assert_eq!(output.data.len(), expected.len());
+    let count = expected.len() as f64;
+    let mean = expected.iter().sum::<f64>() / count;
+    let variance = expected.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count;
+    let differences = output.data.iter().zip(expected).map(|(&a, b)| (f64::from(a) - b).abs());
+    differences.sum::<f64>() / count / variance.sqrt()
 }
 
 /// Runs picture 0 or another one.

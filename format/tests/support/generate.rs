@@ -137,7 +137,7 @@ impl Generator {
         let groups = if self.choose(3) == 0 { channels } else { 1 };
         let outputs = groups * (1 + self.choose(3));
         let [rows, columns] = window.kernel;
-        let terms: Vec<ConvTerm> = (0..1 + self.choose(4))
+        let terms: Vec<ConvTerm> = (0..1 + self.choose(8))
             .map(|_| term(input.0, self.weights([outputs, channels / groups, rows, columns])))
             .collect();
         let output = self.encoding();
@@ -184,7 +184,7 @@ impl Generator {
         (0..count).map(|_| self.number()).collect()
     }
 
-    /// Small enough that not even four extreme terms leave an i64.
+    /// Small enough that not even eight extreme terms leave an i64.
     fn biases(&mut self, count: usize) -> Vec<i64> {
         (0..count).map(|_| i64::from(self.number()) << 25).collect()
     }

@@ -9,6 +9,7 @@
 //!     write levels of the row into every form that is wanted, and the border beside it
 //! ```
 
+use ylb_format::limits::MAX_TERMS;
 use ylb_format::model::{Conv as ModelConv, Model, ValueId, ValueKind};
 use ylb_kernels::depthwise::{Depthwise, DepthwiseTile};
 use ylb_kernels::requantize::{AccumulatorRange, RequantizeTile, Requantizer};
@@ -26,9 +27,6 @@ use crate::storage::Store;
 /// Output pixels whose sums are kept before they become levels: with 64 channels 8 KiB, a quarter of
 /// a Cortex-A72's L1 data cache.
 const STRIP: usize = 32;
-
-/// Most terms of a convolution: see `ylb_format::model::Conv`.
-const MAX_TERMS: usize = 4;
 
 /// A convolution, ready to run.
 pub struct ConvOp {
@@ -106,7 +104,7 @@ impl ConvOp {
     pub fn scratch(&self) -> ScratchLen {
         ScratchLen {
             sums: self.terms() * STRIP * self.nr,
-            totals: STRIP,
+            totals: self.terms() * self.width,
             levels: self.width * level_stride(self.channels as u32),
         }
     }
@@ -206,7 +204,8 @@ impl ConvOp {
         }
     }
 
-    /// Accumulators of one strip and block, every term: `[term][STRIP][nr]`.
+    /// Accumulators of one strip and block, every term: `[term][STRIP][nr]`. `totals` (`[term][width]`)
+    /// carry those of a row from a group's first block to its others.
     fn accumulate(
         &self,
         memory: &crate::storage::Borrowed<'_>,
@@ -220,8 +219,12 @@ impl ConvOp {
         let column = (x * self.stride[1]) as isize - self.padding[1];
         match &self.compute {
             Prepared::Dense(kernel, terms) => {
-                for (term, sums) in terms.iter().zip(sums.chunks_exact_mut(STRIP * self.nr)) {
-                    let wants_totals = !term.transform.total_scales.is_empty();
+                let totals = totals.chunks_exact_mut(self.width).map(|totals| &mut totals[x..x + pixels]);
+                let sums = sums.chunks_exact_mut(STRIP * self.nr);
+                for ((term, sums), totals) in terms.iter().zip(sums).zip(totals) {
+                    // A window's total is the same for all blocks of a group: the first computes it.
+                    let first = number == 0 || self.blocks[number - 1].group != block.group;
+                    let wants_totals = first && !term.transform.total_scales.is_empty();
                     let mut tile = ConvTile {
                         input: memory.read(&term.store.range),
                         input_offset: term.store.offset(row, column) + block.group * term.group_len,
@@ -233,7 +236,7 @@ impl ConvOp {
                         weights: &term.weights.bytes()[number * term.block_len..][..term.block_len],
                         pixels,
                         sums,
-                        totals: if wants_totals { &mut totals[..pixels] } else { &mut [] },
+                        totals: if wants_totals { &mut *totals } else { &mut [] },
                     };
                     kernel.run(&mut tile);
                     let sums = &mut sums[..pixels * self.nr];
@@ -256,7 +259,7 @@ impl ConvOp {
                         pixels,
                         sums,
                     });
-                    term.transform.apply(sums, totals, pixels, self.nr, 0, self.channels);
+                    term.transform.apply(sums, &[], pixels, self.nr, 0, self.channels);
                     if let Some(correction) = &term.correction {
                         correction.apply(y, x, sums, self.nr, 0, self.channels);
                     }

@@ -59,17 +59,22 @@ pub(crate) trait Instructions: Copy {
         tile: &mut RequantizeTile<'_>,
     );
 
-    /// Converts a tile of one to four terms.
+    /// Converts a tile of one to eight terms.
     #[inline(always)]
     fn convert_terms<F>(self, form: &F, one_for_all: bool, tile: &mut RequantizeTile<'_>)
     where
         F: Convert<1> + Convert<2> + Convert<3> + Convert<4>,
+        F: Convert<5> + Convert<6> + Convert<7> + Convert<8>,
     {
         match tile.accumulators.len() {
             1 => self.convert::<F, 1>(form, one_for_all, tile),
             2 => self.convert::<F, 2>(form, one_for_all, tile),
             3 => self.convert::<F, 3>(form, one_for_all, tile),
-            _ => self.convert::<F, 4>(form, one_for_all, tile),
+            4 => self.convert::<F, 4>(form, one_for_all, tile),
+            5 => self.convert::<F, 5>(form, one_for_all, tile),
+            6 => self.convert::<F, 6>(form, one_for_all, tile),
+            7 => self.convert::<F, 7>(form, one_for_all, tile),
+            _ => self.convert::<F, 8>(form, one_for_all, tile),
         }
     }
 }

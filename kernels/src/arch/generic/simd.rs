@@ -15,9 +15,9 @@ impl Sealed for Swar {}
 
 impl Simd for Swar {
     const LANES: usize = 8;
-    // More than there are: strips side by side become vectors of what the target has by default. On
-    // x86-64, two strips are 6 times as fast as one at 2 bits.
-    const REGISTERS: usize = 64;
+    // More than there are, so that two strips always share broadcasts: side by side they become vectors
+    // of what the target has by default. On x86-64 that is 6 times as fast as one strip, at 2 bits.
+    const REGISTERS: usize = 25;
     type Bytes = u64;
     /// Even lanes, odd lanes.
     type Sums = [u64; 2];
