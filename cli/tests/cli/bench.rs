@@ -54,3 +54,16 @@ fn json_has_numbers() {
     assert_eq!((&layer["name"], number(&layer["share"])), (&"/head".into(), 1.0));
     assert!(number(&layer["mean_ms"]) > 0.0 && number(&layer["macs_per_second"]) > 0.0);
 }
+
+#[test]
+fn times_a_network_without_a_file() {
+    let folder = folder("bench_net");
+    let args = ["bench", "--net", "yolov5n", "--bits", "w1a2", "--imgsz", "32,64", "--json"];
+    let document = folder.run(&[&args[..], &["--warmup", "0", "--iterations", "1"]].concat()).json();
+    assert_eq!(document["model"], "yolov5n w1a2 with random weights");
+    assert_eq!(document["input"], serde_json::json!([32, 64]));
+    let error = folder.run(&["bench", "--net", "yolov5n", "--imgsz", "100"]).failed(2);
+    assert_says(&error, &["multiples of 32"]);
+    assert_eq!(folder.run(&["bench", "tiny.ylb", "--net", "yolov5n"]).status, 2);
+    assert_eq!(folder.run(&["bench"]).status, 2);
+}

@@ -3,6 +3,7 @@
 //! The networks are tiny ones that [`tiny`] builds, so most tests need no file from elsewhere.
 
 mod bench;
+mod bundled;
 mod compare;
 mod convert;
 mod errors;
