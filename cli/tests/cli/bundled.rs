@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use crate::support::{Folder, assert_says, exports};
+use crate::support::Folder;
+#[cfg(target_arch = "x86_64")]
+use crate::support::{assert_says, exports};
 
 fn models() -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../models").to_str().unwrap().to_owned()
