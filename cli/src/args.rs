@@ -1,6 +1,7 @@
 //! The command line.
 
 mod compare;
+mod eval;
 mod net;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::str::FromStr;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueHint};
 
 pub use compare::CompareArgs;
+pub use eval::EvalArgs;
 pub use net::{Bits, Net};
 
 const EXAMPLES: &str = "\
@@ -16,6 +18,7 @@ Examples:
   yolo-lowbit convert yolov5n_w4a4.onnx             make yolov5n_w4a4.ylb
   yolo-lowbit compare yolov5n_w4a4.onnx yolov5n_w4a4.ylb   prove that both compute the same
   yolo-lowbit run yolov5n_w4a4.ylb street.jpg       find objects, save runs/street.jpg
+  yolo-lowbit eval yolov5n_w4a4.ylb data.yaml       mAP, precision and recall on labelled pictures
   yolo-lowbit info yolov5n_w4a4.ylb                 what is in the file
   yolo-lowbit bench yolov5n_w4a4.ylb --profile      how fast it is on this machine
 
@@ -82,6 +85,8 @@ pub enum Command {
     Compare(CompareArgs),
     /// Find objects in pictures
     Run(RunArgs),
+    /// Measure how accurate a model is on labelled pictures
+    Eval(EvalArgs),
     /// Show what is in a .ylb file
     Info(InfoArgs),
     /// Measure how fast a model runs on this machine
@@ -357,6 +362,7 @@ mod tests {
             "yolo-lowbit run a.ylb b.jpg c --conf 0.25 --iou 0.45 --max-det 300 --classes 0,cat --threads 4 --out d --json",
             "yolo-lowbit run a.ylb b.jpg --no-save --out d --quiet",
             "yolo-lowbit run a.ylb --tensor in.npy --raw out.npz --codes codes.npz",
+            "yolo-lowbit eval a.ylb data.yaml --split test --conf 0.01 --iou 0.6 --max-det 9 --best-class --plots d --json",
             "yolo-lowbit --quiet info a.ylb --json",
             "yolo-lowbit bench a.ylb --threads 1 --warmup 0 --iterations 3 --profile --json",
         ] {
@@ -378,6 +384,8 @@ mod tests {
             "yolo-lowbit bench a.ylb --iterations 0",
             "yolo-lowbit convert",
             "yolo-lowbit compare a.onnx",
+            "yolo-lowbit eval a.ylb",
+            "yolo-lowbit eval a.ylb data.yaml --conf -1",
         ] {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
         }

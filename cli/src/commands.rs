@@ -3,6 +3,7 @@
 mod bench;
 mod compare;
 mod convert;
+mod eval;
 mod info;
 mod run;
 
@@ -46,6 +47,7 @@ pub fn run(cli: &Cli) -> Result<Outcome> {
         Command::Convert(args) => convert::run(args, messages),
         Command::Compare(args) => compare::run(args, messages),
         Command::Run(args) => run::run(args, messages),
+        Command::Eval(args) => eval::run(args, messages),
         Command::Info(args) => info::run(args),
         Command::Bench(args) => bench::run(args, messages),
     }

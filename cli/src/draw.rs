@@ -48,7 +48,7 @@ const PALETTE: [Rgb888; 7] = [
 ];
 
 /// A class's colour: the palette, then the palette darker, then lighter, then again.
-fn class_colour(class: u32) -> Rgb888 {
+pub fn class_colour(class: u32) -> Rgb888 {
     let len = PALETTE.len() as u32;
     let colour = PALETTE[(class % len) as usize];
     let towards = |target: u8| {
@@ -63,7 +63,7 @@ fn class_colour(class: u32) -> Rgb888 {
 }
 
 /// Black or white, whichever is easier to read on a background: the luma of ITU-R BT.601.
-fn text_colour(background: Rgb888) -> Rgb888 {
+pub fn text_colour(background: Rgb888) -> Rgb888 {
     let [r, g, b] = [background.r(), background.g(), background.b()].map(u32::from);
     if 299 * r + 587 * g + 114 * b > 128_000 { Rgb888::BLACK } else { Rgb888::WHITE }
 }

@@ -6,9 +6,10 @@
 //! | [`commands`] | one file for each command |
 //! | [`images`], [`draw`] | pictures: reading, drawing |
 //! | [`model`] | opening models, and what their layers look like to people |
+//! | [`dataset`], [`metrics`] | pictures with labels; how good detections are |
 //! | [`proof`] | a model beside its ONNX file |
 //! | [`npy`], [`files`] | NumPy's files; writing files safely |
-//! | [`output`], [`progress`] | tables, units and JSON; progress bars |
+//! | [`output`], [`progress`], [`stages`] | tables, units and JSON; progress bars; times |
 //! | [`machine`] | what computer this is |
 //!
 //! Results go to standard output; progress, notes, warnings and errors to standard error.
@@ -16,15 +17,18 @@
 
 mod args;
 mod commands;
+mod dataset;
 mod draw;
 mod files;
 mod images;
 mod machine;
+mod metrics;
 mod model;
 mod npy;
 mod output;
 mod progress;
 mod proof;
+mod stages;
 
 use std::io;
 use std::panic::{self, PanicHookInfo};

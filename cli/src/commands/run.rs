@@ -20,7 +20,8 @@ use crate::images;
 use crate::model::{self, class_name};
 use crate::output::{self, Messages};
 use crate::progress::Progress;
-use report::{Failure, Found, Report, Stages, Totals};
+use crate::stages::Stages;
+use report::{Failure, Found, Report, Totals};
 use saving::ResultNames;
 
 /// Runs the command.

@@ -7,6 +7,7 @@ mod bundled;
 mod compare;
 mod convert;
 mod errors;
+mod eval;
 mod info;
 mod pictures;
 mod support;

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
-use std::time::Duration;
 
 use serde::Serialize;
 use ylb_format::model::Model;
@@ -11,6 +10,7 @@ use ylb_runtime::Detection;
 
 use crate::model::class_name;
 use crate::output::{self, Align, Table, milliseconds};
+use crate::stages::Stages;
 
 /// The JSON document of `--json`.
 #[derive(Debug, Serialize)]
@@ -69,34 +69,6 @@ struct Edges {
     y1: f32,
     x2: f32,
     y2: f32,
-}
-
-/// The time of each stage.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Stages {
-    /// Reading the file.
-    #[serde(serialize_with = "ms")]
-    pub decode: Duration,
-    /// Letterbox.
-    #[serde(serialize_with = "ms")]
-    pub preprocess: Duration,
-    /// The network.
-    #[serde(serialize_with = "ms")]
-    pub inference: Duration,
-    /// Decoding boxes and NMS.
-    #[serde(serialize_with = "ms")]
-    pub postprocess: Duration,
-    /// Drawing and saving, if that was done.
-    #[serde(serialize_with = "optional_ms", skip_serializing_if = "Option::is_none")]
-    pub save: Option<Duration>,
-}
-
-fn ms<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(output::as_ms(*duration))
-}
-
-fn optional_ms<S: serde::Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    duration.map(output::as_ms).serialize(serializer)
 }
 
 impl Found {
@@ -159,18 +131,6 @@ impl Found {
     }
 }
 
-impl fmt::Display for Stages {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [decode, preprocess, inference, postprocess] =
-            [self.decode, self.preprocess, self.inference, self.postprocess].map(milliseconds);
-        write!(
-            f,
-            "decode {decode}, preprocess {preprocess}, inference {inference}, postprocess {postprocess}"
-        )?;
-        self.save.map_or(Ok(()), |save| write!(f, ", draw and save {}", milliseconds(save)))
-    }
-}
-
 /// Sums over pictures.
 #[derive(Debug, Default)]
 pub struct Totals {
@@ -190,12 +150,7 @@ impl Totals {
         };
         self.searched += 1;
         self.objects += found.detections.len();
-        let (sum, stages) = (&mut self.stages, &found.stages);
-        sum.decode += stages.decode;
-        sum.preprocess += stages.preprocess;
-        sum.inference += stages.inference;
-        sum.postprocess += stages.postprocess;
-        sum.save = stages.save.map(|save| sum.save.unwrap_or_default() + save);
+        self.stages += found.stages;
     }
 }
 
@@ -209,21 +164,14 @@ impl fmt::Display for Totals {
         if self.searched == 0 {
             return Ok(());
         }
-        let mean = |sum: Duration| sum.div_f64(self.searched as f64);
-        let means = Stages {
-            decode: mean(self.stages.decode),
-            preprocess: mean(self.stages.preprocess),
-            inference: mean(self.stages.inference),
-            postprocess: mean(self.stages.postprocess),
-            save: self.stages.save.map(mean),
-        };
-        writeln!(f, "mean times: {means}")
+        writeln!(f, "mean times: {}", self.stages.mean(self.searched))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn object(class: u32, name: &str, confidence: f32) -> Object {
         let edges = Edges { x1: 1.0, y1: 2.25, x2: 100.0, y2: 30.0 };

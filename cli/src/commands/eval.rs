@@ -1,0 +1,165 @@
+//! `eval`: measures how accurate a model is on labelled pictures.
+
+mod plots;
+mod report;
+mod svg;
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use ylb_format::model::Model;
+use ylb_runtime::{DetectOptions, Detection, Picture, PixelFormat, Session, SessionOptions};
+
+use super::Outcome;
+use crate::args::EvalArgs;
+use crate::dataset::{self, Description, Sample};
+use crate::images;
+use crate::metrics::{self, Confusion, Guess, Object, Scene};
+use crate::model::{self, class_name};
+use crate::output::{self, Messages};
+use crate::progress::Progress;
+use crate::stages::Stages;
+
+use report::Report;
+
+/// Runs the command.
+///
+/// # Errors
+/// If the data set is wrong or does not fit the model, a picture cannot be read, or results cannot be
+/// written. Figures over some of the pictures would be no figures of the data set, so one broken
+/// picture ends the command.
+pub fn run(args: &EvalArgs, messages: Messages) -> Result<Outcome> {
+    let description = Description::open(&args.data)?;
+    let samples = dataset::load(&description, &args.split)?;
+    let network = model::open(&args.model)?;
+    check_labels(&samples, network.model(), messages)?;
+    let names = class_names(&description, network.model(), messages);
+    let session_options = SessionOptions { threads: args.threads.count(), ..Default::default() };
+    let mut examiner = Examiner {
+        session: model::start(&network, session_options)?,
+        options: DetectOptions {
+            confidence: args.conf,
+            iou: args.iou,
+            max_detections: args.max_det,
+            classes: None,
+            multi_label: !args.best_class,
+        },
+        stages: Stages::default(),
+    };
+    let progress = Progress::new(samples.len(), !messages.quiet && !args.json);
+    let mut scenes = Vec::with_capacity(samples.len());
+    for (index, sample) in samples.iter().enumerate() {
+        progress.set(index, &sample.picture.display().to_string());
+        let scene = examiner.examine(sample);
+        scenes.push(scene.with_context(|| format!("image {}", sample.picture.display()))?);
+    }
+    drop(progress);
+
+    let accuracy = metrics::measure(&scenes, names.len());
+    let report = Report::new(args, &names, &scenes, &accuracy, examiner.stages.mean(samples.len()))?;
+    if args.json {
+        output::print_json(&report)?;
+    } else {
+        write!(io::stdout().lock(), "{report}")?;
+    }
+    if let Some(folder) = &args.plots {
+        let confusion = Confusion::new(&scenes, names.len(), report.confidence());
+        let written = plots::write(folder, &names, &accuracy, &confusion, report.confidence())?;
+        if !args.json {
+            let written: Vec<String> = written.iter().map(|path| path.display().to_string()).collect();
+            writeln!(io::stdout().lock(), "plots: {}", written.join(", "))?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// The session and what stays the same from picture to picture.
+struct Examiner {
+    session: Session,
+    options: DetectOptions,
+    /// Sums over the pictures.
+    stages: Stages,
+}
+
+impl Examiner {
+    fn examine(&mut self, sample: &Sample) -> Result<Scene> {
+        let start = Instant::now();
+        let picture = images::read(&sample.picture)?;
+        let decode = start.elapsed();
+        let (width, height) = picture.dimensions();
+        let view = Picture::new(picture.as_raw(), width as usize, height as usize, PixelFormat::Rgb)?;
+        let guesses = self.session.detect(&view, &self.options)?.iter().map(guess).collect();
+        let times = self.session.times();
+        self.stages += Stages {
+            decode,
+            preprocess: times.preprocess,
+            inference: times.inference,
+            postprocess: times.postprocess,
+            save: None,
+        };
+        let labels = sample.labels.iter().flatten();
+        let objects = labels.map(|label| Object { class: label.class, edges: label.edges(width, height) });
+        Ok(Scene { objects: objects.collect(), guesses })
+    }
+}
+
+fn guess(found: &Detection) -> Guess {
+    Guess {
+        class: found.class as usize,
+        confidence: f64::from(found.confidence),
+        edges: [found.left, found.top, found.right, found.bottom].map(f64::from),
+    }
+}
+
+/// A name for each class of the model: the data set's or, where that has none, the model's. Says so if
+/// both do not agree.
+fn class_names(description: &Description, model: &Model, messages: Messages) -> Vec<String> {
+    let (data, ours) = (description.names(), &model.metadata.class_names);
+    let classes = model.detect.classes as usize;
+    let file = description.file().display();
+    if data.len() != classes {
+        messages.warning(format_args!("the model has {classes} classes, {file} names {}", data.len()));
+    }
+    let different = ours.iter().zip(data).position(|(ours, theirs)| ours != theirs);
+    if let Some(class) = different {
+        messages.warning(format_args!(
+            "class {class} is \"{}\" in the model and \"{}\" in {file}: classes are compared by number",
+            ours[class], data[class]
+        ));
+    }
+    let name = |class: usize| data.get(class).cloned().unwrap_or_else(|| class_name(model, class as u32));
+    (0..classes).map(name).collect()
+}
+
+/// Labels must be of classes that the model knows, and there must be some.
+fn check_labels(samples: &[Sample], model: &Model, messages: Messages) -> Result<()> {
+    let classes = model.detect.classes as usize;
+    let mut objects = 0;
+    for sample in samples {
+        let labels = sample.labels.as_deref().unwrap_or_default();
+        objects += labels.len();
+        if let Some(label) = labels.iter().find(|label| label.class >= classes) {
+            bail!(
+                "{} has an object of class {}, but the model knows classes 0 to {}: is the data set that of the model?",
+                dataset::label_path(&sample.picture).display(),
+                label.class,
+                classes - 1
+            );
+        }
+    }
+    if objects == 0 {
+        bail!("the label files are all empty: without objects there is no accuracy to measure");
+    }
+    let without: Vec<&Path> =
+        samples.iter().filter(|sample| sample.labels.is_none()).map(|sample| &*sample.picture).collect();
+    if let [first, ..] = without[..] {
+        messages.warning(format_args!(
+            "{} without a label file, taken for empty; the first is {}",
+            output::count(without.len(), "image"),
+            first.display()
+        ));
+    }
+    Ok(())
+}
