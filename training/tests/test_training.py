@@ -13,6 +13,7 @@ from ylb_training import anchors, boxes, dataset, fakequant, loss, metrics
 from ylb_training.augment import Augmentation, picture
 from ylb_training.checkpoint import from_original
 from ylb_training.export import export
+from ylb_training.holdout import hold_out
 from ylb_training.network import Network
 from ylb_training.quantize import Widths, activation_quantizers, quantize, requantize
 
@@ -100,6 +101,16 @@ class QuantizerTest(unittest.TestCase):
         joined = {n.output[0] for n in graph.node if n.op_type == "Concat"}
         self.assertFalse([n.name for n in graph.node if n.op_type == "Quant" and n.input[0] in joined])
 
+    def test_single_layers_have_their_own_widths(self):
+        network = quantize(Network(2, ANCHORS), Widths(2, 2, 8, {"model.9.*": 4}, {"model.2.m.*": 4}))
+        bits = {name: int(m.bit_width) for name, m in network.named_modules() if hasattr(m, "bit_width")
+                and name.endswith("tensor_quant")}
+        weights = lambda layer: {v for k, v in bits.items() if k.startswith(layer) and ".weight_quant." in k}
+        self.assertEqual((weights("model.0."), weights("model.9."), weights("model.8.")), ({8}, {4}, {2}))
+        activations = lambda layer: [v for k, v in bits.items() if k.startswith(layer) and ".act_quant." in k]
+        self.assertEqual(set(activations("model.3.")), {2})
+        self.assertIn(4, activations("model.2.m."))
+
     def test_other_widths_start_from_the_same_weights(self):
         network = quantize(Network(3, ANCHORS), Widths(4, 4))
         lower = requantize(network, Widths(2, 2))
@@ -150,6 +161,26 @@ class DataTest(unittest.TestCase):
         self.assertEqual((out.shape, place.ratio, place.left, place.top), ((256, 320, 3), 0.5, 0, 8))
         self.assertEqual(out[7].min(), 114)
         self.assertEqual(out[8].max(), 0)
+
+    def test_labels_lie_in_the_folder_beside_the_pictures(self):
+        for picture_file, labels in (("/d/images/test/a.jpg", "/d/labels/test/a.txt"), ("photos/a.b.png", "photos/a.b.txt"),
+                                     ("/images/set/images/a.jpg", "/images/set/labels/a.txt")):
+            self.assertEqual(dataset.label_path(Path(picture_file)), Path(labels))
+
+    def test_val_is_taken_out_of_train_with_gaps(self):
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            (root / "images").mkdir()
+            for k in range(1, 25):
+                (root / "images" / f"frame{k}.jpg").touch()
+            (root / "data.yaml").write_text("train: images\ntest: images\nnames: [a]\n")
+            hold_out(str(root / "data.yaml"), root / "split", 12, 2, 1)
+            made = dataset.describe(str(root / "split" / "data.yaml"))
+            train, val = ([int(f.stem[5:]) for f in dataset.pictures(made, s)] for s in ("train", "val"))
+            self.assertEqual(sorted(val), [10, 11, 22, 23])
+            self.assertEqual(sorted(train), [*range(1, 9), *range(13, 21)])
+            self.assertEqual(len(dataset.pictures(made, "test")), 24)
+            self.assertEqual(made["names"], ["a"])
 
     def test_anchors_reach_all_boxes(self):
         samples = synthetic()

@@ -26,13 +26,17 @@ def _stage(parser: argparse.ArgumentParser, epochs: int, rate: float, plain: int
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rate", type=float, default=rate, help=f"peak learning rate of AdamW (default {rate})")
     parser.add_argument("--decay", type=float, default=0.02, help="weight decay of convolution weights")
+    parser.add_argument("--class-gain", type=float, default=0.5, help="weight of the class loss, at 80 classes (default "
+                        "0.5); higher where classes look alike")
     parser.add_argument("--plain", type=int, default=plain, help="last epochs without mosaic")
     parser.add_argument("--every", type=int, default=10, help="epochs between evaluations on val")
     parser.add_argument("--scale", type=float, default=0.5, help="random scale: factors 1 - S to 1 + S")
     parser.add_argument("--mosaic", type=float, default=1.0, help="share of mosaic pictures")
-    parser.add_argument("--turn", type=float, default=0.5, help="chance of a quarter turn of a mosaic tile; 0 where up "
-                        "and down matter")
+    parser.add_argument("--turn", type=float, default=0.5, help="chance that a mosaic tile is turned by 90, 180 or 270 "
+                        "degrees; 0 where up and down matter")
+    parser.add_argument("--flip-lr", type=float, default=0.5, help="chance of a left-right flip; 0 where letters matter")
     parser.add_argument("--flip-ud", type=float, default=0.5, help="chance of an upside-down flip")
+    parser.add_argument("--hue", type=float, default=0.015, help="random hue: factors 1 - H to 1 + H")
     parser.add_argument("--no-bf16", action="store_true", help="float32 convolutions (slower on new CPUs)")
     parser.add_argument("--restart", action="store_true", help="start anew although the folder has a last.pt")
     _common(parser)
@@ -46,6 +50,15 @@ def parser() -> argparse.ArgumentParser:
     p = sub.add_parser("anchors", help="k-means anchors of a data set")
     p.add_argument("--data", required=True)
     p.add_argument("--size", default="256x320", help="input, HEIGHTxWIDTH (default 256x320)")
+
+    p = sub.add_parser("hold-out", help="take a val split out of train, for data sets without one",
+                       description="Pictures are taken in the order of the numbers in their names, as runs: frames next "
+                       "to each other look alike. Writes train.txt, val.txt and data.yaml; test stays as it is.")
+    p.add_argument("--data", required=True)
+    p.add_argument("--out", required=True, help="folder for the three files")
+    p.add_argument("--every", type=int, default=36, help="one run in so many pictures (default 36)")
+    p.add_argument("--take", type=int, default=4, help="pictures in a run (default 4)")
+    p.add_argument("--gap", type=int, default=1, help="pictures dropped on both sides of a run (default 1)")
 
     p = sub.add_parser("train", help="train a float detector from scratch, or from a checkpoint")
     _stage(p, 105, 2e-3, 16)
@@ -63,9 +76,22 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--edge-weights", type=int, default=8, help="bits of first convolution and heads (default 8)")
     p.add_argument("--layer", action="append", default=[], metavar="PATTERN=BITS",
                    help="weight bits of the layers that match, as in 'model.9.*=8'; may be repeated")
+    p.add_argument("--activation-layer", action="append", default=[], metavar="PATTERN=BITS",
+                   help="the same for the bits of what these layers put out")
     p.add_argument("--distill", type=float, default=0.0, help="weight of the distillation loss (0: none)")
     p.add_argument("--teacher", help="float checkpoint to learn from; default: --start where that is float")
     p.add_argument("--calibration", type=int, default=32, help="pictures for the calibration (default 32)")
+
+    p = sub.add_parser("sensitivity", help="which layers lose most at a low width: the ones to give more bits",
+                       description="One layer of the architecture at a time gets the low width, the others --base bits; "
+                       "calibrated, not trained. Prints mAP for each.")
+    p.add_argument("checkpoint", help="a float checkpoint")
+    p.add_argument("--data", required=True)
+    p.add_argument("--split", default="val", help="default val")
+    p.add_argument("--weights", type=int, default=2, help="low width of the weights (default 2)")
+    p.add_argument("--activations", type=int, default=2, help="low width of the activations (default 2)")
+    p.add_argument("--base", type=int, default=8, help="width of all else (default 8)")
+    _common(p)
 
     p = sub.add_parser("eval", help="mAP of a checkpoint")
     p.add_argument("checkpoint")
@@ -86,6 +112,18 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--split", default="val", help="default val")
     p.add_argument("--json", action="store_true")
 
+    p = sub.add_parser("agree", help="compare mAP of the integer runtime and of the quantized checkpoint",
+                       description="Exit status 1 if they are further apart than the tolerance.")
+    p.add_argument("checkpoint")
+    p.add_argument("model", help="the .ylb file that was made from it")
+    p.add_argument("--data", required=True)
+    p.add_argument("--split", default="val", help="default val")
+    p.add_argument("--program", default="yolo-lowbit", help="the command yolo-lowbit, if it is not in the PATH")
+    p.add_argument("--tolerance", type=float, default=0.005, help="largest difference of mAP (default 0.005)")
+    p.add_argument("--float32", action="store_true", help="also measure PyTorch in float32")
+    p.add_argument("--json", action="store_true")
+    _common(p)
+
     p = sub.add_parser("export", help="write a quantized checkpoint as ONNX")
     p.add_argument("checkpoint")
     p.add_argument("-o", "--output", required=True)
@@ -101,7 +139,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """Run the command; returns the exit status."""
+    """Run the command; returns the exit status, 0 where the command returns nothing."""
     args = parser().parse_args()
     torch.set_num_threads(getattr(args, "threads", 1))
     cv2.setNumThreads(1)
@@ -110,8 +148,7 @@ def main() -> int:
     for name in ("out", "output"):
         if getattr(args, name, None):
             Path(getattr(args, name)).parent.mkdir(parents=True, exist_ok=True)
-    getattr(commands, "run_" + args.command)(args)
-    return 0
+    return getattr(commands, "run_" + args.command.replace("-", "_"))(args) or 0
 
 
 if __name__ == "__main__":

@@ -36,12 +36,13 @@ def colour(image: np.ndarray, strength: Augmentation, rng: np.random.Generator) 
 
 
 def _turned(sample: Sample, rng: np.random.Generator, chance: float) -> tuple[np.ndarray, np.ndarray]:
-    """The picture and its pixel boxes, turned by 90 degrees with the given chance."""
+    """The picture and its pixel boxes, turned by 90, 180 or 270 degrees with the given chance."""
     image, boxes = sample.image, pixel_boxes(sample)
     if rng.random() < chance:
-        h = image.shape[0]
-        image = cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE)
-        boxes = np.stack((boxes[:, 0], h - boxes[:, 4], boxes[:, 1], h - boxes[:, 2], boxes[:, 3]), 1)
+        for _ in range(rng.integers(1, 4)):
+            h = image.shape[0]
+            image = cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE)
+            boxes = np.stack((boxes[:, 0], h - boxes[:, 4], boxes[:, 1], h - boxes[:, 2], boxes[:, 3]), 1)
     return image, boxes
 
 

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +27,22 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _recipe(args, height: int, width: int) -> Recipe:
-    strength = Augmentation(mosaic=args.mosaic, scale=args.scale, turn=args.turn, flip_ud=args.flip_ud)
+    strength = Augmentation(mosaic=args.mosaic, scale=args.scale, turn=args.turn, flip_lr=args.flip_lr,
+                            flip_ud=args.flip_ud, hue=args.hue)
     return Recipe(epochs=args.epochs, batch=args.batch, seed=args.seed, height=height, width=width, rate=args.rate,
                   decay=args.decay, plain=args.plain, minutes=args.minutes, every=args.every, bf16=not args.no_bf16,
-                  distill=getattr(args, "distill", 0.0), augmentation=strength)
+                  distill=getattr(args, "distill", 0.0), class_gain=args.class_gain, augmentation=strength)
+
+
+def _patterns(entries: list[str]) -> dict[str, int]:
+    """PATTERN=BITS entries as a map."""
+    layers = {}
+    for entry in entries:
+        pattern, _, bits = entry.rpartition("=")
+        if not pattern or not bits.isdigit() or not 1 <= int(bits) <= 8:
+            raise SystemExit(f"error: expected PATTERN=BITS with 1 to 8 bits, not '{entry}'")
+        layers[pattern] = int(bits)
+    return layers
 
 
 def _sets(args) -> tuple[list[str], list, list]:
@@ -46,6 +57,13 @@ def _run(trainer: Trainer, restart: bool) -> None:
     else:
         trainer.measure(torch.zeros(3))
     print(f"best mean of mAP50 and mAP50-95 on val: {trainer.best:.4f}, in {trainer.out / 'best.pt'}")
+
+
+def run_hold_out(args) -> None:
+    """Write a data set file whose val is part of its train."""
+    from .holdout import hold_out
+
+    print(hold_out(args.data, Path(args.out), args.every, args.take, args.gap))
 
 
 def run_anchors(args) -> None:
@@ -79,14 +97,14 @@ def run_qat(args) -> None:
     network, saved = checkpoint.load(args.start)
     height, width = saved["input"]
     recipe = _recipe(args, height, width)
-    layers = dict(entry.rsplit("=", 1) for entry in args.layer)
-    widths = Widths(args.weights, args.activations, args.edge_weights, {k: int(v) for k, v in layers.items()})
+    widths = Widths(args.weights, args.activations, args.edge_weights, _patterns(args.layer),
+                    _patterns(args.activation_layer))
     teacher = None
     if args.distill:
         if not args.teacher and saved.get("widths"):
             raise SystemExit("error: --start is quantized: name the float checkpoint with --teacher")
         teacher, _ = checkpoint.load(args.teacher or args.start)
-    if saved.get("widths") == asdict(widths):
+    if saved.get("widths") and Widths(**saved["widths"]) == widths:
         print(f"goes on with the steps of {args.start}, {widths}")
     else:
         print(f"calibration of {widths}")
@@ -97,6 +115,16 @@ def run_qat(args) -> None:
             reestimate(network, [x for x, _ in batches(train[:128], recipe, 0)])
     trainer = Trainer(network, names, train, val, recipe, args.out, teacher, {"widths": network.widths}, args.device)
     _run(trainer, args.restart)
+
+
+def run_sensitivity(args) -> None:
+    """Which layers lose most at a low width."""
+    from .sensitivity import measure
+
+    network, saved = checkpoint.load(args.checkpoint, args.device)
+    train, val = dataset.load(args.data, "train"), dataset.load(args.data, args.split)
+    for line in measure(network, saved, train, val, args.weights, args.activations, args.base):
+        print(line, flush=True)
 
 
 def run_eval(args) -> None:
@@ -140,6 +168,13 @@ def run_score(args) -> None:
         found.append(np.array(rows, dtype=np.float64).reshape(-1, 6))
     names = dataset.describe(args.data)["names"]
     _print(mean_average_precision(found, [pixel_boxes(s) for s in samples], names), args, len(samples))
+
+
+def run_agree(args) -> int:
+    """mAP of the runtime beside that of PyTorch."""
+    from .agreement import agree
+
+    return agree(args)
 
 
 def run_export(args) -> None:

@@ -45,21 +45,47 @@ def describe(path: str) -> dict:
     return data
 
 
+def pictures(data: dict, split: str) -> list[Path]:
+    """Paths of the pictures of a split, in the order of their names.
+
+    A split is a folder, a text file with one path a line, or a list of those. Paths in a text file that start with
+    "./" are relative to that file, as in YOLOv5; others are relative to `root`.
+    """
+    entries = data[split] if isinstance(data[split], list) else [data[split]]
+    files = []
+    for entry in (data["root"] / entry for entry in entries):
+        if entry.is_dir():
+            files += [f for f in entry.iterdir() if f.suffix.lower() in SUFFIXES]
+        elif entry.is_file():
+            lines = [line.strip() for line in entry.read_text().splitlines() if line.strip()]
+            files += [(entry.parent if line.startswith("./") else data["root"]) / line for line in lines]
+    return sorted(files)
+
+
+def label_path(picture: Path) -> Path:
+    """The label file of a picture: the last folder `images` of its path becomes `labels`, the suffix `.txt`."""
+    parts = list(picture.with_suffix(".txt").parts)
+    for k in reversed(range(len(parts) - 1)):
+        if parts[k] == "images":
+            parts[k] = "labels"
+            break
+    return Path(*parts)
+
+
 def load(path: str, split: str) -> list[Sample]:
     """Read all pictures of a split into memory, in the order of their names."""
     data = describe(path)
     if split not in data:
         raise SystemExit(f"error: {path} has no split '{split}'")
-    folder = data["root"] / data[split]
-    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+    files = pictures(data, split)
     if not files:
-        raise SystemExit(f"error: no pictures in {folder}")
+        raise SystemExit(f"error: no pictures in {data[split]} of {path}")
     samples = []
     for file in files:
         image = cv2.imread(str(file), cv2.IMREAD_COLOR)
         if image is None:
             raise SystemExit(f"error: cannot read the picture {file}")
-        label_file = Path(str(file.parent).replace("images", "labels")) / (file.stem + ".txt")
+        label_file = label_path(file)
         rows = np.loadtxt(label_file, ndmin=2, dtype=np.float32) if _has_rows(label_file) else np.zeros((0, 5))
         labels = rows.astype(np.float32).reshape(-1, 5)
         if len(labels) and (labels[:, 0].max() >= len(data["names"]) or labels.min() < 0):

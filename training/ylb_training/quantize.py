@@ -43,12 +43,15 @@ class Widths:
         weights, activations: widths of all layers but those named next.
         edge_weights: width of the weights of the first convolution and of the detection head.
         layers: exceptions, pattern of the layer's name (as in `model.2.m.0.cv1`) to weight width.
+        activation_layers: exceptions, pattern of the layer whose output is quantized to activation width. Tensors that
+            share a quantizer have the width of the first of them.
     """
 
     weights: int = 4
     activations: int = 4
     edge_weights: int = 8
     layers: dict[str, int] = field(default_factory=dict)
+    activation_layers: dict[str, int] = field(default_factory=dict)
 
     def of(self, name: str) -> int:
         """Weight width of the convolution of the given name."""
@@ -58,8 +61,16 @@ class Widths:
         edge = name == "model.0.conv" or name.startswith("model.24.")
         return self.edge_weights if edge else self.weights
 
+    def of_activation(self, name: str) -> int:
+        """Activation width of the quantizer of the given name."""
+        for pattern, bits in self.activation_layers.items():
+            if fnmatch(name.removesuffix(".quantizer"), pattern):
+                return bits
+        return self.activations
+
     def __str__(self) -> str:
         mixed = "".join(f", {k} W{v}" for k, v in self.layers.items())
+        mixed += "".join(f", {k} A{v}" for k, v in self.activation_layers.items())
         return f"W{self.weights}A{self.activations} (edges W{self.edge_weights}{mixed})"
 
 
@@ -94,7 +105,7 @@ def quantize(network: Network, widths: Widths) -> Network:
             elif isinstance(child, QuantizerSlot):
                 if id(child) not in made:
                     made[id(child)] = (_activation(8, False, 1 / 255) if full == "input_quantizer"
-                                       else _activation(widths.activations, signed))
+                                       else _activation(widths.of_activation(full), signed))
                 setattr(module, key, made[id(child)])
     network.widths = asdict(widths)
     return network

@@ -33,6 +33,7 @@ class Recipe:
         every: epochs between evaluations on val.
         bf16: convolutions in bfloat16, which new CPUs and GPUs do faster; evaluation is always in float32.
         distill: weight of the distillation loss.
+        class_gain: weight of the class loss, at 80 classes; higher where classes look alike.
         minutes: where above 0, the schedule ends after so many minutes at the latest: rate and mosaic follow the clock
             as soon as it is ahead of the epochs. Such a run is not repeated bit for bit.
     """
@@ -51,6 +52,7 @@ class Recipe:
     every: int = 5
     bf16: bool = False
     distill: float = 0.0
+    class_gain: float = 0.5
     minutes: float = 0.0
     augmentation: Augmentation = field(default_factory=Augmentation)
 
@@ -129,7 +131,7 @@ class Trainer:
         self.recipe, self.out, self.device, self.extra = recipe, Path(out), device, extra or {}
         self.teacher = teacher.to(device).eval() if teacher is not None else None
         self.out.mkdir(parents=True, exist_ok=True)
-        self.loss = Loss(network.detect, max(recipe.height, recipe.width))
+        self.loss = Loss(network.detect, max(recipe.height, recipe.width), classes=recipe.class_gain)
         self.optimizer = torch.optim.AdamW(parameter_groups(network, recipe.decay), lr=recipe.rate, betas=(0.9, 0.99))
         self.average = Average(network, recipe.ema, recipe.ema_steps)
         self.epoch, self.step, self.best = 0, 0, -1.0

@@ -1,0 +1,33 @@
+"""Which layers need bits: one at a time gets a low width, the rest stays wide."""
+
+from .evaluate import evaluate
+from .network import Network
+from .quantize import Widths, calibrate, quantize, reestimate
+from .trainer import Recipe, batches
+
+LAYERS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 14, 17, 18, 20, 21, 23)
+"""Layers of the architecture with convolutions, but for the first one and the head."""
+
+
+def measure(network: Network, saved: dict, train: list, val: list, weights: int, activations: int, base: int):
+    """Yields a line for each layer: mAP with that layer at the low widths, the worst being the most sensitive.
+
+    Each is calibrated as before training, batch normalization included, but not trained.
+    """
+    height, width = saved["input"]
+    images = [x for x, _ in batches(train[:64], Recipe(height=height, width=width), 0, False)]
+    state = network.state_dict()
+    for layer in (None, *LAYERS):
+        pattern = f"model.{layer}.*"
+        alone = f"model.{layer}"
+        layers = {} if layer is None else {pattern: weights, alone: weights}
+        outputs = {} if layer is None else {pattern: activations, alone: activations}
+        copy = Network(**network.settings)
+        copy.load_state_dict(state)
+        quantize(copy, Widths(base, base, 8, layers, outputs))
+        calibrate(copy, train, height, width, 16, renormalize=layer is not None)
+        if layer is not None:
+            reestimate(copy, images)
+        result = evaluate(copy, val, saved["names"], height, width, candidates=600)
+        what = f"all W{base}A{base}" if layer is None else f"{alone} W{weights}A{activations}"
+        yield f"{what:20s} mAP50 {result['map50']:.4f}  mAP50-95 {result['map50_95']:.4f}"
