@@ -22,6 +22,8 @@ def _stage(parser: argparse.ArgumentParser, epochs: int, rate: float, plain: int
     parser.add_argument("--epochs", type=int, default=epochs, help=f"default {epochs}; 0 with qat: calibration alone")
     parser.add_argument("--minutes", type=float, default=0.0, help="end the schedule after so many minutes, if the "
                         "epochs take longer (0: no limit)")
+    parser.add_argument("--cpu-time", action="store_true", help="count minutes of CPU time, not those of the clock: for a "
+                        "machine busy with other things")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rate", type=float, default=rate, help=f"peak learning rate of AdamW (default {rate})")

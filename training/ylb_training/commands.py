@@ -30,8 +30,9 @@ def _recipe(args, height: int, width: int) -> Recipe:
     strength = Augmentation(mosaic=args.mosaic, scale=args.scale, turn=args.turn, flip_lr=args.flip_lr,
                             flip_ud=args.flip_ud, hue=args.hue)
     return Recipe(epochs=args.epochs, batch=args.batch, seed=args.seed, height=height, width=width, rate=args.rate,
-                  decay=args.decay, plain=args.plain, minutes=args.minutes, every=args.every, bf16=not args.no_bf16,
-                  distill=getattr(args, "distill", 0.0), class_gain=args.class_gain, augmentation=strength)
+                  decay=args.decay, plain=args.plain, minutes=args.minutes, cpu_time=args.cpu_time, every=args.every,
+                  bf16=not args.no_bf16, distill=getattr(args, "distill", 0.0), class_gain=args.class_gain,
+                  augmentation=strength)
 
 
 def _patterns(entries: list[str]) -> dict[str, int]:
