@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import torch
 
-from ylb_training import anchors, boxes, dataset, fakequant, loss, metrics
+from ylb_training import agreement, anchors, boxes, dataset, fakequant, loss, metrics
 from ylb_training.augment import Augmentation, picture
 from ylb_training.checkpoint import from_original
 from ylb_training.export import export
@@ -240,6 +240,31 @@ class MetricsTest(unittest.TestCase):
         corners = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [0, 0, 10, 10.0]])
         kept = boxes.suppress(corners, np.array([0.9, 0.8, 0.7]), np.array([0, 0, 1]), 0.5)
         self.assertEqual(kept.tolist(), [0, 2])
+
+
+class AgreementTest(unittest.TestCase):
+    def test_the_copy_holds_the_same_pixels_and_labels(self):
+        samples = synthetic(2)
+        with tempfile.TemporaryDirectory() as folder:
+            file = agreement.write_copy(samples, ["a", "b"], Path(folder) / "set")
+            again = dataset.load(str(file), "all")
+            self.assertEqual(dataset.describe(str(file))["names"], ["a", "b"])
+        for sample, copy in zip(samples, again, strict=True):
+            self.assertTrue(np.array_equal(sample.image, copy.image))
+            self.assertTrue(np.array_equal(sample.labels, copy.labels))
+
+    def test_the_runtime_is_asked_and_its_failure_told(self):
+        with tempfile.TemporaryDirectory() as folder:
+            program = Path(folder) / "runtime"
+            program.write_text("#!/bin/sh\ncase $2 in bad.ylb) echo no such model >&2; exit 1;; esac\n"
+                               "echo '{\"map50\": 0.5, \"map50_95\": 0.25, \"split\": \"'$5'\"}'\n")
+            program.chmod(0o755)
+            found = agreement.run_runtime(str(program), "model.ylb", Path("data.yaml"), "test")
+            self.assertEqual(found, {"map50": 0.5, "map50_95": 0.25, "split": "test"})
+            with self.assertRaisesRegex(SystemExit, "no such model"):
+                agreement.run_runtime(str(program), "bad.ylb", Path("data.yaml"), "test")
+        with self.assertRaisesRegex(SystemExit, "--program"):
+            agreement.run_runtime("/nowhere/yolo-lowbit", "model.ylb", Path("data.yaml"), "test")
 
 
 if __name__ == "__main__":
