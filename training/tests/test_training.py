@@ -1,8 +1,11 @@
 """Tests of the training package: `python -m unittest discover tests`."""
 
+import io
 import tempfile
+import time
 import unittest
 from collections import Counter
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ from ylb_training.export import export
 from ylb_training.holdout import hold_out
 from ylb_training.network import Network
 from ylb_training.quantize import Widths, activation_quantizers, quantize, requantize
+from ylb_training.trainer import Recipe, Trainer
 
 torch.set_num_threads(1)
 ANCHORS = [(10, 13), (16, 30), (33, 23), (30, 61), (62, 45), (59, 119), (116, 90), (156, 198), (373, 326)]
@@ -141,6 +145,38 @@ class LossTest(unittest.TestCase):
             optimizer.step()
             values.append(float(value))
         self.assertLess(values[-1], 0.8 * values[0])
+
+
+class TrainerTest(unittest.TestCase):
+    def test_a_stopped_run_goes_on(self):
+        def trainer(folder: str, epochs: int) -> Trainer:
+            torch.manual_seed(0)
+            recipe = Recipe(epochs=epochs, batch=2, height=64, width=96, every=1, plain=0, warmup=1)
+            return Trainer(Network(2, ANCHORS), ["a", "b"], synthetic(4), synthetic(2), recipe, Path(folder))
+
+        with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
+            first = trainer(folder, 1)
+            self.assertFalse(first.resume())
+            first.run()
+            second = trainer(folder, 2)
+            self.assertTrue(second.resume())
+            self.assertEqual((second.epoch, second.step), (1, 2))
+            for a, b in zip(first.network.parameters(), second.network.parameters(), strict=True):
+                self.assertTrue(torch.equal(a, b))
+            second.run()
+            self.assertEqual((second.epoch, len((Path(folder) / "log.jsonl").read_text().splitlines())), (2, 2))
+            done = trainer(folder, 2)
+            done.resume()
+            done.run()
+            self.assertEqual(done.step, 4)
+
+    def test_cpu_time_stands_still_while_the_process_waits(self):
+        with tempfile.TemporaryDirectory() as folder:
+            recipe = Recipe(cpu_time=True, height=64, width=96)
+            trainer = Trainer(Network(2, ANCHORS), ["a", "b"], synthetic(), synthetic(), recipe, Path(folder))
+            before = trainer.elapsed()
+            time.sleep(0.3)
+            self.assertLess(trainer.elapsed() - before, 0.2)
 
 
 class DataTest(unittest.TestCase):

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use ylb_format::model::Model;
 use ylb_runtime::{DetectOptions, Detection, Picture, PixelFormat, Session, SessionOptions};
 
-use super::Outcome;
+use super::{Outcome, UsageError};
 use crate::args::EvalArgs;
 use crate::dataset::{self, Description, Sample};
 use crate::images;
@@ -32,10 +32,13 @@ use report::Report;
 /// picture ends the command.
 pub fn run(args: &EvalArgs, messages: Messages) -> Result<Outcome> {
     let description = Description::open(&args.data)?;
+    description.split(&args.split).map_err(|error| UsageError(error.to_string()))?;
     let samples = dataset::load(&description, &args.split)?;
     let network = model::open(&args.model)?;
     check_labels(&samples, network.model(), messages)?;
     let names = class_names(&description, network.model(), messages);
+    // Before the long work, so that a wrong folder is known at once.
+    args.plots.as_deref().map(plots::make_folder).transpose()?;
     let session_options = SessionOptions { threads: args.threads.count(), ..Default::default() };
     let mut examiner = Examiner {
         session: model::start(&network, session_options)?,

@@ -20,18 +20,46 @@ pub struct OperatingPoint {
     pub classes: Vec<Option<[f64; 2]>>,
 }
 
+/// A class, ready to be asked for many confidences.
+struct Counts {
+    objects: usize,
+    /// Falling.
+    confidences: Vec<f64>,
+    /// How many of the first guesses are right, from none of them to all.
+    right: Vec<usize>,
+}
+
+impl Counts {
+    fn new(class: &Ranked) -> Self {
+        let mut right = vec![0];
+        for judged in &class.guesses {
+            right.push(right[right.len() - 1] + usize::from(judged.right[0]));
+        }
+        let confidences = class.guesses.iter().map(|judged| judged.confidence).collect();
+        Self { objects: class.objects, confidences, right }
+    }
+
+    /// Of a class with objects. The precision of no guesses is 0.
+    fn precision_and_recall(&self, least: f64) -> Option<[f64; 2]> {
+        let count = self.confidences.partition_point(|&confidence| confidence >= least);
+        let right = self.right[count] as f64;
+        (self.objects > 0).then(|| [right / count.max(1) as f64, right / self.objects as f64])
+    }
+}
+
 /// The point of the best F1 in the mean over the classes that have objects, of equal ones that of the
 /// lowest confidence. `None` if no class has objects.
 pub fn best(ranked: &[Ranked]) -> Option<OperatingPoint> {
     if ranked.iter().all(|class| class.objects == 0) {
         return None;
     }
-    let points = (0..STEPS).map(|step| point(ranked, f64::from(step) / f64::from(STEPS)));
+    let counts: Vec<Counts> = ranked.iter().map(Counts::new).collect();
+    let points = (0..STEPS).map(|step| point(&counts, f64::from(step) / f64::from(STEPS)));
     points.reduce(|best, point| if point.f1 > best.f1 { point } else { best })
 }
 
-fn point(ranked: &[Ranked], confidence: f64) -> OperatingPoint {
-    let classes: Vec<_> = ranked.iter().map(|class| precision_and_recall(class, confidence)).collect();
+fn point(counts: &[Counts], confidence: f64) -> OperatingPoint {
+    let classes: Vec<_> = counts.iter().map(|class| class.precision_and_recall(confidence)).collect();
     let mean = |value: fn([f64; 2]) -> f64| {
         super::mean(classes.iter().flatten().map(|&point| value(point))).unwrap_or_default()
     };
@@ -42,13 +70,6 @@ fn point(ranked: &[Ranked], confidence: f64) -> OperatingPoint {
         f1: mean(f1),
         classes,
     }
-}
-
-/// Of a class with objects. The precision of no guesses is 0.
-fn precision_and_recall(class: &Ranked, confidence: f64) -> Option<[f64; 2]> {
-    let count = class.guesses.partition_point(|judged| judged.confidence >= confidence);
-    let right = class.guesses[..count].iter().filter(|judged| judged.right[0]).count() as f64;
-    (class.objects > 0).then(|| [right / count.max(1) as f64, right / class.objects as f64])
 }
 
 fn f1([precision, recall]: [f64; 2]) -> f64 {

@@ -136,7 +136,10 @@ fn what_is_wrong_with_a_data_set() {
         folder.run(&["eval", "tiny.ylb", data, "--split", split, "--json"]).failed(1)
     };
     assert_says(&failed("none.yaml", "val"), &["cannot open none.yaml"]);
-    assert_says(&failed("set/data.yaml", "test"), &["no split \"test\"", "--split (train, val)"]);
+    let args = ["eval", "tiny.ylb", "set/data.yaml", "--split", "test"];
+    assert_says(&folder.run(&args).failed(2), &["no split \"test\"", "--split (train, val)"]);
+    let args = ["eval", "tiny.ylb", "set/data.yaml", "--plots", "tiny.ylb"];
+    assert_says(&folder.run(&args).failed(1), &["cannot make the folder tiny.ylb", "--plots"]);
     assert_says(&failed("set/data.yaml", "train"), &["images/train", "cannot be opened"]);
     folder.write("set/images/train/notes.txt", "no picture");
     assert_says(&failed("set/data.yaml", "train"), &["set/images/train has no pictures"]);

@@ -21,7 +21,17 @@ const MAX_COLOURED_CLASSES: usize = 20;
 /// With more classes, cells of the matrix hold no numbers.
 const MAX_NUMBERED_CLASSES: usize = 30;
 
-/// Writes both plots into a folder, which is made; returns their paths.
+/// Makes the folder for [`write`], if it is not there.
+///
+/// # Errors
+/// If it cannot be made.
+pub fn make_folder(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| {
+        format!("cannot make the folder {}: choose another one with --plots", folder.display())
+    })
+}
+
+/// Writes both plots into a folder that is there; returns their paths.
 ///
 /// # Errors
 /// If they cannot be written.
@@ -32,7 +42,6 @@ pub fn write(
     confusion: &Confusion,
     confidence: f64,
 ) -> Result<[PathBuf; 2]> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let save = |name: &str, svg: String| {
         let path = folder.join(name);
         let written = files::write_atomically(&path, |writer| Ok(writer.write_all(svg.as_bytes())?));
@@ -48,19 +57,18 @@ fn hex(colour: Rgb888) -> String {
     format!("#{:02x}{:02x}{:02x}", colour.r(), colour.g(), colour.b())
 }
 
-/// A curve for each class with objects and their mean, at an overlap of 0.5.
-fn precision_recall(names: &[String], accuracy: &Accuracy) -> String {
-    const SIDE: f64 = 480.0;
-    const LEFT: f64 = 60.0;
-    const TOP: f64 = 40.0;
-    const LEGEND: f64 = 260.0;
-    let present: Vec<usize> =
-        (0..names.len()).filter(|&class| accuracy.classes[class].average_precision.is_some()).collect();
-    let coloured = present.len() <= MAX_COLOURED_CLASSES;
-    let rows = if coloured { present.len() + 1 } else { 1 };
-    let height = (TOP + SIDE + 60.0).max(TOP + 20.0 * rows as f64 + 20.0);
-    let mut svg = Svg::new(LEFT + SIDE + LEGEND, height);
-    let point = |recall: f64, precision: f64| (LEFT + SIDE * recall, TOP + SIDE * (1.0 - precision));
+/// Width and height of the curves' area, and where it begins.
+const SIDE: f64 = 480.0;
+const LEFT: f64 = 60.0;
+const TOP: f64 = 40.0;
+
+/// Where a precision at a recall lies.
+fn point(recall: f64, precision: f64) -> (f64, f64) {
+    (LEFT + SIDE * recall, TOP + SIDE * (1.0 - precision))
+}
+
+/// Title, grid and axes.
+fn draw_axes(svg: &mut Svg) {
     svg.text((LEFT + SIDE / 2.0, 24.0), Anchor::Middle, BLACK, "Precision and recall at an overlap of 0.5");
     for tick in 0..=5 {
         let at = f64::from(tick) / 5.0;
@@ -73,7 +81,18 @@ fn precision_recall(names: &[String], accuracy: &Accuracy) -> String {
     }
     svg.text((LEFT + SIDE / 2.0, TOP + SIDE + 40.0), Anchor::Middle, BLACK, "recall");
     svg.text_upwards((18.0, TOP + SIDE / 2.0), Anchor::Middle, BLACK, "precision");
+}
 
+/// A curve for each class with objects and their mean, at an overlap of 0.5.
+fn precision_recall(names: &[String], accuracy: &Accuracy) -> String {
+    const LEGEND: f64 = 260.0;
+    let present: Vec<usize> =
+        (0..names.len()).filter(|&class| accuracy.classes[class].average_precision.is_some()).collect();
+    let coloured = present.len() <= MAX_COLOURED_CLASSES;
+    let rows = if coloured { present.len() + 1 } else { 1 };
+    let height = (TOP + SIDE + 60.0).max(TOP + 20.0 * rows as f64 + 20.0);
+    let mut svg = Svg::new(LEFT + SIDE + LEGEND, height);
+    draw_axes(&mut svg);
     let mut legend = 0.0;
     let mut draw = |curve: &[f64; RECALL_POINTS], colour: &str, thickness: f64, text: Option<String>| {
         let points =
