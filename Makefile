@@ -1,6 +1,7 @@
 # Every command of the project. `make check` and `make test` are what continuous integration runs.
 
 CARGO ?= cargo
+PYTHON ?= python3
 
 .PHONY: all check test test-host test-arm bench fixtures
 
@@ -26,3 +27,7 @@ test-arm:
 
 bench:
 	$(CARGO) bench -p ylb-benches
+
+# Test data that other programs computed: pip install pycocotools==2.0.11
+fixtures:
+	$(PYTHON) scripts/coco-fixture.py
