@@ -10,9 +10,11 @@
 //! are those of the same quantizer, so they are followed as the real numbers that they stand for.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::error::ConvertError;
-use crate::ir::{Attribute, Domain, Graph, Node, TensorId, TensorInfo};
+use crate::eval;
+use crate::ir::{Attribute, Domain, Graph, Node, Tensor, TensorId, TensorInfo};
 
 /// Runs the pass. Returns how many integer operators were rewritten.
 ///
@@ -75,6 +77,13 @@ const MOVEMENTS: &[&str] = &[
 
 impl Rewriter<'_> {
     fn node(&mut self, node: &Node) -> Result<Rewrite, ConvertError> {
+        if node.is("Constant") {
+            // Scales may be nodes; `constants` runs later.
+            let value =
+                eval::evaluate(node, &[], self.graph.opset)?.and_then(|values| values.into_iter().next());
+            self.graph.tensors[node.output()?.0].constant = value.map(Arc::new);
+            return Ok(Rewrite::None);
+        }
         if node.is_linear_quantizer("QuantizeLinear") {
             let parameters = parameters(node, 1)?;
             self.parameters.insert(node.output()?, parameters);
@@ -220,14 +229,42 @@ impl Rewriter<'_> {
         let codes = Some(node.required_input(3)?);
         let w = self.push(node, "DequantizeLinear", &[codes, Some(weights.scale), weights.zero_point], &axis);
         let mut inputs = vec![Some(x), Some(w)];
-        if let Some(bias) = node.input(8) {
-            // The bias counts accumulator units.
-            let unit = self.push(node, "Mul", &[Some(read.scale), Some(weights.scale)], &[]);
-            inputs.push(Some(self.push(node, "DequantizeLinear", &[Some(bias), Some(unit)], &axis)));
+        if let Some(codes) = node.input(8) {
+            inputs.push(Some(self.bias(codes, read.scale, weights.scale)?));
         }
         let real = self.push(node, "Conv", &inputs, &[]);
         self.keep_attributes(node);
         self.quantize(node, real, parameters(node, 6)?)
+    }
+
+    /// The bias counts units of the accumulator, which are the product of both scales. A product of 32
+    /// bits would move it against the sum, and decide ties that are exact.
+    fn bias(
+        &mut self,
+        codes: TensorId,
+        input: TensorId,
+        weights: TensorId,
+    ) -> Result<TensorId, ConvertError> {
+        let constant = |id| {
+            self.graph.constant(id).map(|tensor| tensor.to_f64()).ok_or_else(|| {
+                ConvertError::unsupported("scales and bias must be constants; expected initializers")
+            })
+        };
+        let (codes, input, weights) = (constant(codes)?, constant(input)?, constant(weights)?);
+        let (&[input], true) = (&input[..], weights.len() == 1 || weights.len() == codes.len()) else {
+            return Err(ConvertError::malformed(
+                "expected one input scale, and a weight scale for each bias",
+            ));
+        };
+        let unit = |channel: usize| input * weights[if weights.len() == 1 { 0 } else { channel }];
+        let bias = codes.iter().enumerate().map(|(channel, code)| code * unit(channel)).collect();
+        let bias = Tensor::f64(&[codes.len()], bias)?;
+        let shape = Some(bias.shape().to_vec());
+        Ok(self.graph.add_tensor(TensorInfo {
+            shape,
+            constant: Some(Arc::new(bias)),
+            ..TensorInfo::default()
+        }))
     }
 
     fn element_wise(&mut self, node: &Node, op_type: &str, operands: usize) -> Result<(), ConvertError> {

@@ -1,7 +1,7 @@
 use ylb_format::model::OutputKind;
 
 use super::heads::{self, Hints};
-use super::{constants, decode, prune, quantizers};
+use super::{constants, decode, prune, qoperator, quantizers};
 use crate::error::ErrorKind;
 use crate::ir::testing::Builder;
 use crate::ir::{Attribute, Domain, ElementType, Graph, Tensor, TensorId};
@@ -32,6 +32,35 @@ fn constants_fold_scales_and_shapes() {
     assert_eq!(graph.constant(rows).unwrap().scalar(), Some(8.0));
     assert_eq!(graph.tensor(scaled).shape, Some(vec![1, 3, 8, 16]));
     assert!(graph.constant(scaled).is_none());
+}
+
+/// The bias of a `QLinearConv` counts units of its accumulator, exactly: in 32 bits the product of the scales is
+/// another number, and a tie of sum and bias would be none.
+#[test]
+fn biases_of_integer_convolutions_are_exact() {
+    let (mut builder, image) = Builder::picture(4, 4);
+    let (input, scales) = (0.1f32, [0.3f32, 0.7]);
+    let scale = builder.node(
+        "Constant",
+        &[],
+        &[("value", Attribute::Tensor(Tensor::f32(&[], vec![input]).unwrap().into()))],
+    );
+    let zero = builder.constant(uint8(0));
+    let codes = builder.node("QuantizeLinear", &[image, scale, zero], &[]);
+    let integers = |shape: &[usize], element, values: Vec<i64>| {
+        Tensor::integers(shape, element, values.into_iter()).unwrap()
+    };
+    let weights = builder.constant(integers(&[2, 3, 1, 1], ElementType::Signed(8), vec![1; 6]));
+    let weight_scales = builder.floats(&[2], &scales);
+    let weight_zeros = builder.constant(integers(&[2], ElementType::Signed(8), vec![0; 2]));
+    let bias = builder.constant(integers(&[2], ElementType::Signed(32), vec![1000, -7]));
+    let inputs = [codes, scale, zero, weights, weight_scales, weight_zeros, scale, zero, bias];
+    builder.node("QLinearConv", &inputs, &[]);
+    let mut graph = builder.graph;
+    assert_eq!(qoperator::run(&mut graph).unwrap(), 1);
+    let conv = graph.nodes.iter().find(|node| node.is("Conv")).unwrap();
+    let units = scales.map(|scale| f64::from(input) * f64::from(scale));
+    assert_eq!(graph.constant_input(conv, 2).unwrap().to_f64(), [1000.0 * units[0], -7.0 * units[1]]);
 }
 
 #[test]
