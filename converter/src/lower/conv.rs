@@ -217,6 +217,21 @@ impl WeightFormat {
     }
 }
 
+/// Width and first code of a grid of odd numbers of half the scale, if the zero point lies between two codes
+/// and is that of all channels. The grid is as wide as the codes need on the wider side: constants that an
+/// exporter computed use some of their levels only.
+fn grid_without_zero(zero_points: &[f64], low: i64, high: i64) -> Option<(u8, i64)> {
+    let z = *zero_points.first()?;
+    let near = |a: f64, b: f64| (a - b).abs() < 1e-6;
+    if !near(z.fract().abs(), 0.5) || !zero_points.iter().all(|&other| near(other, z)) {
+        return None;
+    }
+    // Levels on the wider side of the zero point: 1, 2, 4, ...
+    let side = (high as f64 - z).max(z - low as f64) + 0.5;
+    let bits = (1..=8u8).find(|&bits| f64::from(1u32 << (bits - 1)) >= side - 1e-6)?;
+    Some((bits, (z + 0.5).round() as i64 - (1 << (bits - 1))))
+}
+
 /// Chooses encoding and width for a weight quantizer's codes.
 fn weight_format(quantized: &QuantizedConstant, channels: usize) -> Result<WeightFormat, ConvertError> {
     let count = |len: usize| len == 1 || len == channels;
@@ -250,14 +265,11 @@ fn weight_format(quantized: &QuantizedConstant, channels: usize) -> Result<Weigh
         return Ok(WeightFormat { encoding, bits: 1, first: -1, step: 2, zero_points: Vec::new(), scales });
     }
     let bits_for = |levels: i64| (64 - levels.leading_zeros()).max(1) as u8;
-    // Grids without a zero: odd numbers of half the scale.
-    let bits = bits_for(high - low);
-    let middle = low as f64 + f64::from((1u32 << bits) - 1) / 2.0;
-    if zero_points.iter().all(|&z| near(z, middle)) {
+    if let Some((bits, first)) = grid_without_zero(&zero_points, low, high) {
         return Ok(WeightFormat {
             encoding: WeightEncoding::Bipolar,
             bits,
-            first: low,
+            first,
             step: 1,
             zero_points: Vec::new(),
             scales: scales.into_iter().map(|scale| scale / 2.0).collect(),
@@ -315,6 +327,11 @@ mod tests {
             (0, 3, 1.5, 2),
             (0, 1, 0.5, 1),
             (-4, 3, -0.5, 3),
+            // Levels that no weight uses.
+            (1, 3, 1.5, 2),
+            (0, 2, 1.5, 2),
+            (1, 2, 1.5, 1),
+            (0, 1, 1.5, 2),
         ];
         for (low, high, zero_point, bits) in cases {
             let format = format(low, high, zero_point);
