@@ -176,11 +176,13 @@ fn run_passes(
     let mut heads = passes::heads::run(graph, Hints { classes: (names > 0).then_some(names) })?;
     supply_anchors(&mut heads, options, report)?;
     report.passes.push(heads_sentence(&heads));
+    progress(Progress::Pass("prune"));
+    // A stem is absorbed only if nothing else reads it: dead nodes must not count.
+    let pruned = passes::prune::run(graph);
     progress(Progress::Pass("focus"));
     let stems = passes::focus::run(graph)?;
     report.passes.push(format!("focus: {stems} stems absorbed"));
-    progress(Progress::Pass("prune"));
-    let pruned = passes::prune::run(graph);
+    let pruned = pruned + passes::prune::run(graph);
     report.passes.push(format!("prune: {pruned} nodes removed"));
     progress(Progress::Pass("grids"));
     report.passes.push(grids_sentence(&passes::grids::run(graph)?));

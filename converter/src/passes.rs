@@ -7,8 +7,8 @@
 //! | [`quantizers`] | each format's way of writing an activation quantizer | `FakeQuant` nodes |
 //! | [`decode`] | quantizers in the decode of the boxes | none, or an error |
 //! | [`heads`] | a decode, or none | the outputs are the heads; what the decode computes is known |
+//! | [`prune`] | nodes that nothing needs any more | gone; again behind the next pass |
 //! | [`focus`] | slices of every second pixel, and a convolution | one convolution of twice the stride |
-//! | [`prune`] | nodes that nothing needs any more | gone |
 //! | [`grids`] | weights whose quantizer was folded away | weights with codes |
 
 pub mod constants;

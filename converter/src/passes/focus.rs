@@ -5,6 +5,8 @@
 //! x ─ [quantizer] ─ Conv 2k×2k, stride 2s
 //! ```
 //!
+//! A quantizer of its own for every slice is one behind the concat, if all are the same.
+//!
 //! Focus moves each 2×2 block of pixels into one cell of four times the channels. A convolution over
 //! cells reads the same pixels as one of twice the extent over pixels, with the same weights in
 //! another order, so the result is the same number for number.
@@ -32,8 +34,11 @@ struct Focus {
 /// If weights contradict their shape.
 pub fn run(graph: &mut Graph) -> Result<usize, ConvertError> {
     let mut absorbed = 0;
-    for index in 0..graph.nodes.len() {
-        let producers = graph.producers();
+    let mut index = 0;
+    while index < graph.nodes.len() {
+        index += 1;
+        hoist_quantizers(graph, index - 1)?;
+        let (index, producers) = (index - 1, graph.producers());
         let Some(focus) = focus_of(graph, &producers, &graph.nodes[index]) else { continue };
         let Some((steps, convolutions)) = readers(graph, graph.nodes[index].output()?, &focus) else {
             continue;
@@ -42,6 +47,42 @@ pub fn run(graph: &mut Graph) -> Result<usize, ConvertError> {
         absorbed += 1;
     }
     Ok(absorbed)
+}
+
+/// Moves the quantizer of every quarter behind the concat, where all have the same: ONNX Runtime writes
+/// them so.
+fn hoist_quantizers(graph: &mut Graph, index: usize) -> Result<(), ConvertError> {
+    let node = &graph.nodes[index];
+    if !node.is("Concat") || node.inputs.len() != 4 {
+        return Ok(());
+    }
+    let producers = graph.producers();
+    let quantizer = |id: &Option<TensorId>| {
+        let node = &graph.nodes[producers[(*id)?.0]?];
+        let is_slice = |id: TensorId| producers[id.0].is_some_and(|index| graph.nodes[index].is("Slice"));
+        (node.quantizer.is_some() && is_slice(node.input(0)?)).then_some(node)
+    };
+    let Some(quantizers) = node.inputs.iter().map(quantizer).collect::<Option<Vec<_>>>() else {
+        return Ok(());
+    };
+    let first = quantizers[0].clone();
+    let same =
+        |a: &Quantizer, b: &Quantizer| Quantizer { codes_name: b.codes_name.clone(), ..a.clone() } == *b;
+    let all_same = quantizers.iter().all(|node| match (&node.quantizer, &first.quantizer) {
+        (Some(a), Some(b)) => same(a, b) && a.scale.scalar().is_some() && a.zero_point.scalar().is_some(),
+        _ => false,
+    });
+    if !all_same {
+        return Ok(());
+    }
+    let inputs = quantizers.iter().map(|node| node.input(0)).collect();
+    let output = node.output()?;
+    let shape = graph.tensor(output).shape.clone();
+    let concat = graph.add_tensor(TensorInfo { shape, ..TensorInfo::default() });
+    graph.nodes[index].inputs = inputs;
+    graph.nodes[index].outputs = vec![concat];
+    graph.nodes.insert(index + 1, Node { inputs: vec![Some(concat)], outputs: vec![output], ..first });
+    Ok(())
 }
 
 /// The stem that a node completes, if it does.

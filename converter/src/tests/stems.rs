@@ -1,6 +1,7 @@
 //! Stems and poolings of older networks.
 
 use super::*;
+use crate::ir::ElementType;
 
 /// `x[..., y::2, x::2]` as two slices.
 fn every_second(net: &mut Net, x: TensorId, phase: [i64; 2]) -> TensorId {
@@ -60,6 +61,37 @@ fn focus_without_a_quantizer_reads_the_picture() {
     let (mut net, image) = Net::new();
     let stem = focus(&mut net, image);
     check_stem(&mut net, stem);
+}
+
+/// As ONNX Runtime writes it: every slice has its `QuantizeLinear`, and so has the concat. The nodes that wrote the
+/// codes stay behind in the graph, and read the stem still.
+#[test]
+fn a_quantizer_for_every_slice_moves_before_focus() {
+    let (mut net, image) = Net::new();
+    let pair = |net: &mut Net, x: TensorId, steps: f32| {
+        let scale = net.builder.float(1.0 / steps);
+        let zero =
+            net.builder.constant(Tensor::integers(&[], ElementType::Signed(8), [-128].into_iter()).unwrap());
+        let codes = net.builder.node("QuantizeLinear", &[x, scale, zero], &[]);
+        net.builder.node("DequantizeLinear", &[codes, scale, zero], &[])
+    };
+    let quarters = [[0, 0], [1, 0], [0, 1], [1, 1]].map(|phase| every_second(&mut net, image, phase));
+    let quarters = quarters.map(|quarter| pair(&mut net, quarter, 255.0));
+    let stem = net.builder.node("Concat", &quarters, &[("axis", Attribute::Int(1))]);
+    let stem = pair(&mut net, stem, 255.0);
+    check_stem(&mut net, stem);
+
+    // Slices on grids of their own are no stem.
+    let (mut net, image) = Net::new();
+    let quarters = [[0, 0], [1, 0], [0, 1], [1, 1]].map(|phase| every_second(&mut net, image, phase));
+    let mut steps = 255.0;
+    let quarters = quarters.map(|quarter| {
+        steps -= 1.0;
+        pair(&mut net, quarter, steps)
+    });
+    let stem = net.builder.node("Concat", &quarters, &[("axis", Attribute::Int(1))]);
+    let first = net.layer(stem, [5, 12, 3, 3], 0.25);
+    assert_eq!(net.convert(first, 5).unwrap_err().op_type(), Some("Slice"));
 }
 
 /// A stem that something else reads too, and slices that are no stem, are refused by name.
