@@ -221,7 +221,25 @@ impl Lowering<'_> {
         });
     }
 
-    fn finish(self, detect: model::Detect) -> Lowered {
+    /// Values whose codes were written out as arithmetic learn their zero point from who reads them, which may
+    /// be on the other side of an operator that hands levels on: both sides have the same.
+    fn settle_zero_points(&mut self) {
+        for node in self.nodes.iter().rev() {
+            let hands_on = matches!(
+                node.operator,
+                Operator::Concat { .. } | Operator::MaxPool { .. } | Operator::Upsample { .. }
+            );
+            let Some(zero_point) = self.values[node.output.0 as usize].zero_point.filter(|_| hands_on) else {
+                continue;
+            };
+            for input in node.operator.inputs() {
+                self.values[input.0 as usize].zero_point.get_or_insert(zero_point);
+            }
+        }
+    }
+
+    fn finish(mut self, detect: model::Detect) -> Lowered {
+        self.settle_zero_points();
         let values = self.values.into_iter().map(LoweredValue::into_model).collect();
         Lowered {
             values,

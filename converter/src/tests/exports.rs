@@ -106,6 +106,21 @@ fn lsq_plus_offsets_off_the_grid_are_refused() {
     assert!(error.to_string().contains("zero point 5.19"), "{error}");
 }
 
+/// Behind a concat one offset is that of every part, which learns it only there.
+#[test]
+fn lsq_plus_offsets_behind_a_concat() {
+    let (mut net, image) = Net::new();
+    let input = net.input(image);
+    let parts = [[4, 3, 3, 3], [3, 3, 1, 1]].map(|shape| {
+        let weights = net.weights(shape);
+        net.conv(input, weights)
+    });
+    let joined = net.builder.node("Concat", &parts, &[("axis", Attribute::Int(1))]);
+    let quantized = lsq_plus(&mut net, joined, 0.25, -1.25);
+    let last = net.layer(quantized, [4, 7, 3, 3], 0.4);
+    net.check(last, 4);
+}
+
 fn byte(net: &mut Net, value: i64) -> TensorId {
     net.builder.constant(Tensor::integers(&[], ElementType::Unsigned(8), [value].into_iter()).unwrap())
 }
