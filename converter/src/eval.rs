@@ -77,12 +77,17 @@ fn constant(node: &Node) -> Result<Tensor, ConvertError> {
     }
 }
 
-fn cast(node: &Node, input: &Tensor) -> Result<Tensor, ConvertError> {
+/// The type that a `Cast` makes.
+pub(crate) fn cast_target(node: &Node) -> Result<ElementType, ConvertError> {
     let to = node.int("to", 0);
-    let element = i32::try_from(to)
+    i32::try_from(to)
         .ok()
         .and_then(crate::onnx::element_type)
-        .ok_or_else(|| ConvertError::unsupported(format!("a cast to ONNX data type {to}")))?;
+        .ok_or_else(|| ConvertError::unsupported(format!("a cast to ONNX data type {to}")))
+}
+
+fn cast(node: &Node, input: &Tensor) -> Result<Tensor, ConvertError> {
+    let element = cast_target(node)?;
     match element {
         ElementType::F32 => {
             Tensor::f32(input.shape(), input.to_f64().into_iter().map(|x| x as f32).collect())

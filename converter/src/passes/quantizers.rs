@@ -5,6 +5,9 @@
 //! QuantizeLinear [─ Clip on codes] ─ DequantizeLinear  ─►  FakeQuant
 //! ```
 //!
+//! A `Cast` of codes to an integer type that holds all of them, as torch writes behind quantized modules,
+//! changes nothing and is passed over.
+//!
 //! Quantizers that are written out as arithmetic (`Div`, `Clip`, `Round`, `Mul`) stay as they are:
 //! wherever a function of an accumulator becomes an integer, lowering cuts it all the same.
 
@@ -128,11 +131,17 @@ fn linear(
     let codes = dequantize.required_input(0)?;
     let (mut low, mut high, mut clipped) = (i64::MIN, i64::MAX, false);
     let mut source = codes;
+    let mut holds = (i64::MIN, i64::MAX);
     let quantize = loop {
         let producer = producers[source.0].map(|index| &graph.nodes[index]);
         match producer {
             Some(node) if node.is_linear_quantizer("QuantizeLinear") => break node,
             Some(node) if node.is("Identity") => source = node.required_input(0)?,
+            Some(node) if node.is("Cast") => {
+                let (first, last) = cast_range(node)?;
+                holds = (holds.0.max(first), holds.1.min(last));
+                source = node.required_input(0)?;
+            }
             Some(node) if node.is("Clip") => {
                 let bounds = eval::known_clip(node, &parameters(graph, node)?);
                 if let Some((first, last)) = bounds.map_err(|error| node.blame(error))? {
@@ -157,9 +166,23 @@ fn linear(
     quantizer.low = quantizer.low.max(low);
     quantizer.high = quantizer.high.min(high);
     quantizer.codes_name = graph.tensor(codes).name.clone();
+    if quantizer.low < holds.0 || quantizer.high > holds.1 {
+        return Err(dequantize.blame(ConvertError::unsupported(format!(
+            "codes from {} to {} are cast to a type of {} to {}; expected one that holds them all",
+            quantizer.low, quantizer.high, holds.0, holds.1
+        ))));
+    }
     quantizer.validate().map_err(|error| quantize.blame(error))?;
     check_same_parameters(graph, dequantize, &quantizer, rank).map_err(|error| dequantize.blame(error))?;
     Ok((fake_quant(dequantize, input, quantizer), clipped))
+}
+
+/// The integers that a `Cast` of codes can give.
+fn cast_range(node: &Node) -> Result<(i64, i64), ConvertError> {
+    let range = eval::cast_target(node)?.integer_range();
+    range.ok_or_else(|| {
+        node.blame(ConvertError::unsupported("codes cast to floats; expected DequantizeLinear to read them"))
+    })
 }
 
 /// Codes must be read with the scale and zero point they were written with.

@@ -121,6 +121,27 @@ fn lsq_plus_offsets_behind_a_concat() {
     net.check(last, 4);
 }
 
+/// torch's quantized modules cast codes to the type that they have already.
+#[test]
+fn casts_of_codes_change_nothing_or_are_refused() {
+    let codes_cast_to = |to: i64| {
+        let (mut net, image) = Net::new();
+        let Codes([codes, scale, zero]) = quantized_picture(&mut net, image);
+        let cast = net.builder.node("Cast", &[codes], &[("to", Attribute::Int(to))]);
+        let real = net.builder.node("DequantizeLinear", &[cast, scale, zero], &[]);
+        let last = net.layer(real, [4, 3, 3, 3], 0.4);
+        (net, last)
+    };
+    let (mut net, last) = codes_cast_to(2); // UINT8
+    net.check(last, 4);
+    let (mut net, last) = codes_cast_to(3); // INT8
+    let error = net.convert(last, 4).unwrap_err();
+    assert_eq!(error.op_type(), Some("DequantizeLinear"));
+    assert!(error.to_string().contains("codes from 0 to 255 are cast to a type of -128 to 127"), "{error}");
+    let (mut net, last) = codes_cast_to(1); // FLOAT
+    assert!(net.convert(last, 4).unwrap_err().to_string().contains("codes cast to floats"));
+}
+
 fn byte(net: &mut Net, value: i64) -> TensorId {
     net.builder.constant(Tensor::integers(&[], ElementType::Unsigned(8), [value].into_iter()).unwrap())
 }
