@@ -37,7 +37,7 @@ impl Export {
     fn convert(&self) -> Result<Converted, ConvertError> {
         let given = &self.facts["options"];
         let options = Options {
-            image_size: given["imgsz"].is_array().then(|| self.size()),
+            image_size: (given["imgsz"] == true).then(|| self.size()),
             ignore_decode_quantizers: given["ignore_decode_quantizers"] == true,
             class_names: (0..given["classes"].as_u64().unwrap_or(0)).map(|k| format!("c{k}")).collect(),
             model_folder: Some(fixtures::exports()),
@@ -62,7 +62,8 @@ fn check(name: &'static str) {
     // Through bytes, so that the format is part of what is tested.
     let model = ylb_format::read(&ylb_format::write(&model).expect("a valid model")).expect("a valid file");
     let kinds: Vec<OutputKind> = model.outputs.iter().map(|output| output.kind).collect();
-    let network = Arc::new(Network::new(model, &Dispatch::restricted_to("").expect("all")).expect("a network"));
+    let network =
+        Arc::new(Network::new(model, &Dispatch::restricted_to("").expect("all")).expect("a network"));
     let options = SessionOptions { threads: 1, keep_values: true, ..SessionOptions::default() };
     let mut session = Session::new(network, options).expect("a session");
     let [height, width] = export.size();
@@ -84,18 +85,21 @@ fn check_codes(export: &Export, session: &Session) {
             (codes.name, crc32fast::hash(&bytes))
         })
         .collect();
-    let absent = export.facts["codes_without_values"].as_array().map_or(&[][..], Vec::as_slice);
     let (mut missing, mut wrong) = (Vec::new(), Vec::new());
     for (name, crc) in expected {
         match found.get(name) {
             Some(found) if Some(u64::from(*found)) == crc.as_u64() => {}
             Some(_) => wrong.push(name),
-            None if absent.iter().any(|absent| absent == name) => {}
             None => missing.push(name),
         }
     }
+    // Quantizers inside a table or a stem leave no codes behind; how many is stored.
+    let absent = export.facts["codes_without_values"].as_u64();
     let name = export.name;
-    assert!(wrong.is_empty() && missing.is_empty(), "{name}: other codes {wrong:?}, missing {missing:?}");
+    assert!(
+        wrong.is_empty() && Some(missing.len() as u64) == absent,
+        "{name}: other codes {wrong:?}, missing {missing:?}"
+    );
 }
 
 /// Outputs within 1e-3, box columns 1e-5 of the value more.
@@ -136,11 +140,53 @@ macro_rules! exports {
     };
 }
 
-exports!(
+exports! {
+    dorefa_w2a2,
+    external_data_w4a4,
+    float_model,
+    fx_converted_relu_u8s8,
+    fx_converted_silu_u8s8,
+    fx_relu_u8s8,
+    lsq_dynamo_silu_w8a8,
+    lsq_dynamo_w4a4,
+    lsq_onnxsim_w1a2,
+    lsq_onnxsim_w4a3,
+    lsq_plus_w4a4,
     lsq_w4a4,
+    ort_dynamic,
+    ort_qdq_decode,
+    ort_qdq_microsoft_w4,
+    ort_qdq_s8s8_focus,
+    ort_qdq_silu_u8u8,
+    ort_qdq_u16,
     ort_qdq_u8s8,
+    ort_qoperator_leaky_u8u8,
+    ort_qoperator_silu_u8s8,
     ort_qoperator_u8s8,
+    pact_w4a4,
+    pt2e_hardtanh_s8s8,
+    pt2e_relu_s8s8,
+    pt2e_silu_s8s8,
+    qcdq_opset23_w6a5,
+    qcdq_scatter_w3a3,
+    qcdq_silu_asymmetric_w4a4,
     qcdq_w4a4,
+    qdq_int2_w2a2,
+    qdq_int4_w4a4,
+    qonnx_depthwise_w5a4,
+    qonnx_float_picture_w4a4,
     qonnx_focus_spp_w3a5,
+    qonnx_grouped_w4a4,
+    qonnx_hardswish_w4a4,
+    qonnx_hardtanh_w4a4,
+    qonnx_leaky_w8a8_dynamic,
+    qonnx_mish_w4a5,
+    qonnx_p6_w4a4,
+    qonnx_sigmoid_w4a7,
+    qonnx_sign_w1a1,
+    qonnx_silu_w4a6,
+    qonnx_w1a2_raw,
+    qonnx_w2a3_naive,
     qonnx_w4a4_odd,
-);
+    qonnx_w4a4_shared,
+}

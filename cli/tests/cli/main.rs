@@ -8,6 +8,7 @@ mod compare;
 mod convert;
 mod errors;
 mod eval;
+mod exports;
 mod info;
 mod pictures;
 mod support;
