@@ -120,9 +120,9 @@ pub struct ConvertArgs {
     /// Drop quantizers inside the box decoding, which is done in floats; otherwise they are an error
     #[arg(long)]
     pub ignore_decode_quantizers: bool,
-    /// Requantize sums and concats of different scales to BITS bits (8), instead of keeping an
-    /// accumulator for each scale: less exact, and reported
-    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(8..=8))]
+    /// Requantize sums and concats of different scales to BITS bits, 8 or 16 (two values of 8), instead of
+    /// keeping an accumulator for each scale: less exact, and reported
+    #[arg(long, value_name = "BITS", value_parser = join_bits)]
     pub requantize_joins: Option<u8>,
 
     /// Compare the result with the ONNX file on a synthetic picture, as "compare" does, before it is
@@ -315,6 +315,10 @@ impl FromStr for Anchors {
 fn fraction(text: &str) -> Result<f32, String> {
     let number = text.parse().ok().filter(|number| (0.0..=1.0).contains(number));
     number.ok_or_else(|| "expected a number from 0 to 1".to_owned())
+}
+
+fn join_bits(text: &str) -> Result<u8, String> {
+    text.parse().ok().filter(|bits| [8, 16].contains(bits)).ok_or_else(|| "expected 8 or 16".to_owned())
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

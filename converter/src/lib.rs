@@ -62,9 +62,10 @@ pub struct Options {
     /// Drop quantizers inside the decode of the boxes, which would otherwise be an error: a `.ylb`
     /// model decodes in floats. Quantizers of the heads themselves stay.
     pub ignore_decode_quantizers: bool,
-    /// `Some(8)`: sums and concats of values of different scales, without a quantizer behind them, are
-    /// requantized to 8 bits, with a warning each, where otherwise a convolution over them keeps an
-    /// accumulator for each scale. Other widths are an error: values have at most 8 bits.
+    /// `Some(8)` or `Some(16)`: sums and concats of values of different scales, without a quantizer behind
+    /// them, are requantized to so many bits, with a warning each, where otherwise a convolution over them
+    /// keeps an accumulator for each scale. 16 bits are two values of 8, so a convolution over them has
+    /// two accumulators. Other widths are an error.
     pub requantize_joins: Option<u8>,
     /// The model file's folder, for models with weights in files beside it. Nothing else is read.
     pub model_folder: Option<PathBuf>,
@@ -107,8 +108,8 @@ pub fn convert(
     options: &Options,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Converted, ConvertError> {
-    if let Some(bits) = options.requantize_joins.filter(|&bits| bits != 8) {
-        let message = format!("joins requantized to {bits} bits; expected 8, the most that values have");
+    if let Some(bits) = options.requantize_joins.filter(|bits| ![8, 16].contains(bits)) {
+        let message = format!("joins requantized to {bits} bits; expected 8 or 16");
         return Err(ConvertError::new(ErrorKind::Unsupported, message));
     }
     progress(Progress::Reading);
@@ -131,7 +132,7 @@ fn convert_graph(
 ) -> Result<Converted, ConvertError> {
     let mut report = Report::default();
     let heads = run_passes(&mut graph, options, &mut report, progress)?;
-    let lowered = lower::run(&graph, &heads, options.requantize_joins.is_some(), &mut |done, total| {
+    let lowered = lower::run(&graph, &heads, options.requantize_joins, &mut |done, total| {
         progress(Progress::Lowering { done, total });
     })?;
     report.warnings.extend(lowered.warnings.iter().cloned());

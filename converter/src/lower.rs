@@ -10,7 +10,9 @@
 //! | `elementwise` | nodes that extend expressions |
 //! | `linear` | expressions that are sums of scaled codes: what a convolution can read |
 //! | `join` | concats and sums of values |
-//! | `conv` | convolutions and their weights |
+//! | `requantized_join` | concats and sums in 8 or 16 bits, on request |
+//! | `conv` | convolutions: one term for each scale of the input |
+//! | `weights` | weights as integers |
 //! | `spatial` | pooling and upsampling |
 //! | `cut` | quantizers |
 //! | `requantize` | the exact map of a convolution, `sum` that of a sum |
@@ -34,8 +36,10 @@ mod head;
 mod join;
 mod linear;
 mod requantize;
+mod requantized_join;
 mod spatial;
 mod sum;
+mod weights;
 
 pub use conv::PendingConv;
 
@@ -91,8 +95,8 @@ pub struct Lowered {
 
 struct Lowering<'g> {
     graph: &'g Graph,
-    /// Whether joins of different scales become 8-bit codes.
-    requantize_joins: bool,
+    /// Bits of the codes that joins of different scales become: 8, 16, or none.
+    requantize_joins: Option<u8>,
     features: Vec<Option<Rc<Feature>>>,
     values: Vec<LoweredValue>,
     nodes: Vec<model::Node>,
@@ -101,21 +105,24 @@ struct Lowering<'g> {
     warnings: Vec<Warning>,
     concats: HashMap<Vec<ValueIndex>, ValueIndex>,
     sums: HashMap<Vec<ValueIndex>, ValueIndex>,
+    /// Values of ones, or of minus ones, by the value whose shape they have.
+    ones: HashMap<(ValueIndex, bool), ValueIndex>,
     spatial: HashMap<(TensorId, ValueIndex), ValueIndex>,
 }
 
 /// Index of the picture's value.
 const PIXELS: ValueIndex = ValueIndex(0);
 
-/// Lowers a graph whose outputs are heads. `requantize_joins`: sums and concats of different scales
-/// that a convolution reads become 8-bit codes, instead of terms of the convolution. `progress` is told how many of how many nodes are done.
+/// Lowers a graph whose outputs are heads. `requantize_joins`: sums and concats of different scales that a
+/// convolution reads become codes of so many bits, 8 or 16, instead of terms of the convolution. `progress`
+/// is told how many of how many nodes are done.
 ///
 /// # Errors
 /// If a node has no exact integer form that the file format knows.
 pub fn run(
     graph: &Graph,
     heads: &Heads,
-    requantize_joins: bool,
+    requantize_joins: Option<u8>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Lowered, ConvertError> {
     let mut lowering = Lowering {
@@ -129,6 +136,7 @@ pub fn run(
         warnings: Vec::new(),
         concats: HashMap::new(),
         sums: HashMap::new(),
+        ones: HashMap::new(),
         spatial: HashMap::new(),
     };
     lowering.picture()?;

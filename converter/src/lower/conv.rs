@@ -4,9 +4,10 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use ylb_format::limits::{MAX_DEPTH, MAX_TERMS};
-use ylb_format::model::{self, WeightEncoding, Weights, Window};
+use ylb_format::model::{self, Weights, Window};
 
-use super::join::Operand;
+use super::join::{Joined, Operand};
+use super::weights::{WeightFormat, weight_format};
 use super::{Feature, Lowering, Segment, id_of, too_large};
 use crate::error::{ConvertError, ErrorKind};
 use crate::expr::{ConvIndex, ConvReading, Expr, ValueIndex};
@@ -72,18 +73,6 @@ impl PendingConv {
     }
 }
 
-/// How a weight quantizer's codes lie in bits.
-struct WeightFormat {
-    encoding: WeightEncoding,
-    bits: u8,
-    /// Bits of a code are those of `(code − first) / step` as an unsigned number.
-    first: i64,
-    step: i64,
-    zero_points: Vec<i16>,
-    /// What one unit stands for, by output channel.
-    scales: Vec<f64>,
-}
-
 impl Lowering<'_> {
     pub(super) fn conv(&mut self, node: &Node) -> Result<Feature, ConvertError> {
         let weights_id = node.required_input(1)?;
@@ -118,27 +107,33 @@ impl Lowering<'_> {
         let shape = [1, feature.channels(), feature.height, feature.width];
         let geometry = window::of_node(node, &shape, Some([rows, columns]))?;
         let [height, width] = geometry.output_size([feature.height, feature.width])?;
-        let format = weight_format(&quantized, out_channels)?;
-        let operands = self.operands(&feature)?;
-        let limit = if groups > 1 { 1 } else { MAX_TERMS };
-        if operands.len() > limit {
+        let mut format = weight_format(&quantized, out_channels)?;
+        let window = geometry.to_format();
+        let padded = window.padding.iter().any(|&extent| extent > 0);
+        let Joined { operands, offsets } = self.operands(&feature, groups, padded)?;
+        let parts = parts(operands, groups, &mut format.scales);
+        if parts.len() > MAX_TERMS {
             return Err(ConvertError::unsupported(format!(
-                "its input joins values of {} different scales or ranges; expected at most {limit}, or \
-                 a requantization of joins (--requantize-joins 8)",
-                operands.len()
+                "its input joins values of {} different scales or ranges; expected at most {MAX_TERMS}, or \
+                 a requantization of joins (--requantize-joins)",
+                parts.len()
             )));
         }
-        let window = geometry.to_format();
-        let mut terms = Vec::with_capacity(operands.len());
-        for operand in operands {
-            let shape = [out_channels, in_channels, rows, columns];
-            terms.push(self.term(&operand, &quantized, &format, shape, window)?);
+        let shape = [out_channels, in_channels, rows, columns];
+        let mut terms = Vec::with_capacity(parts.len());
+        for part in &parts {
+            terms.push(self.term(part, &quantized, &format, shape, groups, window)?);
+        }
+        let mut bias = self.bias(node, out_channels)?;
+        if !offsets.is_empty() {
+            let bias = bias.get_or_insert_with(|| vec![0.0; out_channels]);
+            add_offsets(bias, &offsets, &quantized, shape, groups);
         }
         self.convs.push(PendingConv {
             name: node.name.clone(),
             terms,
             weight_scales: format.scales,
-            bias: self.bias(node, out_channels)?,
+            bias,
             window,
             groups,
             shape: [out_channels, height, width],
@@ -161,16 +156,18 @@ impl Lowering<'_> {
         Ok(Some(bias))
     }
 
-    /// The part of a convolution that reads one operand.
+    /// The part of a convolution that reads one operand, or some of its channels.
     fn term(
         &self,
-        operand: &Operand,
+        part: &Part,
         quantized: &QuantizedConstant,
         format: &WeightFormat,
         [out_channels, in_channels, rows, columns]: [usize; 4],
+        groups: usize,
         window: Window,
     ) -> Result<PendingTerm, ConvertError> {
-        let whole = operand.channels.iter().map(Range::len).sum::<usize>() >= in_channels;
+        let operand = &part.operand;
+        let whole = operand.channels.iter().map(Range::len).sum::<usize>() >= in_channels * groups;
         let all = std::iter::once(0..in_channels).collect();
         let ranges: &Vec<Range<usize>> = if whole { &all } else { &operand.channels };
         let taps = rows * columns;
@@ -180,10 +177,15 @@ impl Lowering<'_> {
         }
         let mut codes = Vec::with_capacity(out_channels * own_channels * taps);
         for output in 0..out_channels {
-            for range in ranges {
-                let start = (output * in_channels + range.start) * taps;
-                let part = &quantized.codes[start..start + range.len() * taps];
-                for &code in part {
+            let first = output / (out_channels / groups) * in_channels;
+            for (position, channel) in ranges.iter().cloned().flatten().enumerate() {
+                if part.keep.as_ref().is_some_and(|keep| !keep[first + position]) {
+                    let zero = format.zero_bits(output)?;
+                    codes.extend(std::iter::repeat_n(zero, taps));
+                    continue;
+                }
+                let start = (output * in_channels + channel) * taps;
+                for &code in &quantized.codes[start..start + taps] {
                     codes.push(format.bits_of(i64::from(code))?);
                 }
             }
@@ -204,166 +206,70 @@ impl Lowering<'_> {
             }
             ranges.push((*range.start(), *range.end()));
         }
-        Ok(PendingTerm { value: operand.value, scale: operand.scale, weights, ranges })
+        Ok(PendingTerm { value: operand.value, scale: part.scale, weights, ranges })
     }
 }
 
-impl WeightFormat {
-    fn bits_of(&self, code: i64) -> Result<u8, ConvertError> {
-        let index = (code - self.first).rem_euclid(1 << self.bits.max(1) << (self.step - 1));
-        // Two's complement codes keep their low bits; the others count from the first code.
-        let bits = if self.step == 1 { index } else { index / 2 };
-        u8::try_from(bits).map_err(|_| too_large(format!("a weight code of {code}")))
-    }
+/// What one term reads.
+struct Part {
+    operand: Operand,
+    scale: f64,
+    /// By channel of the operand, whether it is one of this scale; `None`: all are.
+    keep: Option<Vec<bool>>,
 }
 
-/// Width and first code of a grid of odd numbers of half the scale, if the zero point lies between two codes
-/// and is that of all channels. The grid is as wide as the codes need on the wider side: constants that an
-/// exporter computed use some of their levels only.
-fn grid_without_zero(zero_points: &[f64], low: i64, high: i64) -> Option<(u8, i64)> {
-    let z = *zero_points.first()?;
-    let near = |a: f64, b: f64| (a - b).abs() < 1e-6;
-    if !near(z.fract().abs(), 0.5) || !zero_points.iter().all(|&other| near(other, z)) {
-        return None;
-    }
-    // Levels on the wider side of the zero point: 1, 2, 4, ...
-    let side = (high as f64 - z).max(z - low as f64) + 0.5;
-    let bits = (1..=8u8).find(|&bits| f64::from(1u32 << (bits - 1)) >= side - 1e-6)?;
-    Some((bits, (z + 0.5).round() as i64 - (1 << (bits - 1))))
-}
-
-/// Chooses encoding and width for a weight quantizer's codes.
-fn weight_format(quantized: &QuantizedConstant, channels: usize) -> Result<WeightFormat, ConvertError> {
-    let count = |len: usize| len == 1 || len == channels;
-    if !count(quantized.scale.len()) || !count(quantized.zero_point.len()) {
-        return Err(ConvertError::malformed(format!(
-            "{} weight scales for {channels} output channels",
-            quantized.scale.len()
-        )));
-    }
-    let scales: Vec<f64> = (0..channels).map(|channel| quantized.scale_at(channel)).collect();
-    // Negative where a negative gamma was folded into it.
-    if let Some(bad) = scales.iter().find(|scale| !(**scale != 0.0 && scale.is_finite())) {
-        return Err(ConvertError::unsupported(format!(
-            "a weight scale of {bad}; expected a finite number other than 0"
-        )));
-    }
-    let (low, high) = (quantized.low, quantized.high);
-    let outside = |code: &i32| i64::from(*code) < low || i64::from(*code) > high;
-    if low > high || high - low > 255 || quantized.codes.iter().any(outside) {
-        return Err(ConvertError::unsupported(format!(
-            "weight codes from {low} to {high}; expected at most 8 bits"
-        )));
-    }
-    let zero_points: Vec<f64> = (0..channels).map(|channel| quantized.zero_point_at(channel)).collect();
-    let near = |number: f64, target: f64| (number - target).abs() < 1e-6;
-    if quantized.step == 2 {
-        if !zero_points.iter().all(|&z| near(z, 0.0)) {
-            return Err(ConvertError::unsupported("bipolar weights with a zero point"));
-        }
-        let encoding = WeightEncoding::Bipolar;
-        return Ok(WeightFormat { encoding, bits: 1, first: -1, step: 2, zero_points: Vec::new(), scales });
-    }
-    let bits_for = |levels: i64| (64 - levels.leading_zeros()).max(1) as u8;
-    if let Some((bits, first)) = grid_without_zero(&zero_points, low, high) {
-        return Ok(WeightFormat {
-            encoding: WeightEncoding::Bipolar,
-            bits,
-            first,
-            step: 1,
-            zero_points: Vec::new(),
-            scales: scales.into_iter().map(|scale| scale / 2.0).collect(),
-        });
-    }
-    if let Some(bad) = zero_points.iter().find(|&&z| !near(z, z.round()) || z.abs() > 255.0) {
-        return Err(ConvertError::unsupported(format!(
-            "a weight zero point of {bad}; expected an integer, or the middle of the codes"
-        )));
-    }
-    let (encoding, bits) = if low >= 0 {
-        (WeightEncoding::Unsigned, bits_for(high))
-    } else {
-        (WeightEncoding::TwosComplement, 1 + bits_for(high.max(-1 - low)))
-    };
-    // One bit of two's complement is 0 and −1.
-    let bits = if (low, high) == (-1, 0) { 1 } else { bits };
-    if bits > 8 {
-        return Err(ConvertError::unsupported(format!(
-            "weight codes from {low} to {high}; expected at most 8 bits"
-        )));
-    }
-    let mut zero_points: Vec<i16> = zero_points.into_iter().map(|z| z.round() as i16).collect();
-    if zero_points.iter().all(|&z| z == 0) {
-        zero_points.clear();
-    }
-    Ok(WeightFormat { encoding, bits, first: 0, step: 1, zero_points, scales })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn format(low: i64, high: i64, zero_point: f64) -> WeightFormat {
-        let mut quantized = QuantizedConstant::plain(vec![0], low, high);
-        quantized.zero_point = vec![zero_point];
-        if low > 0 || high < 0 {
-            quantized.codes = vec![low as i32];
-        }
-        weight_format(&quantized, 1).unwrap()
-    }
-
-    /// Every code comes back as `(code − zero point) · scale` through bits and encoding.
-    #[test]
-    fn all_codes_survive_their_bits() {
-        let cases = [
-            (-7, 7, 0.0, 4),
-            (-8, 7, 0.0, 4),
-            (-1, 1, 0.0, 2),
-            (-1, 0, 0.0, 1),
-            (-127, 127, 0.0, 8),
-            (-128, 127, 0.0, 8),
-            (0, 255, 128.0, 8),
-            (0, 15, 7.0, 4),
-            (0, 3, 1.5, 2),
-            (0, 1, 0.5, 1),
-            (-4, 3, -0.5, 3),
-            // Levels that no weight uses.
-            (1, 3, 1.5, 2),
-            (0, 2, 1.5, 2),
-            (1, 2, 1.5, 1),
-            (0, 1, 1.5, 2),
-        ];
-        for (low, high, zero_point, bits) in cases {
-            let format = format(low, high, zero_point);
-            assert_eq!(format.bits, bits, "{low}..={high}");
-            let codes: Vec<u8> = (low..=high).map(|code| format.bits_of(code).unwrap()).collect();
-            let shape = [1, codes.len() as u32, 1, 1];
-            let zeros = format.zero_points.clone();
-            let weights = Weights::from_codes(shape, format.encoding, bits, &codes, zeros);
-            for (index, code) in (low..=high).enumerate() {
-                let real = f64::from(weights.value(index)) * format.scales[0];
-                assert_eq!(real, code as f64 - zero_point, "{low}..={high}: {code}");
+/// One part for each scale. Scales that differ between the groups of a convolution only, as in a
+/// depthwise one, go into the scales of the weights.
+fn parts(mut operands: Vec<Operand>, groups: usize, weight_scales: &mut [f64]) -> Vec<Part> {
+    if let [Operand { scale, factors: Some(factors), .. }] = operands.as_mut_slice() {
+        let by_group: Vec<&[f64]> = factors.chunks(factors.len().div_ceil(groups).max(1)).collect();
+        if groups > 1 && by_group.iter().all(|own| own.iter().all(|factor| *factor == own[0])) {
+            let outputs = weight_scales.len() / groups;
+            for (group, scales) in weight_scales.chunks_mut(outputs.max(1)).enumerate() {
+                scales.iter_mut().for_each(|own| *own *= *scale * by_group[group][0]);
             }
+            *scale = 1.0;
+            operands[0].factors = None;
         }
     }
-
-    #[test]
-    fn bipolar_codes_take_one_bit() {
-        let mut quantized = QuantizedConstant::plain(vec![-1, 1], -1, 1);
-        quantized.step = 2;
-        let format = weight_format(&quantized, 1).unwrap();
-        assert_eq!((format.encoding, format.bits), (WeightEncoding::Bipolar, 1));
-        assert_eq!([format.bits_of(-1).unwrap(), format.bits_of(1).unwrap()], [0, 1]);
+    let mut parts = Vec::with_capacity(operands.len());
+    for operand in operands {
+        let Some(factors) = operand.factors.clone() else {
+            parts.push(Part { scale: operand.scale, operand, keep: None });
+            continue;
+        };
+        let mut distinct = factors.to_vec();
+        distinct.sort_by(f64::total_cmp);
+        distinct.dedup();
+        for factor in distinct {
+            let keep = factors.iter().map(|&own| own == factor).collect();
+            let scale = operand.scale * factor;
+            parts.push(Part { operand: operand.clone(), scale, keep: Some(keep) });
+        }
     }
+    parts
+}
 
-    #[test]
-    fn wide_codes_and_bad_scales_are_refused() {
-        let wide = QuantizedConstant::plain(vec![0], -256, 255);
-        assert!(weight_format(&wide, 1).is_err());
-        for scale in [0.0, f64::NAN, f64::INFINITY] {
-            let mut bad = QuantizedConstant::plain(vec![0], -8, 7);
-            bad.scale = vec![scale];
-            assert!(weight_format(&bad, 1).is_err(), "{scale}");
+/// Adds what numbers that stand beside some input channels add to each output, where nothing is padded:
+/// the number times the sum of the weights.
+fn add_offsets(
+    bias: &mut [f64],
+    offsets: &[(Range<usize>, f64)],
+    quantized: &QuantizedConstant,
+    [out_channels, in_channels, rows, columns]: [usize; 4],
+    groups: usize,
+) {
+    let taps = rows * columns;
+    for (output, bias) in bias.iter_mut().enumerate() {
+        let first = output / (out_channels / groups) * in_channels;
+        let zero_point = quantized.zero_point_at(output);
+        for (range, offset) in offsets {
+            let own =
+                range.start.clamp(first, first + in_channels)..range.end.clamp(first, first + in_channels);
+            let start = output * in_channels * taps;
+            let codes = &quantized.codes[start..][(own.start - first) * taps..(own.end - first) * taps];
+            let sum: f64 = codes.iter().map(|&code| f64::from(code) - zero_point).sum();
+            *bias += sum * quantized.scale_at(output) * offset;
         }
     }
 }

@@ -1,16 +1,18 @@
 //! Quantizers: where an expression becomes an integer and a new value begins.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use ylb_format::limits::MAX_ADDENDS;
 use ylb_format::model::Operator;
 
+use super::elementwise::slice;
 use super::requantize::Requantized;
 use super::{Feature, LoweredValue, Lowering, Segment, id_of};
 use crate::error::{ConvertError, ErrorKind};
 use crate::expr::{Binary, ConvIndex, Expr, Interval, Program, Unary, ValueIndex};
 use crate::ir::Node;
-use crate::quantizer::{Order, Quantizer, Rounding};
+use crate::quantizer::{Order, PerAxis, Quantizer, Rounding};
 use crate::report::{Row, Warning};
 use crate::staircase::Levels;
 
@@ -36,8 +38,11 @@ impl Lowering<'_> {
             return Err(ConvertError::malformed("expected a quantizer"));
         };
         let feature = self.feature(node.required_input(0)?)?;
-        let (scale, zero_point) = per_tensor(&quantizer)?;
         self.warn_of_relu_before_bipolar(node, &quantizer, &feature);
+        if quantizer.scale.scalar().is_none() {
+            return self.fake_quant_by_channel(node, &quantizer, &feature);
+        }
+        let (scale, zero_point) = per_tensor(&quantizer)?;
         let codes = Codes {
             name: quantizer.codes_name.clone(),
             levels: levels_of(&quantizer)?,
@@ -49,6 +54,39 @@ impl Lowering<'_> {
         let real = Rc::new(Expr::Codes(value))
             .binary(Binary::Sub, &Expr::number(zero_point))
             .binary(Binary::Mul, &Expr::number(scale));
+        Ok(feature.whole(real))
+    }
+
+    /// A quantizer with a scale for each channel: the same codes as of one scale, over `x / scale`.
+    fn fake_quant_by_channel(
+        &mut self,
+        node: &Node,
+        quantizer: &Quantizer,
+        feature: &Feature,
+    ) -> Result<Feature, ConvertError> {
+        let scales: Vec<f64> = quantizer.scale.values.iter().copied().map(f64::from).collect();
+        if quantizer.scale.axis != 1 || scales.len() != feature.channels() {
+            return Err(ConvertError::malformed(format!(
+                "{} scales along axis {} for {} channels; expected one for each channel",
+                scales.len(),
+                quantizer.scale.axis,
+                feature.channels()
+            )));
+        }
+        let unit = Quantizer { scale: PerAxis::uniform(1.0), ..quantizer.clone() };
+        let (_, zero_point) = per_tensor(&unit)?;
+        let codes = Codes {
+            name: quantizer.codes_name.clone(),
+            levels: levels_of(quantizer)?,
+            zero_point: Some(zero_point as i16),
+            scale: 0.0,
+        };
+        let divided =
+            feature.map(|segment, range| Ok(segment.expr.binary(Binary::Div, &slice(&scales, range))))?;
+        let value = self.cut(node, &divided, &Unary::Quantize(Arc::new(unit)), &codes)?;
+        let real = Rc::new(Expr::Codes(value))
+            .binary(Binary::Sub, &Expr::number(zero_point))
+            .binary(Binary::Mul, &Rc::new(Expr::Constant(Rc::from(scales))));
         Ok(feature.whole(real))
     }
 

@@ -181,7 +181,7 @@ fn finite(constant: &Tensor) -> Result<Vec<f64>, ConvertError> {
 }
 
 /// Numbers of some channels as a constant; a single number stays one.
-fn slice(numbers: &[f64], range: std::ops::Range<usize>) -> Rc<Expr> {
+pub(super) fn slice(numbers: &[f64], range: std::ops::Range<usize>) -> Rc<Expr> {
     let numbers = if numbers.len() == 1 { numbers } else { &numbers[range] };
     Rc::new(Expr::Constant(Rc::from(numbers)))
 }

@@ -72,7 +72,8 @@ impl Lowering<'_> {
         let pending = self.convs[conv.0].clone();
         let [term] = pending.terms.as_slice() else {
             return Err(ConvertError::unsupported(format!(
-                "a head over values of {} different scales; expected one",
+                "a head over values of {} different scales, of which a head keeps one accumulator; expected a \
+                 quantizer before it, or --requantize-joins 8",
                 pending.terms.len()
             )));
         };

@@ -5,146 +5,161 @@
 
 use std::ops::Range;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use ylb_format::limits::{MAX_ADDENDS, MAX_CONCAT_INPUTS};
 use ylb_format::model::{Operator, Requantize};
 
-use super::cut::Codes;
-use super::linear::Addend;
+use super::linear::{Addend, Linear};
 use super::{Feature, LoweredValue, Lowering, id_of};
 use crate::error::ConvertError;
-use crate::expr::{Binary, Expr, Unary, ValueIndex};
-use crate::ir::{Node, TensorId};
-use crate::quantizer::{Order, PerAxis, Quantizer, Rounding};
-use crate::report::{Row, Warning};
-use crate::staircase::Levels;
+use crate::expr::ValueIndex;
+use crate::report::Row;
 
 /// A value that a convolution reads, for some of its input channels.
 #[derive(Clone, Debug)]
 pub(super) struct Operand {
     pub(super) value: ValueIndex,
     pub(super) scale: f64,
+    /// By channel of the value, what multiplies the scale; `None`: nothing does.
+    pub(super) factors: Option<Rc<[f64]>>,
     /// The channels of the convolution's input that the value's channels are, in order.
     pub(super) channels: Vec<Range<usize>>,
 }
 
+/// What a convolution reads.
+pub(super) struct Joined {
+    pub(super) operands: Vec<Operand>,
+    /// Numbers that stand beside the operands in some input channels.
+    pub(super) offsets: Vec<(Range<usize>, f64)>,
+}
+
 /// A value and the channels of the joined tensor that it is.
-type Member = (ValueIndex, Range<usize>);
+#[derive(Clone, Debug)]
+struct Member {
+    value: ValueIndex,
+    scale: f64,
+    factors: Option<Rc<[f64]>>,
+    range: Range<usize>,
+}
 
 impl Lowering<'_> {
-    /// What a convolution reads. If it joins values of different scales, and requantized joins were
-    /// asked for, then its codes of 8 bits over all that it can be; whoever reads it from here on
-    /// reads those.
-    pub(super) fn join_requantized(
+    /// The values that together are a tensor, as few as possible. `padded`: whether a window sees positions
+    /// outside of the tensor, where every operand is 0. A convolution of several groups reads values
+    /// of all channels only.
+    pub(super) fn operands(
         &mut self,
-        node: &Node,
-        id: TensorId,
-    ) -> Result<Rc<Feature>, ConvertError> {
-        let feature = self.feature(id)?;
-        if !self.requantize_joins {
-            return Ok(feature);
-        }
-        let mut scales: Vec<f64> = Vec::new();
-        let (mut low, mut high) = (0.0f64, 0.0f64);
-        for segment in &feature.segments {
-            let addends = self.linear(&segment.expr)?;
-            low = low.min(self.lowest(&addends));
-            high = high.max(self.highest(&addends));
-            scales.extend(addends.iter().map(|addend| addend.scale));
-        }
-        scales.sort_by(f64::total_cmp);
-        scales.dedup();
-        if scales.len() < 2 {
-            return Ok(feature);
-        }
-        let scale = ((high - low) / 255.0) as f32;
-        let zero_point = (-low / f64::from(scale)).round().clamp(0.0, 255.0);
-        let quantizer = Quantizer {
-            order: Order::RoundThenClamp,
-            rounding: Rounding::HalfEven,
-            low: 0,
-            high: 255,
-            scale: PerAxis::uniform(scale),
-            zero_point: PerAxis::uniform(zero_point as f32),
-            codes_name: String::new(),
-        };
-        quantizer.validate()?;
-        let codes = Codes {
-            name: String::new(),
-            levels: Levels { low: 0, step: 1, max_level: 255 },
-            zero_point: Some(zero_point as i16),
-            scale: f64::from(scale),
-        };
-        let value = self.cut(node, &feature, &Unary::Quantize(Arc::new(quantizer)), &codes)?;
-        let real = Rc::new(Expr::Codes(value))
-            .binary(Binary::Sub, &Expr::number(zero_point))
-            .binary(Binary::Mul, &Expr::number(f64::from(scale)));
-        self.warnings.push(Warning {
-            node: node.name.clone(),
-            message: format!(
-                "its input \"{}\" joins values of {} different scales and was requantized to 8 bits on \
-                 request: codes behind it differ from the export's",
-                self.graph.tensor(id).name,
-                scales.len()
-            ),
-        });
-        let feature = Rc::new(feature.whole(real));
-        self.features[id.0] = Some(Rc::clone(&feature));
-        Ok(feature)
-    }
-
-    /// The values that together are a tensor, as few as possible.
-    pub(super) fn operands(&mut self, feature: &Feature) -> Result<Vec<Operand>, ConvertError> {
-        let mut groups: Vec<(f64, Vec<Member>)> = Vec::new();
-        let mut first = 0;
+        feature: &Feature,
+        groups: usize,
+        padded: bool,
+    ) -> Result<Joined, ConvertError> {
+        let mut joined: Vec<Vec<Member>> = Vec::new();
+        let (mut first, mut offsets) = (0, Vec::new());
         for segment in &feature.segments {
             let range = first..first + segment.channels;
             first = range.end;
-            let addends = self.linear(&segment.expr)?;
-            for (value, scale) in self.summed(addends)? {
-                let fits = |(own, members): &&mut (f64, Vec<Member>)| {
-                    let (last, last_range) = &members[members.len() - 1];
-                    *own == scale
-                        && last_range.end <= range.start
-                        && members.len() < MAX_CONCAT_INPUTS
-                        && self.values[last.0].same_levels(&self.values[value.0])
+            let Linear { addends, offset } = self.linear(&segment.expr)?;
+            let any = addends.first().map(|addend| addend.value);
+            let mut members = self.summed(addends, &range)?;
+            match any {
+                Some(value) if offset != 0.0 && padded => {
+                    let (value, scale) = (self.ones(value, offset < 0.0), offset.abs());
+                    members.push(Member { value, scale, factors: None, range: range.clone() });
+                }
+                _ if offset != 0.0 => offsets.push((range.clone(), offset)),
+                _ => {}
+            }
+            for member in members {
+                let fits = |own: &&mut Vec<Member>| {
+                    let last = &own[own.len() - 1];
+                    let plain = last.factors.is_none() && member.factors.is_none();
+                    (groups > 1 || (plain && last.scale == member.scale))
+                        && last.range.end <= member.range.start
+                        && own.len() < MAX_CONCAT_INPUTS
+                        && self.values[last.value.0].same_levels(&self.values[member.value.0])
                 };
-                match groups.iter_mut().find(fits) {
-                    Some((_, members)) => members.push((value, range.clone())),
-                    None => groups.push((scale, vec![(value, range.clone())])),
+                match joined.iter_mut().find(fits) {
+                    Some(own) => own.push(member),
+                    None => joined.push(vec![member]),
                 }
             }
         }
-        let mut operands = Vec::with_capacity(groups.len());
-        for (scale, members) in groups {
-            let (values, channels): (Vec<_>, Vec<_>) = members.into_iter().unzip();
-            operands.push(Operand { value: self.concat_values("", "", &values)?, scale, channels });
+        let mut operands = Vec::with_capacity(joined.len());
+        for members in joined {
+            let operand = self.operand(&members)?;
+            if groups > 1 && operand.channels.iter().map(Range::len).sum::<usize>() < first {
+                return Err(ConvertError::unsupported(format!(
+                    "its input joins values of different ranges, in {groups} groups of channels; expected a \
+                     quantizer behind the concat"
+                )));
+            }
+            operands.push(operand);
         }
-        Ok(operands)
+        Ok(Joined { operands, offsets })
+    }
+
+    /// Members one after another as one value.
+    fn operand(&mut self, members: &[Member]) -> Result<Operand, ConvertError> {
+        let values: Vec<ValueIndex> = members.iter().map(|member| member.value).collect();
+        let channels = members.iter().map(|member| member.range.clone()).collect();
+        let value = self.concat_values("", "", &values)?;
+        let scale = members[0].scale;
+        if members.iter().all(|member| member.factors.is_none() && member.scale == scale) {
+            return Ok(Operand { value, scale, factors: None, channels });
+        }
+        let of_member = |member: &Member| -> Vec<f64> {
+            match &member.factors {
+                Some(factors) => factors.iter().map(|factor| member.scale * factor).collect(),
+                None => vec![member.scale; member.range.len()],
+            }
+        };
+        let factors = members.iter().flat_map(of_member).collect();
+        Ok(Operand { value, scale: 1.0, factors: Some(factors), channels })
+    }
+
+    /// A value of the shape of another that is 1 everywhere, or −1: only padding tells positions apart.
+    fn ones(&mut self, like: ValueIndex, negative: bool) -> ValueIndex {
+        if let Some(&ones) = self.ones.get(&(like, negative)) {
+            return ones;
+        }
+        let source = &self.values[like.0];
+        let table = vec![u8::from(!negative); usize::from(source.max_level) + 1];
+        let ones = LoweredValue {
+            name: String::new(),
+            low: if negative { -1 } else { 0 },
+            step: 1,
+            max_level: 1,
+            zero_point: Some(0),
+            scale: 1.0,
+            origin: None,
+            ..source.clone()
+        };
+        let ones = self.add_map("", like, ones, table);
+        self.ones.insert((like, negative), ones);
+        ones
     }
 
     /// Sums addends of equal scale exactly; the others stay apart.
-    fn summed(&mut self, addends: Vec<Addend>) -> Result<Vec<(ValueIndex, f64)>, ConvertError> {
-        let mut groups: Vec<(f64, Vec<ValueIndex>)> = Vec::new();
+    fn summed(&mut self, addends: Vec<Addend>, range: &Range<usize>) -> Result<Vec<Member>, ConvertError> {
+        let mut groups: Vec<(Addend, Vec<ValueIndex>)> = Vec::new();
         for addend in addends {
-            let value = self.fix_zero_point(addend);
-            let fits = |(scale, members): &&mut (f64, Vec<ValueIndex>)| {
+            let value = self.fix_zero_point(&addend);
+            let fits = |(first, members): &&mut (Addend, Vec<ValueIndex>)| {
                 let all = members.iter().chain([&value]);
                 let levels: u32 = all.map(|member| u32::from(self.values[member.0].max_level)).sum();
-                *scale == addend.scale
+                first.scale == addend.scale
+                    && first.factors == addend.factors
                     && members.len() < MAX_ADDENDS
                     && levels <= 255
                     && self.values[members[0].0].step == self.values[value.0].step
             };
             match groups.iter_mut().find(fits) {
                 Some((_, members)) => members.push(value),
-                None => groups.push((addend.scale, vec![value])),
+                None => groups.push((addend, vec![value])),
             }
         }
         let mut sums = Vec::with_capacity(groups.len());
-        for (scale, members) in groups {
-            sums.push((self.sum_values(&members), scale));
+        for (Addend { scale, factors, .. }, members) in groups {
+            sums.push(Member { value: self.sum_values(&members), scale, factors, range: range.clone() });
         }
         Ok(sums)
     }

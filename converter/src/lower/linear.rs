@@ -7,20 +7,34 @@ use super::{LoweredValue, Lowering};
 use crate::error::{ConvertError, ErrorKind};
 use crate::expr::{Binary, Expr, Unary, ValueIndex};
 
+/// Largest magnitude of a zero point in the file format.
+const MAX_ZERO_POINT: f64 = 255.0;
+
 /// One value of a sum.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Addend {
     pub(super) value: ValueIndex,
     /// What one integer of it stands for; positive.
     pub(super) scale: f64,
+    /// By channel, what multiplies the scale; `None`: nothing does.
+    pub(super) factors: Option<Rc<[f64]>>,
     /// Code that stands for 0.
     pub(super) zero_point: f64,
 }
 
-/// A partial result: addends, or a number for all channels.
+/// A sum of scaled codes and a number, the same for all channels.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Linear {
+    pub(super) addends: Vec<Addend>,
+    /// What zero points, which are integers, leave over: the offset of an LSQ+ quantizer.
+    pub(super) offset: f64,
+}
+
+/// A partial result: addends, or a number for all channels or for each.
 #[derive(Clone, Debug)]
 enum Form {
     Number(f64),
+    Numbers(Rc<[f64]>),
     Sum(Vec<Addend>),
 }
 
@@ -28,14 +42,17 @@ impl Lowering<'_> {
     /// Reads an expression as a sum of scaled codes.
     ///
     /// # Errors
-    /// If it is none: something before it is not quantized, or a scale differs between channels.
-    pub(super) fn linear(&self, expr: &Rc<Expr>) -> Result<Vec<Addend>, ConvertError> {
+    /// If it is none: something before it is not quantized, or an offset differs between channels.
+    pub(super) fn linear(&self, expr: &Rc<Expr>) -> Result<Linear, ConvertError> {
         let mut forms: HashMap<*const Expr, Form> = HashMap::new();
         let mut last = Form::Number(0.0);
         for node in expr.nodes() {
             let at = |operand: &Rc<Expr>| forms[&Rc::as_ptr(operand)].clone();
             last = match &*node {
-                Expr::Codes(value) => Form::Sum(vec![Addend { value: *value, scale: 1.0, zero_point: 0.0 }]),
+                Expr::Codes(value) => {
+                    let value = *value;
+                    Form::Sum(vec![Addend { value, scale: 1.0, factors: None, zero_point: 0.0 }])
+                }
                 Expr::Conv(conv) => {
                     return Err(ConvertError::new(
                         ErrorKind::NotQuantized,
@@ -48,12 +65,7 @@ impl Lowering<'_> {
                 }
                 Expr::Constant(numbers) => match **numbers {
                     [number] => Form::Number(number),
-                    _ => {
-                        return Err(ConvertError::unsupported(
-                            "its input has scales or offsets by channel; expected one scale for \
-                             the whole tensor",
-                        ));
-                    }
+                    _ => Form::Numbers(Rc::clone(numbers)),
                 },
                 Expr::Unary(function, a) => self.linear_unary(function, at(a))?,
                 Expr::Binary(function, a, b) => linear_binary(*function, at(a), at(b))?,
@@ -61,25 +73,27 @@ impl Lowering<'_> {
             forms.insert(Rc::as_ptr(&node), last.clone());
         }
         match last {
-            Form::Sum(addends) => self.checked(addends),
-            Form::Number(_) => Err(ConvertError::unsupported("its input is constant")),
+            Form::Sum(addends) => checked(addends),
+            Form::Number(_) | Form::Numbers(_) => Err(ConvertError::unsupported("its input is constant")),
         }
     }
 
     fn linear_unary(&self, function: &Unary, form: Form) -> Result<Form, ConvertError> {
         match (function, &form) {
             (Unary::Pixel, Form::Sum(addends)) => {
-                let scaled = addends.iter().map(|a| Addend { scale: a.scale / 255.0, ..*a });
+                let scaled = addends.iter().map(|a| Addend { scale: a.scale / 255.0, ..a.clone() });
                 Ok(Form::Sum(scaled.collect()))
             }
             // Clamps that no code reaches change nothing, as a ReLU of codes from 0 on.
-            (Unary::Relu, Form::Sum(addends)) if self.lowest(addends) >= 0.0 => Ok(form),
+            (Unary::Relu, Form::Sum(addends)) if one_scale(addends) && self.lowest(addends) >= 0.0 => {
+                Ok(form)
+            }
             (Unary::Clip { low, high }, Form::Sum(addends))
-                if self.lowest(addends) >= *low && self.highest(addends) <= *high =>
+                if one_scale(addends) && self.lowest(addends) >= *low && self.highest(addends) <= *high =>
             {
                 Ok(form)
             }
-            (_, Form::Number(_)) => Err(ConvertError::unsupported("an unfolded constant")),
+            (_, Form::Number(_) | Form::Numbers(_)) => Err(ConvertError::unsupported("an unfolded constant")),
             _ => Err(ConvertError::new(
                 ErrorKind::NotQuantized,
                 format!("its input is not quantized: expected a quantizer behind {function:?}"),
@@ -101,30 +115,9 @@ impl Lowering<'_> {
         addends.iter().map(real).sum()
     }
 
-    /// Zero points must be integers and scales positive; both may be off by rounding only.
-    fn checked(&self, mut addends: Vec<Addend>) -> Result<Vec<Addend>, ConvertError> {
-        for addend in &mut addends {
-            let rounded = addend.zero_point.round();
-            if (addend.zero_point - rounded).abs() > 1e-6 || rounded.abs() > 255.0 {
-                return Err(ConvertError::unsupported(format!(
-                    "its input has zero point {}; expected an integer of at most 8 bits",
-                    addend.zero_point
-                )));
-            }
-            addend.zero_point = rounded;
-            if !(addend.scale > 0.0 && addend.scale.is_finite()) {
-                return Err(ConvertError::unsupported(format!(
-                    "its input has scale {}; expected a positive finite number",
-                    addend.scale
-                )));
-            }
-        }
-        Ok(addends)
-    }
-
     /// The value of an addend, with the addend's zero point. A value whose codes were already read
     /// with another zero point is copied.
-    pub(super) fn fix_zero_point(&mut self, addend: Addend) -> ValueIndex {
+    pub(super) fn fix_zero_point(&mut self, addend: &Addend) -> ValueIndex {
         let wanted = addend.zero_point as i16;
         let value = &mut self.values[addend.value.0];
         if value.scale == 0.0 {
@@ -149,22 +142,75 @@ impl Lowering<'_> {
     }
 }
 
+/// Zero points become integers, and what that leaves over a number beside them. Scales must be positive.
+fn checked(mut addends: Vec<Addend>) -> Result<Linear, ConvertError> {
+    let mut offset = 0.0;
+    for addend in &mut addends {
+        let scale = addend.scale;
+        let factors = addend.factors.iter().flat_map(|factors| factors.iter().copied());
+        if let Some(bad) =
+            std::iter::once(scale).chain(factors).find(|scale| !(*scale > 0.0 && scale.is_finite()))
+        {
+            return Err(ConvertError::unsupported(format!(
+                "its input has scale {bad}; expected a positive finite number"
+            )));
+        }
+        let rounded = addend.zero_point.round().clamp(-MAX_ZERO_POINT, MAX_ZERO_POINT);
+        // More than rounding leaves.
+        if (addend.zero_point - rounded).abs() > 1e-6 {
+            if addend.factors.is_some() {
+                return Err(ConvertError::unsupported(
+                    "its input has scales by channel and an offset that is no whole number of steps; \
+                     expected one scale for the whole tensor",
+                ));
+            }
+            offset += scale * (rounded - addend.zero_point);
+        }
+        addend.zero_point = rounded;
+    }
+    if !offset.is_finite() {
+        return Err(ConvertError::unsupported(format!("its input has an offset of {offset}")));
+    }
+    Ok(Linear { addends, offset })
+}
+
+/// Whether no scale differs between channels.
+fn one_scale(addends: &[Addend]) -> bool {
+    addends.iter().all(|addend| addend.factors.is_none())
+}
+
 fn linear_binary(function: Binary, a: Form, b: Form) -> Result<Form, ConvertError> {
     let shifted = |mut addends: Vec<Addend>, by: f64| {
+        if !one_scale(&addends) {
+            return Err(ConvertError::unsupported(
+                "its input has scales by channel and an offset behind them; expected one scale for the \
+                 whole tensor",
+            ));
+        }
         if let Some(first) = addends.first_mut() {
             first.zero_point -= by / first.scale;
         }
-        Form::Sum(addends)
+        Ok(Form::Sum(addends))
     };
     let scaled = |addends: Vec<Addend>, by: f64| {
         Form::Sum(addends.into_iter().map(|a| Addend { scale: a.scale * by, ..a }).collect())
+    };
+    let by_channel = |addends: Vec<Addend>, numbers: Rc<[f64]>, divide: bool| {
+        let with = |a: Addend| {
+            let own = |index: usize| a.factors.as_ref().map_or(1.0, |factors| factors[index]);
+            let factor = |(index, &by): (usize, &f64)| if divide { own(index) / by } else { own(index) * by };
+            Addend { factors: Some(numbers.iter().enumerate().map(factor).collect()), ..a }
+        };
+        Form::Sum(addends.into_iter().map(with).collect())
     };
     Ok(match (function, a, b) {
         (Binary::Add, Form::Sum(a), Form::Sum(b)) => {
             let mut sum = a;
             for addend in b {
                 let same = |other: &&mut Addend| {
-                    other.value == addend.value && other.zero_point == addend.zero_point
+                    other.value == addend.value
+                        && other.zero_point == addend.zero_point
+                        && other.factors == addend.factors
                 };
                 match sum.iter_mut().find(same) {
                     Some(other) => other.scale += addend.scale,
@@ -174,14 +220,24 @@ fn linear_binary(function: Binary, a: Form, b: Form) -> Result<Form, ConvertErro
             Form::Sum(sum)
         }
         (Binary::Add, Form::Sum(a), Form::Number(b)) | (Binary::Add, Form::Number(b), Form::Sum(a)) => {
-            shifted(a, b)
+            shifted(a, b)?
         }
-        (Binary::Sub, Form::Sum(a), Form::Number(b)) => shifted(a, -b),
+        (Binary::Sub, Form::Sum(a), Form::Number(b)) => shifted(a, -b)?,
         (Binary::Mul, Form::Sum(a), Form::Number(b)) | (Binary::Mul, Form::Number(b), Form::Sum(a)) => {
             scaled(a, b)
         }
         (Binary::Div, Form::Sum(a), Form::Number(b)) => {
             Form::Sum(a.into_iter().map(|addend| Addend { scale: addend.scale / b, ..addend }).collect())
+        }
+        (Binary::Mul, Form::Sum(a), Form::Numbers(b)) | (Binary::Mul, Form::Numbers(b), Form::Sum(a)) => {
+            by_channel(a, b, false)
+        }
+        (Binary::Div, Form::Sum(a), Form::Numbers(b)) => by_channel(a, b, true),
+        (Binary::Add | Binary::Sub, Form::Sum(_), Form::Numbers(_))
+        | (Binary::Add | Binary::Sub, Form::Numbers(_), Form::Sum(_)) => {
+            return Err(ConvertError::unsupported(
+                "its input has offsets by channel; expected one offset for the whole tensor",
+            ));
         }
         _ => {
             return Err(ConvertError::new(

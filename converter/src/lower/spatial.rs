@@ -21,14 +21,15 @@ impl Lowering<'_> {
         let [height, width] = window.output_size([feature.height, feature.width])?;
         let mut segments = Vec::with_capacity(feature.segments.len());
         for segment in &feature.segments {
-            let addends = self.linear(&segment.expr)?;
-            let &[addend] = addends.as_slice() else {
+            let linear = self.linear(&segment.expr)?;
+            let [addend] = linear.addends.as_slice() else {
                 return Err(ConvertError::new(
                     ErrorKind::NotQuantized,
                     "the maximum of a sum of different scales; expected a quantizer before it",
                 ));
             };
-            let input = addend.value;
+            // Codes keep their zero point, so it must be known before they are moved.
+            let input = self.fix_zero_point(addend);
             let pooled = self.moved(node.output()?, input, [height, width], |lowering, output| {
                 let operator = Operator::MaxPool { input: id_of(input), window: window.to_format() };
                 let row = Row { kernel: Some(window.to_format().kernel), ..Row::of("MaxPool", "") };
@@ -57,14 +58,17 @@ impl Lowering<'_> {
                     "its input is not quantized: expected a quantizer before it",
                 ));
             }
+            let addends = self.linear(&segment.expr).map_or(Vec::new(), |linear| linear.addends);
             let mut enlarged = HashMap::new();
-            for input in leaves.values {
+            for source in leaves.values {
+                let addend = addends.iter().find(|addend| addend.value == source);
+                let input = addend.map_or(source, |addend| self.fix_zero_point(addend));
                 let output = self.moved(node.output()?, input, [height, width], |lowering, output| {
                     let operator = Operator::Upsample { input: id_of(input), factor: factor as u32 };
                     lowering.add_row(Row::of("Upsample", ""), &node.name, output, &[input]);
                     lowering.add_node(&node.name, output, operator);
                 });
-                enlarged.insert(input, Rc::new(Expr::Codes(output)));
+                enlarged.insert(source, Rc::new(Expr::Codes(output)));
             }
             let expr = segment.expr.substitute(|leaf| match leaf {
                 Expr::Codes(value) => enlarged.get(value).cloned(),

@@ -40,7 +40,7 @@ impl Lowering<'_> {
         for value in values {
             self.values[value.0].zero_point.get_or_insert(0);
         }
-        let addends = self.linear(&sum_below(expr)?)?;
+        let addends = self.linear(&sum_below(expr)?)?.addends;
         let combinations = self.combinations(values, &addends, expr, levels)?;
         let requantize =
             combinations.scale(levels.max_level).or_else(|| combinations.staircase()).ok_or_else(|| {
