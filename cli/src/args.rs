@@ -1,6 +1,7 @@
 //! The command line.
 
 mod compare;
+mod convert;
 mod eval;
 mod net;
 
@@ -10,6 +11,7 @@ use std::str::FromStr;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueHint};
 
 pub use compare::CompareArgs;
+pub use convert::ConvertArgs;
 pub use eval::EvalArgs;
 pub use net::{Bits, Net};
 
@@ -24,15 +26,6 @@ Examples:
 
 Exit status: 0 done, 1 failed, 2 wrong usage.
 Set YLB_KERNELS=generic (or neon, dotprod, avx2, ...) to force a kind of micro-kernel.";
-
-const CONVERT_EXAMPLES: &str = "\
-Examples:
-  yolo-lowbit convert best.onnx --names data.yaml
-  yolo-lowbit convert best.onnx -o detector.ylb --imgsz 320
-  yolo-lowbit convert best.onnx --verify --report best.json
-
-The model must be an export of quantization-aware training (QONNX or QCDQ). A plain float export is
-refused: nothing in it says how to round.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -91,48 +84,6 @@ pub enum Command {
     Info(InfoArgs),
     /// Measure how fast a model runs on this machine
     Bench(BenchArgs),
-}
-
-/// Arguments of `convert`.
-#[derive(Debug, Args)]
-#[command(after_help = CONVERT_EXAMPLES)]
-pub struct ConvertArgs {
-    /// The ONNX file
-    #[arg(value_name = "MODEL.onnx", value_hint = ValueHint::FilePath)]
-    pub model: PathBuf,
-
-    /// Where to write the result [default: the input's name with the extension .ylb]
-    #[arg(long, short, value_name = "MODEL.ylb", value_hint = ValueHint::FilePath)]
-    pub output: Option<PathBuf>,
-
-    /// Class names: a file with one name a line, or the data.yaml of the training
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub names: Option<PathBuf>,
-
-    /// Input height and width, for exports that leave them open: 640, or 384,640
-    #[arg(long, value_name = "H[,W]")]
-    pub imgsz: Option<ImageSize>,
-
-    /// Anchors, for exports without box decoding: w,h,w,h,... and a slash between levels, finest first
-    #[arg(long, value_name = "LIST")]
-    pub anchors: Option<Anchors>,
-
-    /// Drop quantizers inside the box decoding, which is done in floats; otherwise they are an error
-    #[arg(long)]
-    pub ignore_decode_quantizers: bool,
-    /// Requantize sums and concats of different scales to BITS bits, 8 or 16 (two values of 8), instead of
-    /// keeping an accumulator for each scale: less exact, and reported
-    #[arg(long, value_name = "BITS", value_parser = join_bits)]
-    pub requantize_joins: Option<u8>,
-
-    /// Compare the result with the ONNX file on a synthetic picture, as "compare" does, before it is
-    /// written: a model that differs is not
-    #[arg(long)]
-    pub verify: bool,
-
-    /// Write a JSON report: bits, scales and kernel of each layer, warnings
-    #[arg(long, value_name = "FILE.json", value_hint = ValueHint::FilePath)]
-    pub report: Option<PathBuf>,
 }
 
 /// Arguments of `run`.
@@ -315,10 +266,6 @@ impl FromStr for Anchors {
 fn fraction(text: &str) -> Result<f32, String> {
     let number = text.parse().ok().filter(|number| (0.0..=1.0).contains(number));
     number.ok_or_else(|| "expected a number from 0 to 1".to_owned())
-}
-
-fn join_bits(text: &str) -> Result<u8, String> {
-    text.parse().ok().filter(|bits| [8, 16].contains(bits)).ok_or_else(|| "expected 8 or 16".to_owned())
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

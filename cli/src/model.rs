@@ -1,12 +1,13 @@
 //! Models: opening them with messages that help, and their layers in words.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
+use ylb_converter::Source;
 use ylb_format::model::{Conv, Model, Operator, Value, ValueKind};
 use ylb_runtime::{Network, Session, SessionOptions, StepInfo};
 
@@ -27,6 +28,19 @@ pub fn open(path: &Path) -> Result<Arc<Network>> {
         bail!("{0} is an ONNX file: convert it first with \"yolo-lowbit convert {0}\"", path.display());
     }
     Ok(Arc::new(Network::open(path)?))
+}
+
+/// Opens what a model is made from: an ONNX file, or a folder of weights.
+///
+/// # Errors
+/// If it cannot be read, or holds no model; `cannot` says what it was wanted for.
+pub fn open_source(path: &Path, cannot: impl Fn() -> String) -> Result<Source> {
+    if path.is_dir() {
+        return Source::weights(path).with_context(cannot);
+    }
+    let bytes = fs::read(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    Source::onnx(&bytes, &name, path.parent()).with_context(cannot)
 }
 
 /// Starts threads and takes memory for a network.

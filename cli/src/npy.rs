@@ -6,12 +6,11 @@
 
 use std::io::{self, Read, Write};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail};
+use ylb_converter::npy::{self, Elements, MAGIC};
 
-const MAGIC: &[u8; 6] = b"\x93NUMPY";
-
-/// Largest header that is read: NumPy itself writes far less for anything that is a tensor.
-const MAX_HEADER: usize = 1 << 16;
+/// Most elements that are read: more than any picture has.
+const MAX_ELEMENTS: usize = 1 << 30;
 
 /// An array of any shape; the last index runs fastest.
 #[derive(Debug, PartialEq)]
@@ -50,70 +49,14 @@ impl Element for i16 {
 /// If it is no `.npy` file, is cut off or too long, or holds anything but little-endian 32-bit floats
 /// in C order.
 pub fn read_f32(mut source: impl Read) -> Result<Array<f32>> {
-    let mut start = [0; 8];
-    source.read_exact(&mut start).context("this is no .npy file")?;
-    ensure!(start.starts_with(MAGIC), "this is no .npy file");
-    let header_len = match start[6] {
-        1 => usize::from(u16::from_le_bytes(read_array(&mut source)?)),
-        2 | 3 => u32::from_le_bytes(read_array(&mut source)?) as usize,
-        version => bail!("version {version} of the .npy format is not known"),
-    };
-    ensure!(header_len <= MAX_HEADER, "the .npy header is damaged");
-    let mut header = vec![0; header_len];
-    source.read_exact(&mut header).context("the .npy header is cut off")?;
-    let header = String::from_utf8(header).context("the .npy header is damaged")?;
-
-    let descriptor = header_field(&header, "descr").unwrap_or_default();
-    let descriptor = descriptor.trim_matches(['\'', '"']);
-    ensure!(
-        descriptor == f32::DESCRIPTOR,
-        "the array's type is \"{descriptor}\", but 32-bit floats are needed: save it with .astype(numpy.float32)"
-    );
-    ensure!(
-        header_field(&header, "fortran_order") == Some("False"),
-        "the array is in Fortran order: save it with numpy.ascontiguousarray"
-    );
-    let shape = header_field(&header, "shape").and_then(parse_shape).context("the .npy header is damaged")?;
-    let len = shape.iter().try_fold(4usize, |len, &extent| len.checked_mul(extent));
-    let len = len.context("the .npy header is damaged")?;
-
-    let mut bytes = Vec::new();
-    source.read_to_end(&mut bytes)?;
-    ensure!(
-        bytes.len() == len,
-        "the .npy file has {} bytes of data, but its shape asks for {len}",
-        bytes.len()
-    );
-    let data =
-        bytes.chunks_exact(4).map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect();
-    Ok(Array { shape, data })
-}
-
-fn read_array<const N: usize>(source: &mut impl Read) -> Result<[u8; N]> {
-    let mut bytes = [0; N];
-    source.read_exact(&mut bytes).context("the .npy header is cut off")?;
-    Ok(bytes)
-}
-
-/// Text of a field's value in the header, which is a Python dictionary on one line:
-/// `{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3), }`.
-fn header_field<'a>(header: &'a str, name: &str) -> Option<&'a str> {
-    let start = [format!("'{name}':"), format!("\"{name}\":")]
-        .iter()
-        .find_map(|key| header.find(key.as_str()).map(|position| position + key.len()))?;
-    let value = header[start..].trim_start();
-    let end = if value.starts_with('(') { value.find(')')? + 1 } else { value.find([',', '}'])? };
-    Some(value[..end].trim_end())
-}
-
-/// Reads a Python tuple of extents: `()`, `(3,)`, `(1, 3)`.
-fn parse_shape(tuple: &str) -> Option<Vec<usize>> {
-    let inner = tuple.strip_prefix('(')?.strip_suffix(')')?.trim();
-    let inner = inner.strip_suffix(',').unwrap_or(inner);
-    if inner.is_empty() {
-        return Some(Vec::new());
+    let npy::Array { shape, elements } = npy::read(&mut source, MAX_ELEMENTS).map_err(anyhow::Error::msg)?;
+    match elements {
+        Elements::F32(data) => Ok(Array { shape, data }),
+        other => bail!(
+            "the array's type is {}, but 32-bit floats are needed: save it with .astype(numpy.float32)",
+            other.type_name()
+        ),
     }
-    inner.split(',').map(|extent| extent.trim().parse().ok()).collect()
 }
 
 /// The bytes of a `.npy` file, format version 1.0.
@@ -284,11 +227,12 @@ mod tests {
     fn refuses_other_contents_with_a_reason() {
         let good = String::from_utf8_lossy(&saved_by_numpy()[10..128]).into_owned();
         let cases = [
-            (good.replace("'<f4'", "'<f8'"), "32-bit floats"),
+            (good.replace("'<f4'", "'<i4'"), "32-bit floats"),
             (good.replace("False,", "True, "), "Fortran order"),
             (good.replace("(1, 2)", "(1, 3)"), "its shape asks for 12"),
             (good.replace("(1, 2)", "(1, x)"), "damaged"),
             (good.replace("(1, 2), }", "(9999999999, 9999999999), }"), "damaged"),
+            (good.replace("(1, 2), }", "(99999, 99999), }"), "at most"),
         ];
         for (header, reason) in cases {
             let mut file = b"\x93NUMPY\x01\x00".to_vec();

@@ -1,11 +1,11 @@
-//! A model beside the ONNX file that it was made from: runs both on pictures.
+//! A model beside the source that it was made from: runs both on pictures.
 
 use std::array;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use image::RgbImage;
+use ylb_converter::Source;
 use ylb_converter::compare::{self, Codes, Comparison, Divergence, Executed, Reference, Verdict};
 use ylb_converter::verify::FloatTensor;
 use ylb_format::model::Model;
@@ -22,14 +22,13 @@ pub struct Proof<'m> {
 }
 
 impl<'m> Proof<'m> {
-    /// Reads the source, whose path is only looked at for files beside it, and starts the network;
-    /// `threads` as in [`SessionOptions`].
+    /// Prepares the source and starts the network; `threads` as in [`SessionOptions`].
     ///
     /// # Errors
     /// If the network was made from another file, or the source cannot be interpreted.
-    pub fn new(onnx: &[u8], path: &Path, network: &'m Arc<Network>, threads: usize) -> Result<Self> {
+    pub fn new(source: &Source, network: &'m Arc<Network>, threads: usize) -> Result<Self> {
         let model = network.model();
-        let reference = Reference::new(onnx, path.parent(), model)?;
+        let reference = Reference::of_source(source, model)?;
         let options = SessionOptions { threads, keep_values: true, ..Default::default() };
         Ok(Self { model, reference, session: model::start(network, options)? })
     }
@@ -58,7 +57,7 @@ impl<'m> Proof<'m> {
         });
         let executed = Executed { codes: codes.collect(), outputs: outputs.collect() };
         let comparison = self.reference.compare(&compare::planar(&pixels), &executed, progress);
-        comparison.context("cannot interpret the ONNX file")
+        comparison.context("cannot interpret the source")
     }
 }
 

@@ -19,12 +19,16 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-use sha2::{Digest as _, Sha256};
 use ylb_format::model::{Model, OutputKind, Value, ValueId};
 
 use crate::error::{ConvertError, ErrorKind};
 use crate::interpret::{Interpretation, Interpreter, Reals};
+use crate::source::Source;
 use crate::verify::FloatTensor;
+
+mod picture;
+
+pub use picture::{planar, synthetic_picture};
 
 /// Largest difference of an output.
 pub const OUTPUT_TOLERANCE: f64 = 1e-3;
@@ -139,40 +143,6 @@ pub struct Divergence<'a> {
     pub tensor: &'a str,
 }
 
-/// Whether a model says that it was made from this file.
-pub fn is_source_of(onnx: &[u8], model: &Model) -> bool {
-    let digest: [u8; 32] = Sha256::digest(onnx).into();
-    digest == model.metadata.source_sha256
-}
-
-/// Red, green and blue planes of a picture whose pixels are stored one after the other.
-pub fn planar(rgb: &[u8]) -> Vec<u8> {
-    (0..3).flat_map(|colour| rgb.iter().skip(colour).step_by(3).copied()).collect()
-}
-
-/// A picture with slopes, edges and noise, always the same: RGB pixels, row by row.
-pub fn synthetic_picture([height, width]: [usize; 2]) -> Vec<u8> {
-    let mut state = 1u64;
-    let mut noise = |amplitude: i32| {
-        // A linear congruential generator (Knuth's MMIX constants).
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (state >> 40) as i32 % (2 * amplitude + 1) - amplitude
-    };
-    let mut pixels = Vec::with_capacity(3 * height * width);
-    for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
-        // Objects of several sizes on a slope; the noise grows from left to right.
-        let (row, column) = (16 * y / height, 16 * x / width);
-        let object = (row * 7 + column * 3) % 11 < 3;
-        let slope = [256 * x / width, 256 * y / height, 128 * (x + y) / (height + width) + 64];
-        let amplitude = (48 * x / width) as i32;
-        for (colour, slope) in slope.into_iter().enumerate() {
-            let base = if object { ((row + column) * 53 + colour * 97) % 256 } else { slope };
-            pixels.push((base as i32 + noise(amplitude)).clamp(0, 255) as u8);
-        }
-    }
-    pixels
-}
-
 impl<'m> Reference<'m> {
     /// Reads the source model of `model`. Tensors that lie in other files than its own are looked
     /// for in `folder`.
@@ -180,18 +150,27 @@ impl<'m> Reference<'m> {
     /// # Errors
     /// If the model was made from another file, or the file cannot be interpreted.
     pub fn new(onnx: &[u8], folder: Option<&Path>, model: &'m Model) -> Result<Self, ConvertError> {
-        if !is_source_of(onnx, model) {
-            let source = match model.metadata.source_name.as_str() {
+        Self::of_source(&Source::onnx(onnx, "", folder)?, model)
+    }
+
+    /// The same of a source that was read already.
+    ///
+    /// # Errors
+    /// If the model was made from another one, or the source cannot be interpreted.
+    pub fn of_source(source: &Source, model: &'m Model) -> Result<Self, ConvertError> {
+        if source.sha256() != model.metadata.source_sha256 {
+            let origin = match model.metadata.source_name.as_str() {
                 "" => "another file".to_owned(),
                 name => format!("another file, then called \"{name}\""),
             };
             return Err(ConvertError::new(
                 ErrorKind::OtherSource,
-                format!("the model was made from {source}: their SHA-256 differ"),
+                format!("the model was made from {origin}: their SHA-256 differ"),
             ));
         }
         let input = &model.values[model.input.value.0 as usize];
-        let interpreter = Interpreter::new(onnx, folder, [input.height as usize, input.width as usize])?;
+        let size = [input.height as usize, input.width as usize];
+        let interpreter = Interpreter::of_graph(source.graph.clone(), size)?;
         Ok(Self { model, interpreter })
     }
 

@@ -88,10 +88,11 @@ impl Interpreter {
     /// # Errors
     /// If the file is no ONNX model, takes no such picture, or a constant cannot be computed.
     pub fn new(onnx: &[u8], folder: Option<&Path>, size: [usize; 2]) -> Result<Self, ConvertError> {
-        Self::of_graph(onnx::decode_with_files(onnx, folder)?, size)
+        Self::of_graph(onnx::decode(onnx, folder)?.0, size)
     }
 
-    fn of_graph(graph: Graph, size: [usize; 2]) -> Result<Self, ConvertError> {
+    /// The same of a graph.
+    pub(crate) fn of_graph(graph: Graph, size: [usize; 2]) -> Result<Self, ConvertError> {
         check_input(&graph, size)?;
         let constants = graph.tensors.iter().map(|info| info.constant.clone()).collect();
         let last_reader = vec![0; graph.tensors.len()];

@@ -1,7 +1,7 @@
 //! Converts QAT-trained YOLOv5 exports from ONNX to [`ylb_format::model::Model`], exactly or not at all.
 //!
 //! ```text
-//! bytes ─ onnx ─► ir::Graph ─ passes ─► quantizers, heads, constants ─ lower ─► integers ─ emit ─► Model
+//! bytes ─ onnx, weights ─► ir::Graph ─ passes ─► quantizers, heads, constants ─ lower ─► integers ─ emit ─► Model
 //! ```
 //!
 //! Every code that the exporting framework's float graph computes (in 64-bit arithmetic) is the code
@@ -22,7 +22,6 @@
 
 use std::path::PathBuf;
 
-use sha2::{Digest as _, Sha256};
 use ylb_format::model::{Metadata, Model};
 
 mod advice;
@@ -36,16 +35,20 @@ pub mod interpret;
 mod ir;
 mod lower;
 pub mod names;
+pub mod npy;
 mod onnx;
 mod passes;
 mod quantizer;
 mod report;
+mod source;
 mod staircase;
 pub mod verify;
+mod weights;
 mod window;
 
 pub use error::{ConvertError, ErrorKind};
 pub use report::{Report, Row, Warning};
+pub use source::Source;
 
 use passes::heads::{Heads, Hints};
 
@@ -108,20 +111,50 @@ pub fn convert(
     options: &Options,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Converted, ConvertError> {
+    progress(Progress::Reading);
+    let source = Source::onnx(onnx_bytes, source_name, options.model_folder.as_deref())?;
+    convert_source(&source, options, progress)
+}
+
+/// Converts a model that was read already; [`Options::model_folder`] means nothing here. Of a folder of
+/// weights, names and anchors are those that it says, whatever the options are.
+///
+/// # Errors
+/// If it holds something that has no exact integer form that is known here.
+pub fn convert_source(
+    source: &Source,
+    options: &Options,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Converted, ConvertError> {
     if let Some(bits) = options.requantize_joins.filter(|bits| ![8, 16].contains(bits)) {
         let message = format!("joins requantized to {bits} bits; expected 8 or 16");
         return Err(ConvertError::new(ErrorKind::Unsupported, message));
     }
-    progress(Progress::Reading);
-    let graph = onnx::decode_with_files(onnx_bytes, options.model_folder.as_deref())?;
     let origin = Metadata {
         converter: format!("yolo-lowbit {}", env!("CARGO_PKG_VERSION")),
-        source_name: source_name.to_owned(),
-        source_sha256: Sha256::digest(onnx_bytes).into(),
+        source_name: source.name.clone(),
+        source_sha256: source.sha256,
         ..Metadata::default()
     };
-    convert_graph(graph, origin, options, progress)
+    let Some(described) = &source.described else {
+        return convert_graph(source.graph.clone(), origin, options, progress);
+    };
+    let options = Options {
+        class_names: described.names.clone(),
+        anchors: Some(described.anchors.clone()),
+        ..options.clone()
+    };
+    let mut converted = convert_graph(source.graph.clone(), origin, &options, progress)?;
+    converted.report.warnings.retain(|warning| warning.message != ANCHORS_BY_OPTION);
+    converted.report.format = WEIGHTS_FOLDER.into();
+    converted.model.metadata.source_format = WEIGHTS_FOLDER.into();
+    Ok(converted)
 }
+
+/// What a folder of weights is called where other sources have the name of an export.
+const WEIGHTS_FOLDER: &str = "weights folder";
+/// A warning that does not concern models that say their anchors apart from the graph.
+const ANCHORS_BY_OPTION: &str = "anchors are those given by option; the model carries none";
 
 /// Everything behind the parser.
 fn convert_graph(
@@ -253,7 +286,7 @@ fn supply_anchors(heads: &mut Heads, options: &Options, report: &mut Report) -> 
     for (level, anchors) in heads.levels.iter_mut().zip(anchors) {
         level.anchors.clone_from(anchors);
     }
-    warn("anchors are those given by option; the model carries none");
+    warn(ANCHORS_BY_OPTION);
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! The only adapter over ONNX's protobuf: bytes to [`Graph`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,11 +25,12 @@ const MAX_NODES: usize = 50_000;
 /// Most inputs, outputs and attributes of a node.
 const MAX_NODE_ITEMS: usize = 4096;
 
-/// Reads a model file. Tensors that lie in other files are looked for in `folder`.
+/// Reads a model file. Tensors that lie in other files are looked for in `folder`. Returns those files'
+/// names too.
 ///
 /// # Errors
 /// If the bytes are no ONNX model, contradict themselves, or need something that is not there.
-pub fn decode_with_files(bytes: &[u8], folder: Option<&Path>) -> Result<Graph, ConvertError> {
+pub fn decode(bytes: &[u8], folder: Option<&Path>) -> Result<(Graph, BTreeSet<String>), ConvertError> {
     if bytes.len() > MAX_FILE_LEN {
         return Err(ConvertError::new(ErrorKind::TooLarge, "the file is larger than 2 GiB"));
     }
@@ -40,7 +41,10 @@ pub fn decode_with_files(bytes: &[u8], folder: Option<&Path>) -> Result<Graph, C
 }
 
 /// Translates a decoded message.
-pub(crate) fn from_proto(model: ModelProto, folder: Option<&Path>) -> Result<Graph, ConvertError> {
+pub(crate) fn from_proto(
+    model: ModelProto,
+    folder: Option<&Path>,
+) -> Result<(Graph, BTreeSet<String>), ConvertError> {
     let proto = model.graph.ok_or_else(|| ConvertError::malformed("not an ONNX model: it has no graph"))?;
     if proto.node.len() > MAX_NODES {
         let message = format!("the graph has more than {MAX_NODES} nodes");
@@ -63,7 +67,7 @@ pub(crate) fn from_proto(model: ModelProto, folder: Option<&Path>) -> Result<Gra
         external: External::new(folder),
     };
     builder.graph(proto)?;
-    Ok(builder.graph)
+    Ok((builder.graph, builder.external.into_names()))
 }
 
 /// Collects a graph while its names are resolved.

@@ -41,7 +41,8 @@ pub struct Metadata {
     pub source_name: String,
     /// The kind of export it was, such as `QONNX`.
     pub source_format: String,
-    /// SHA-256 of the source model's bytes; all zero if there was none.
+    /// SHA-256 of the source model's bytes and, behind them, those of the other files that it is made of,
+    /// in the order of their names; all zero if there was none.
     pub source_sha256: [u8; 32],
     /// Class names by class index: empty, or one for each of [`Detect::classes`].
     pub class_names: Vec<String>,

@@ -24,8 +24,8 @@ Exit status: 0 if the model is equal or close, 1 if it differs or cannot be comp
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct CompareArgs {
-    /// The ONNX file that the model was converted from
-    #[arg(value_name = "MODEL.onnx", value_hint = ValueHint::FilePath)]
+    /// The ONNX file, or the folder of weights, that the model was converted from
+    #[arg(value_name = "MODEL.onnx|DIR", value_hint = ValueHint::AnyPath)]
     pub source: PathBuf,
 
     /// The model

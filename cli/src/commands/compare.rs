@@ -1,6 +1,5 @@
 //! `compare`: proves that a model computes what its ONNX file does.
 
-use std::fs;
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
@@ -70,14 +69,14 @@ struct Output {
 /// Runs the command.
 ///
 /// # Errors
-/// If a file cannot be read, the model was made from another ONNX file, or that file holds something
+/// If a file cannot be read, the model was made from another source, or that holds something
 /// that the interpreter does not know.
 pub fn run(args: &CompareArgs, messages: Messages) -> Result<Outcome> {
     let pictures = images::collect(&args.inputs)?;
     let network = model::open(&args.model)?;
-    let onnx = fs::read(&args.source).with_context(|| format!("cannot open {}", args.source.display()))?;
-    let mut proof = Proof::new(&onnx, &args.source, &network, args.threads.count())
-        .with_context(|| format!("cannot compare {} with {}", args.model.display(), args.source.display()))?;
+    let cannot = || format!("cannot compare {} with {}", args.model.display(), args.source.display());
+    let source = model::open_source(&args.source, cannot)?;
+    let mut proof = Proof::new(&source, &network, args.threads.count()).with_context(cannot)?;
     let mut compared = Vec::new();
     {
         let progress = Progress::new(0, !messages.quiet && !args.json);

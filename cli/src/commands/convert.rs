@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
 use ylb_converter::compare::{Bar, Comparison, Verdict};
-use ylb_converter::{Converted, Options, Report, Row, Warning};
+use ylb_converter::{Converted, Options, Report, Row, Source, Warning};
 use ylb_kernels::registry::Dispatch;
 use ylb_runtime::Network;
 
@@ -29,13 +29,16 @@ use crate::proof::{Proof, place, summary, verdict_name};
 pub fn run(args: &ConvertArgs, messages: Messages) -> Result<Outcome> {
     let start = Instant::now();
     let output = output_path(args)?;
-    let onnx = fs::read(&args.model).with_context(|| format!("cannot open {}", args.model.display()))?;
+    let path = args.source();
+    let cannot = || format!("cannot convert {}", path.display());
     let options = options(args)?;
-    let source_name = args.model.file_name().unwrap_or_default().to_string_lossy();
-    let Converted { model, report } = {
+    let (source, Converted { model, report }) = {
         let progress = Progress::new(0, !messages.quiet);
-        ylb_converter::convert(&onnx, &source_name, &options, &mut |step| show(&progress, step))
-            .with_context(|| format!("cannot convert {}", args.model.display()))?
+        show(&progress, ylb_converter::Progress::Reading);
+        let source = open(args, cannot)?;
+        let step = &mut |step| show(&progress, step);
+        let converted = ylb_converter::convert_source(&source, &options, step).with_context(cannot)?;
+        (source, converted)
     };
     for Warning { node, message } in &report.warnings {
         let node = if node.is_empty() { String::new() } else { format!("node \"{node}\": ") };
@@ -44,7 +47,7 @@ pub fn run(args: &ConvertArgs, messages: Messages) -> Result<Outcome> {
     let network = Network::new(model, &Dispatch::from_environment()?)
         .context("the converted model cannot be loaded")?;
     let network = Arc::new(network);
-    let comparison = if args.verify { Some(verify(&onnx, &network, args, messages)?) } else { None };
+    let comparison = if args.verify { Some(verify(&source, &network, path, messages)?) } else { None };
     ylb_format::write_file(network.model(), &output)?;
     if let Some(path) = &args.report {
         report::write(path, &network, &report, comparison.as_ref())?;
@@ -63,8 +66,8 @@ pub fn run(args: &ConvertArgs, messages: Messages) -> Result<Outcome> {
     writeln!(
         stdout,
         "{} ({}) converted to {} ({}) in {}",
-        args.model.display(),
-        bytes(onnx.len() as u64),
+        path.display(),
+        bytes(source.bytes()),
         output.display(),
         bytes(written),
         milliseconds(start.elapsed())
@@ -72,10 +75,23 @@ pub fn run(args: &ConvertArgs, messages: Messages) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// Opens the source, of the kind that the arguments say.
+fn open(args: &ConvertArgs, cannot: impl Fn() -> String) -> Result<Source> {
+    let path = args.source();
+    match (args.weights.is_some(), path.is_dir()) {
+        (true, false) if path.exists() => {
+            bail!("{} is no folder: give --weights a folder with network.json", path.display())
+        }
+        (true, false) => bail!("cannot open {}: no such folder", path.display()),
+        (false, true) => bail!("{0} is a folder: convert it with --weights {0}", path.display()),
+        _ => model::open_source(path, cannot),
+    }
+}
+
 /// Compares the network with its source on a synthetic picture.
-fn verify(onnx: &[u8], network: &Arc<Network>, args: &ConvertArgs, messages: Messages) -> Result<Comparison> {
+fn verify(source: &Source, network: &Arc<Network>, path: &Path, messages: Messages) -> Result<Comparison> {
     let progress = Progress::new(0, !messages.quiet);
-    let comparison = Proof::new(onnx, &args.model, network, 0)?.compare(None, &mut |done, total| {
+    let comparison = Proof::new(source, network, 0)?.compare(None, &mut |done, total| {
         progress.set_steps(total);
         progress.set(done, "nodes interpreted, to verify");
     })?;
@@ -84,7 +100,7 @@ fn verify(onnx: &[u8], network: &Arc<Network>, args: &ConvertArgs, messages: Mes
     {
         bail!(
             "the converted model differs from {}, first at {} ({}); nothing was written",
-            args.model.display(),
+            path.display(),
             place(divergence),
             summary(&comparison)
         );
@@ -106,14 +122,14 @@ fn show(progress: &Progress, step: ylb_converter::Progress) {
 
 /// Where the result goes: never onto an input.
 fn output_path(args: &ConvertArgs) -> Result<PathBuf> {
-    let output = args.output.clone().unwrap_or_else(|| args.model.with_extension("ylb"));
-    for input in [Some(&args.model), args.names.as_ref()].into_iter().flatten() {
+    let output = args.output.clone().unwrap_or_else(|| args.source().with_extension("ylb"));
+    for input in [args.model.as_ref(), args.names.as_ref()].into_iter().flatten() {
         if files::same_file(&output, input) {
             let message = format!("{} is an input: name another file with -o", output.display());
             return Err(UsageError(message).into());
         }
     }
-    let report_is_other = |path: &PathBuf| files::same_file(path, &args.model) || path == &output;
+    let report_is_other = |path: &PathBuf| files::same_file(path, args.source()) || path == &output;
     if let Some(report) = args.report.as_ref().filter(|path| report_is_other(path)) {
         let message = format!("{} is another file's name: give --report one of its own", report.display());
         return Err(UsageError(message).into());
@@ -129,7 +145,7 @@ fn options(args: &ConvertArgs) -> Result<Options> {
         class_names: args.names.as_deref().map(read_names).transpose()?.unwrap_or_default(),
         image_size: args.imgsz.map(|size| [size.height, size.width]),
         anchors: args.anchors.clone().map(|anchors| anchors.0),
-        model_folder: args.model.parent().map(Path::to_owned),
+        model_folder: None,
         ignore_decode_quantizers: args.ignore_decode_quantizers,
         requantize_joins: args.requantize_joins,
     })

@@ -14,3 +14,4 @@ mod pictures;
 mod support;
 mod tensor;
 mod tiny;
+mod weights;

@@ -1,5 +1,6 @@
 //! Tensors whose bytes lie in a file beside the model's.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Component, Path};
@@ -15,12 +16,19 @@ const MAX_BYTES: u64 = 1 << 31;
 pub struct External<'a> {
     folder: Option<&'a Path>,
     bytes: u64,
+    /// Names of the files that were read.
+    names: BTreeSet<String>,
 }
 
 impl<'a> External<'a> {
     /// Files in a folder, or none.
     pub fn new(folder: Option<&'a Path>) -> Self {
-        Self { folder, bytes: 0 }
+        Self { folder, bytes: 0, names: BTreeSet::new() }
+    }
+
+    /// Names of all files that were read.
+    pub fn into_names(self) -> BTreeSet<String> {
+        self.names
     }
 
     /// The bytes that a tensor's entries describe, which must be `len`.
@@ -58,8 +66,10 @@ impl<'a> External<'a> {
             return Err(ConvertError::new(ErrorKind::TooLarge, "more than 2 GiB in other files"));
         }
         let path = folder.join(checked_name(location)?);
-        read_slice(&path, offset, len)
-            .map_err(|reason| ConvertError::malformed(format!("cannot read \"{location}\": {reason}")))
+        let bytes = read_slice(&path, offset, len)
+            .map_err(|reason| ConvertError::malformed(format!("cannot read \"{location}\": {reason}")))?;
+        self.names.insert(location.to_owned());
+        Ok(bytes)
     }
 }
 

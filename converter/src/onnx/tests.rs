@@ -1,11 +1,13 @@
 use proptest::prelude::*;
+use sha2::{Digest as _, Sha256};
 
 use super::schema::*;
 use super::*;
 use crate::ir::{ElementType, Tensor};
+use crate::source::Source;
 
 fn decode(bytes: &[u8]) -> Result<Graph, ConvertError> {
-    decode_with_files(bytes, None)
+    Ok(super::decode(bytes, None)?.0)
 }
 
 fn info(name: &str, extents: &[Option<i64>]) -> ValueInfoProto {
@@ -85,7 +87,7 @@ fn tensors_in_files_beside_the_model() {
         std::fs::write(folder.join(name), &bytes).unwrap();
     }
     let read = |entries: &[(&str, &str)], folder: Option<&Path>| {
-        let graph = from_proto(with_external_bias(entries), folder)?;
+        let graph = from_proto(with_external_bias(entries), folder)?.0;
         Ok::<_, ConvertError>(graph.constant_input(&graph.nodes[0], 1).unwrap().get(0))
     };
     let inside = Some(folder.as_path());
@@ -117,6 +119,27 @@ fn tensors_in_files_beside_the_model() {
         assert!(error.to_string().contains("not a regular file"), "{error}");
     }
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// A model is what its file and the files beside it say together.
+#[test]
+fn the_hash_covers_files_beside_the_model() {
+    let folder = std::env::temp_dir().join(format!("ylb-hash-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let bytes: Vec<u8> = [1.5f32, 2.5].iter().flat_map(|x| x.to_le_bytes()).collect();
+    std::fs::write(folder.join("weights.bin"), &bytes).unwrap();
+    std::fs::write(folder.join("other.bin"), &bytes).unwrap();
+    let onnx = with_external_bias(&[("location", "weights.bin")]).encode_to_vec();
+    let source = Source::onnx(&onnx, "model.onnx", Some(&folder)).unwrap();
+    let together: [u8; 32] = Sha256::digest([&onnx[..], &bytes].concat()).into();
+    assert_eq!((source.sha256(), source.bytes()), (together, (onnx.len() + bytes.len()) as u64));
+    std::fs::write(folder.join("weights.bin"), vec![0; 8]).unwrap();
+    assert_ne!(Source::onnx(&onnx, "model.onnx", Some(&folder)).unwrap().sha256(), together);
+    std::fs::remove_dir_all(&folder).unwrap();
+    // Of a model in one file it is that file's.
+    let onnx = model().encode_to_vec();
+    let alone: [u8; 32] = Sha256::digest(&onnx).into();
+    assert_eq!(Source::onnx(&onnx, "model.onnx", None).unwrap().sha256(), alone);
 }
 
 #[test]

@@ -1,0 +1,78 @@
+//! Arguments of `convert`.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueHint};
+
+use super::{Anchors, ImageSize};
+
+const EXAMPLES: &str = "\
+Examples:
+  yolo-lowbit convert best.onnx --names data.yaml
+  yolo-lowbit convert best.onnx -o detector.ylb --imgsz 320
+  yolo-lowbit convert best.onnx --verify --report best.json
+  yolo-lowbit convert --weights best/ -o best.ylb
+
+The model must be an export of quantization-aware training (QONNX or QCDQ). A plain float export is
+refused: nothing in it says how to round.";
+
+/// Arguments of `convert`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ConvertArgs {
+    /// The ONNX file
+    #[arg(value_name = "MODEL.onnx", value_hint = ValueHint::FilePath)]
+    #[arg(required_unless_present = "weights", conflicts_with = "weights")]
+    pub model: Option<PathBuf>,
+
+    /// Instead of an ONNX file: a folder with network.json and .npy arrays of integer weights and
+    /// scales, as docs/weights-folder.md describes it
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    #[arg(conflicts_with_all = ["names", "imgsz", "anchors", "ignore_decode_quantizers"])]
+    pub weights: Option<PathBuf>,
+
+    /// Where to write the result [default: the input's name with the extension .ylb]
+    #[arg(long, short, value_name = "MODEL.ylb", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+
+    /// Class names: a file with one name a line, or the data.yaml of the training
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub names: Option<PathBuf>,
+
+    /// Input height and width, for exports that leave them open: 640, or 384,640
+    #[arg(long, value_name = "H[,W]")]
+    pub imgsz: Option<ImageSize>,
+
+    /// Anchors, for exports without box decoding: w,h,w,h,... and a slash between levels, finest first
+    #[arg(long, value_name = "LIST")]
+    pub anchors: Option<Anchors>,
+
+    /// Drop quantizers inside the box decoding, which is done in floats; otherwise they are an error
+    #[arg(long)]
+    pub ignore_decode_quantizers: bool,
+
+    /// Requantize sums and concats of different scales to BITS bits, 8 or 16 (two values of 8), instead of
+    /// keeping an accumulator for each scale: less exact, and reported
+    #[arg(long, value_name = "BITS", value_parser = join_bits)]
+    pub requantize_joins: Option<u8>,
+
+    /// Compare the result with the ONNX file on a synthetic picture, as "compare" does, before it is
+    /// written: a model that differs is not
+    #[arg(long)]
+    pub verify: bool,
+
+    /// Write a JSON report: bits, scales and kernel of each layer, warnings
+    #[arg(long, value_name = "FILE.json", value_hint = ValueHint::FilePath)]
+    pub report: Option<PathBuf>,
+}
+
+impl ConvertArgs {
+    /// What is converted: clap sees to it that there is one.
+    pub fn source(&self) -> &Path {
+        self.weights.as_deref().or(self.model.as_deref()).unwrap_or(Path::new(""))
+    }
+}
+
+fn join_bits(text: &str) -> Result<u8, String> {
+    text.parse().ok().filter(|bits| [8, 16].contains(bits)).ok_or_else(|| "expected 8 or 16".to_owned())
+}

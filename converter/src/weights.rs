@@ -1,0 +1,50 @@
+//! The neutral path: a network as `network.json` and a folder of `.npy` arrays, for those whose tool
+//! exports nothing that this converter reads. `docs/weights-folder.md` specifies it.
+//!
+//! The folder becomes the graph that an export of the same network would be, and goes the same way
+//! from there: nothing behind this module knows that there was no ONNX file.
+
+use std::path::Path;
+
+use crate::error::ConvertError;
+use crate::ir::Graph;
+
+mod arrays;
+mod folder;
+mod graph;
+mod network;
+mod yolov5;
+
+use folder::{Folder, NETWORK};
+use network::Network;
+
+/// What a folder holds.
+#[derive(Debug)]
+pub(crate) struct Weights {
+    /// The network, its outputs the raw heads.
+    pub(crate) graph: Graph,
+    /// Class names.
+    pub(crate) names: Vec<String>,
+    /// Anchors in pixels by level.
+    pub(crate) anchors: Vec<Vec<[f32; 2]>>,
+    /// SHA-256 of all files one behind another: `network.json`, then the arrays by name.
+    pub(crate) sha256: [u8; 32],
+    /// Bytes of all files.
+    pub(crate) bytes: u64,
+}
+
+/// Reads a folder.
+///
+/// # Errors
+/// If something in it is missing, too much, or not what `network.json` says: the file is named.
+pub(crate) fn read(path: &Path) -> Result<Weights, ConvertError> {
+    let mut folder = Folder::open(path)?;
+    let json = folder.network()?;
+    let network = Network::parse(&json).map_err(|reason| arrays::in_file(NETWORK, reason))?;
+    let graph = graph::build(&network, &mut folder)?;
+    let (sha256, bytes) = folder.finish()?;
+    Ok(Weights { graph, names: network.names, anchors: network.anchors, sha256, bytes })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+//! The layers of YOLOv5, release 6.0 and later, of any depth and width.
+//!
+//! Names are those of the modules in the original's checkpoints: `model.2.m.0.cv1` is the first
+//! convolution of the first bottleneck of module 2. Joins, which have no module there, are called
+//! after the module that makes them: `model.2.m.0.add`, `model.2.concat`.
+
+use serde::Deserialize;
+
+use super::network::{Layer, Op, PICTURE};
+
+/// Largest multiple accepted; YOLOv5x has 1.33 and 1.25.
+const MAX_MULTIPLE: f64 = 4.0;
+/// Channels are multiples of this.
+const DIVISOR: f64 = 8.0;
+
+/// What sets the sizes of the family apart.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Multiples {
+    /// Of the number of bottlenecks: 0.33, 0.33, 0.67, 1.0, 1.33 for n, s, m, l, x.
+    depth_multiple: f64,
+    /// Of the number of channels: 0.25, 0.5, 0.75, 1.0, 1.25 for n, s, m, l, x.
+    width_multiple: f64,
+}
+
+/// The network with levels of strides 8, 16 and 32.
+///
+/// # Errors
+/// If a multiple is not positive, or too large.
+pub fn p5(multiples: Multiples) -> Result<Vec<Layer>, String> {
+    let mut net = Builder::new(multiples)?;
+    net.stem();
+    net.stage(128.0, 3.0);
+    let p3 = net.stage(256.0, 6.0);
+    let p4 = net.stage(512.0, 9.0);
+    net.stage(1024.0, 3.0);
+    net.pyramid_pooling(1024.0);
+    let (n5, _) = net.up(512.0, &p4, 512.0);
+    let (n4, p3) = net.up(256.0, &p3, 256.0);
+    let p4 = net.down(256.0, &n4, 512.0);
+    let p5 = net.down(512.0, &n5, 1024.0);
+    Ok(net.detect(&[p3, p4, p5]))
+}
+
+/// The network with levels of strides 8, 16, 32 and 64.
+///
+/// # Errors
+/// If a multiple is not positive, or too large.
+pub fn p6(multiples: Multiples) -> Result<Vec<Layer>, String> {
+    let mut net = Builder::new(multiples)?;
+    net.stem();
+    net.stage(128.0, 3.0);
+    let p3 = net.stage(256.0, 6.0);
+    let p4 = net.stage(512.0, 9.0);
+    let p5 = net.stage(768.0, 3.0);
+    net.stage(1024.0, 3.0);
+    net.pyramid_pooling(1024.0);
+    let (n6, _) = net.up(768.0, &p5, 768.0);
+    let (n5, _) = net.up(512.0, &p4, 512.0);
+    let (n4, p3) = net.up(256.0, &p3, 256.0);
+    let p4 = net.down(256.0, &n4, 512.0);
+    let p5 = net.down(512.0, &n5, 768.0);
+    let p6 = net.down(768.0, &n6, 1024.0);
+    Ok(net.detect(&[p3, p4, p5, p6]))
+}
+
+struct Builder {
+    multiples: Multiples,
+    layers: Vec<Layer>,
+    /// Number of the next module.
+    module: usize,
+    /// The last layer's name.
+    last: String,
+}
+
+impl Builder {
+    fn new(multiples: Multiples) -> Result<Self, String> {
+        for (name, value) in
+            [("depth_multiple", multiples.depth_multiple), ("width_multiple", multiples.width_multiple)]
+        {
+            if !(value > 0.0 && value <= MAX_MULTIPLE) {
+                return Err(format!("{name} is {value}; expected more than 0, at most {MAX_MULTIPLE}"));
+            }
+        }
+        Ok(Self { multiples, layers: Vec::new(), module: 0, last: PICTURE.into() })
+    }
+
+    fn channels(&self, full: f64) -> usize {
+        ((full * self.multiples.width_multiple / DIVISOR).ceil() * DIVISOR) as usize
+    }
+
+    fn depth(&self, full: f64) -> usize {
+        (full * self.multiples.depth_multiple).round_ties_even().max(1.0) as usize
+    }
+
+    fn next_module(&mut self) -> String {
+        self.module += 1;
+        format!("model.{}", self.module - 1)
+    }
+
+    fn push(&mut self, name: String, op: Op, from: &[&str]) -> &mut Layer {
+        self.last.clone_from(&name);
+        let from = from.iter().map(|&name| name.to_owned()).collect();
+        let none = None;
+        self.layers.push(Layer {
+            name,
+            op,
+            from,
+            channels: none,
+            kernel: none,
+            stride: none,
+            padding: none,
+            groups: none,
+            factor: none,
+        });
+        let last = self.layers.len() - 1;
+        &mut self.layers[last]
+    }
+
+    fn conv(&mut self, name: String, from: &str, channels: usize, kernel: usize, stride: usize) -> String {
+        let layer = self.push(name, Op::Conv, &[from]);
+        (layer.channels, layer.kernel, layer.stride) = (Some(channels), Some(kernel), Some(stride));
+        self.last.clone()
+    }
+
+    /// 6x6 with padding 2.
+    fn stem(&mut self) {
+        let (name, channels) = (self.next_module(), self.channels(64.0));
+        self.conv(name, PICTURE, channels, 6, 2);
+        if let Some(layer) = self.layers.last_mut() {
+            layer.padding = Some(2);
+        }
+    }
+
+    /// Half the size, then bottlenecks with sums. Returns the last layer.
+    fn stage(&mut self, channels: f64, depth: f64) -> String {
+        let (name, last, channels) = (self.next_module(), self.last.clone(), self.channels(channels));
+        self.conv(name, &last, channels, 3, 2);
+        self.c3(channels, self.depth(depth), true)
+    }
+
+    fn c3(&mut self, channels: usize, depth: usize, sums: bool) -> String {
+        let (name, input, half) = (self.next_module(), self.last.clone(), channels / 2);
+        let mut trunk = self.conv(format!("{name}.cv1"), &input, half, 1, 1);
+        for index in 0..depth {
+            let own = format!("{name}.m.{index}");
+            let small = self.conv(format!("{own}.cv1"), &trunk, half, 1, 1);
+            let large = self.conv(format!("{own}.cv2"), &small, half, 3, 1);
+            trunk = match sums {
+                true => self.push(format!("{own}.add"), Op::Add, &[&trunk, &large]).name.clone(),
+                false => large,
+            };
+        }
+        let other = self.conv(format!("{name}.cv2"), &input, half, 1, 1);
+        self.push(format!("{name}.concat"), Op::Concat, &[&trunk, &other]);
+        let joined = self.last.clone();
+        self.conv(format!("{name}.cv3"), &joined, channels, 1, 1)
+    }
+
+    /// Three poolings of 5x5 in a row.
+    fn pyramid_pooling(&mut self, channels: f64) {
+        let (name, last, channels) = (self.next_module(), self.last.clone(), self.channels(channels));
+        let half = channels / 2;
+        let mut parts = vec![self.conv(format!("{name}.cv1"), &last, half, 1, 1)];
+        for index in 0..3 {
+            let layer = self.push(format!("{name}.m.{index}"), Op::MaxPool, &[&parts[index]]);
+            layer.kernel = Some(5);
+            parts.push(self.last.clone());
+        }
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        self.push(format!("{name}.concat"), Op::Concat, &parts);
+        let joined = self.last.clone();
+        self.conv(format!("{name}.cv2"), &joined, channels, 1, 1);
+    }
+
+    /// Twice the size, joined with a finer level. Returns the convolution before and the last layer.
+    fn up(&mut self, own: f64, finer: &str, channels: f64) -> (String, String) {
+        let (name, last, own) = (self.next_module(), self.last.clone(), self.channels(own));
+        let narrow = self.conv(name, &last, own, 1, 1);
+        let name = self.next_module();
+        self.push(name, Op::Upsample, &[&narrow]).factor = Some(2);
+        let (name, large) = (self.next_module(), self.last.clone());
+        self.push(name, Op::Concat, &[&large, finer]);
+        let (channels, depth) = (self.channels(channels), self.depth(3.0));
+        (narrow, self.c3(channels, depth, false))
+    }
+
+    /// Half the size, joined with a coarser level. Returns the last layer.
+    fn down(&mut self, own: f64, coarser: &str, channels: f64) -> String {
+        let (name, last, own) = (self.next_module(), self.last.clone(), self.channels(own));
+        let small = self.conv(name, &last, own, 3, 2);
+        let name = self.next_module();
+        self.push(name, Op::Concat, &[&small, coarser]);
+        let (channels, depth) = (self.channels(channels), self.depth(3.0));
+        self.c3(channels, depth, false)
+    }
+
+    fn detect(mut self, levels: &[String]) -> Vec<Layer> {
+        let name = self.next_module();
+        let levels: Vec<&str> = levels.iter().map(String::as_str).collect();
+        self.push(name, Op::Detect, &levels);
+        self.layers
+    }
+}
