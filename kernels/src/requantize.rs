@@ -5,6 +5,7 @@
 //! ([`AccumulatorRange`]).
 
 pub(crate) mod forms;
+mod plane_steps;
 pub(crate) mod search;
 mod steps;
 
@@ -14,6 +15,9 @@ use crate::arch::aarch64::simd::Neon;
 use crate::arch::x86_64::simd::Avx2;
 use crate::arch::{self, generic::requantize as generic};
 use forms::Form;
+
+pub use plane_steps::PlaneSteps;
+pub(crate) use plane_steps::Rows as PlaneStepsRows;
 
 /// From a micro-kernel's sums and totals to the accumulators that the model defines:
 ///

@@ -17,6 +17,7 @@
 //! [`crate::requantize::AccumulatorTransform`].
 
 use crate::layout::Form;
+use crate::requantize::{AccumulatorRange, AccumulatorTransform, PlaneSteps, PlaneStepsRows, RequantizeSpec};
 
 /// An instruction set that micro-kernels are written for; also the `<engine>` in their names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -91,6 +92,28 @@ pub struct ConvTile<'a> {
     pub totals: &'a mut [i32],
 }
 
+/// One call of a micro-kernel that turns its sums into levels in bit planes itself, while they are in
+/// registers: neither sums nor accumulators nor levels as bytes are ever stored.
+#[derive(Debug)]
+pub struct PlanesTile<'a> {
+    /// The convolution. Its `sums` are not used. Its `totals`, `[pixels]`, are used unless the steps
+    /// do without.
+    pub conv: ConvTile<'a>,
+    /// Whether `totals` are to be computed; otherwise they are there already, from another block.
+    pub compute_totals: bool,
+    /// From sums to levels: [`Conv::plane_steps`].
+    pub steps: &'a PlaneSteps,
+    /// The block's first output channel: a multiple of 16.
+    pub first_channel: usize,
+    /// Output channels of the block that exist.
+    pub outputs: usize,
+    /// Result: `outputs` channels in [`Form::Planes`] for each pixel, at `p · planes_stride`. Channels
+    /// missing to a multiple of 8 get level 0.
+    pub planes: &'a mut [u8],
+    /// Bytes from a pixel to the next in `planes`.
+    pub planes_stride: usize,
+}
+
 /// A convolution micro-kernel: what it is called, what it can do, and how to run it.
 ///
 /// The value is plain data and exists on every CPU of the architecture. Only
@@ -122,7 +145,16 @@ pub struct ConvKernel {
     /// - The CPU has the engine's instructions.
     /// - The tile has been checked by `ConvTile::check`.
     pub(crate) run: unsafe fn(&mut ConvTile<'_>),
+    /// Computes a tile to bit planes, if the micro-kernel can.
+    pub(crate) run_planes: Option<RunPlanes>,
 }
+
+/// Computes a tile to bit planes.
+///
+/// # Safety
+/// - The CPU has the engine's instructions.
+/// - The tile has been checked by `PlanesTile::check`.
+pub(crate) type RunPlanes = unsafe fn(&mut PlanesTile<'_>);
 
 /// A micro-kernel that this CPU can run: the proof is that the value exists.
 #[derive(Clone, Copy, Debug)]
@@ -160,6 +192,71 @@ impl Conv {
     }
 }
 
+impl Conv {
+    /// The steps for [`run_planes`](Self::run_planes), from the map and the accumulators that the
+    /// convolution can have, by channel. `None` if the micro-kernel cannot make planes of `bits` bits, or
+    /// not of this convolution: [`run`](Self::run) then has to.
+    ///
+    /// `widths` are bits of a weight and of a level as in [`ConvTile`], `depth` the levels of all runs.
+    pub fn plane_steps(
+        &self,
+        spec: &RequantizeSpec,
+        ranges: &[AccumulatorRange],
+        transform: &AccumulatorTransform,
+        bits: u8,
+        (widths, depth): ([u8; 2], usize),
+    ) -> Option<PlaneSteps> {
+        let steps = if self.0.bit_serial {
+            let [weight_max, level_max] = widths.map(|bits| (1i64 << bits) - 1);
+            PlaneSteps::narrow(spec, ranges, transform, bits, depth as i64 * weight_max * level_max)
+        } else {
+            PlaneSteps::wide(spec, ranges, transform, bits)
+        };
+        steps.filter(|steps| self.takes(widths, steps))
+    }
+
+    fn takes(&self, [weight_bits, activation_bits]: [u8; 2], steps: &PlaneSteps) -> bool {
+        let fits = match steps.rows {
+            PlaneStepsRows::Wide(_) => !self.0.bit_serial,
+            PlaneStepsRows::Halved(_) => self.0.bit_serial && weight_bits == 1,
+            PlaneStepsRows::Narrow(_) => self.0.bit_serial && weight_bits != 1,
+        };
+        fits && self.0.run_planes.is_some() && (!self.0.bit_serial || steps.bits == activation_bits)
+    }
+
+    /// Computes a tile to bit planes.
+    ///
+    /// # Panics
+    /// If an operand is shorter than the tile's geometry asks for, or the steps are not those of
+    /// [`plane_steps`](Self::plane_steps).
+    pub fn run_planes(&self, tile: &mut PlanesTile<'_>) {
+        let takes = self.takes([tile.conv.weight_bits, tile.conv.activation_bits], tile.steps);
+        let run = self.0.run_planes.filter(|_| takes).expect("the steps are this micro-kernel's");
+        tile.check(self.0);
+        // SAFETY: the CPU has the instructions, or `self` could not have been made; the tile was
+        // checked in the line before.
+        unsafe { run(tile) }
+    }
+}
+
+impl PlanesTile<'_> {
+    /// Panics unless every access of a micro-kernel that keeps its contract is inside its operand.
+    fn check(&self, kernel: &ConvKernel) {
+        self.conv.check_input(kernel);
+        assert!(
+            self.conv.pixels <= self.conv.totals.len() || self.steps.total_scale == 0,
+            "totals are too short"
+        );
+        assert!(self.outputs <= kernel.nr, "{} outputs in a block of {}", self.outputs, kernel.nr);
+        assert!(self.first_channel.is_multiple_of(16), "channel {} starts no vector", self.first_channel);
+        assert!(self.first_channel + kernel.nr <= self.steps.channels(), "steps for too few channels");
+        let len = self.outputs.div_ceil(8) * usize::from(self.steps.bits);
+        let before = self.conv.pixels.saturating_sub(1).checked_mul(self.planes_stride);
+        let end = before.and_then(|before| before.checked_add(len)).expect("tile geometry overflows");
+        assert!(self.conv.pixels == 0 || end <= self.planes.len(), "planes are too short");
+    }
+}
+
 impl ConvTile<'_> {
     /// Bytes of a run.
     pub fn run_len(&self, bit_serial: bool) -> usize {
@@ -168,6 +265,13 @@ impl ConvTile<'_> {
 
     /// Panics unless every access of a micro-kernel that keeps its contract is inside its operand.
     fn check(&self, kernel: &ConvKernel) {
+        self.check_input(kernel);
+        assert!(self.pixels * kernel.nr <= self.sums.len(), "sums are too short");
+        assert!(self.totals.is_empty() || self.pixels <= self.totals.len(), "totals are too short");
+    }
+
+    /// The same without the results.
+    fn check_input(&self, kernel: &ConvKernel) {
         if kernel.bit_serial {
             assert!(self.depth.is_multiple_of(8), "bit-serial depth {} is no multiple of 8", self.depth);
             assert!((1..=4).contains(&self.activation_bits) && (1..=4).contains(&self.weight_bits));
@@ -182,7 +286,5 @@ impl ConvTile<'_> {
         assert!(end <= self.input.len(), "input of {} bytes, {end} needed", self.input.len());
         let packed = (kernel.packed_len)(self.runs.len(), self.depth, self.weight_bits);
         assert!(packed <= self.weights.len(), "{} bytes of weights, {packed} needed", self.weights.len());
-        assert!(self.pixels * kernel.nr <= self.sums.len(), "sums are too short");
-        assert!(self.totals.is_empty() || self.pixels <= self.totals.len(), "totals are too short");
     }
 }

@@ -91,6 +91,51 @@ impl<'a> Band<'a> {
     }
 }
 
+/// A row of a store in bit planes, to be written.
+pub struct PlanesRow<'a> {
+    /// From the first byte of the first pixel on.
+    pub bytes: &'a mut [u8],
+    /// Bytes from a pixel to the next.
+    pub pixel_stride: usize,
+}
+
+impl<'a> Band<'a> {
+    /// Row `y` of the first store, which is in planes.
+    pub fn planes_row(&mut self, y: usize) -> PlanesRow<'_> {
+        let target = self.targets[0].as_mut().expect("a value in planes has a store");
+        let start = target.store.offset(y as isize, 0) - target.start;
+        PlanesRow { bytes: &mut target.bytes[start..], pixel_stride: target.store.layout.pixel_stride }
+    }
+
+    /// Completes a row whose planes have been written: unpacks it into the other store if there is one,
+    /// and writes the borders.
+    pub fn finish_planes_row(&mut self, rows: &Rows, y: usize, channels: usize) {
+        let height = self.height;
+        let [Some(planes), others @ ..] = &mut self.targets else {
+            return;
+        };
+        planes.write_border(y, height);
+        let layout = &planes.store.layout;
+        let Form::Planes { bits } = layout.form else {
+            return;
+        };
+        let start = planes.store.offset(y as isize, 0) - planes.start;
+        for target in others.iter_mut().flatten() {
+            let out = target.store.offset(y as isize, 0) - target.start;
+            rows.unpack(UnpackRow {
+                planes: &planes.bytes[start..],
+                pixel_stride: layout.pixel_stride,
+                pixels: layout.width,
+                channels,
+                bits,
+                levels: &mut target.bytes[out..],
+                level_stride: target.store.layout.pixel_stride,
+            });
+            target.write_border(y, height);
+        }
+    }
+}
+
 impl Target<'_> {
     fn write_row(&mut self, rows: &Rows, y: usize, levels: &[u8], level_stride: usize, channels: usize) {
         let layout = &self.store.layout;

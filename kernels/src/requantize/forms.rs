@@ -118,7 +118,11 @@ impl Form {
 }
 
 /// The steps of all channels, if they are monotone with at most `most` steps each.
-fn all_steps(spec: &RequantizeSpec, ranges: &[AccumulatorRange], most: usize) -> Option<Vec<Steps>> {
+pub(super) fn all_steps(
+    spec: &RequantizeSpec,
+    ranges: &[AccumulatorRange],
+    most: usize,
+) -> Option<Vec<Steps>> {
     if spec.terms() != 1 {
         return None;
     }

@@ -8,12 +8,16 @@
 //!             levels[strip, block] = requantize(accumulators)
 //!     write levels of the row into every form that is wanted, and the border beside it
 //! ```
+//!
+//! Where the micro-kernel can ([`PlaneSteps`]), it does all of this in registers, and its rows of planes
+//! are the first thing that is stored.
 
 use ylb_format::limits::MAX_TERMS;
 use ylb_format::model::{Conv as ModelConv, Model, ValueId, ValueKind};
 use ylb_kernels::depthwise::{Depthwise, DepthwiseTile};
-use ylb_kernels::requantize::{AccumulatorRange, RequantizeTile, Requantizer};
-use ylb_kernels::ukernel::{Conv, ConvTile};
+use ylb_kernels::layout::Form;
+use ylb_kernels::requantize::{AccumulatorRange, PlaneSteps, RequantizeSpec, RequantizeTile, Requantizer};
+use ylb_kernels::ukernel::{Conv, ConvTile, PlanesTile};
 
 use super::prepack::{Block, BorderCorrection, Term, blocks};
 use super::{Context, level_stride};
@@ -40,6 +44,8 @@ pub struct ConvOp {
     channels: usize,
     /// `None`: the output is accumulators.
     requantizer: Option<Requantizer>,
+    /// From sums to the output's planes, where the micro-kernel does it.
+    planes: Option<PlaneSteps>,
 }
 
 enum Prepared {
@@ -80,13 +86,15 @@ impl ConvOp {
             Prepared::Dense(..) => blocks(channels, conv.groups as usize, nr),
             Prepared::Depthwise(..) => vec![Block { first: 0, outputs: channels, group: 0 }],
         };
-        let requantizer = match (&conv.requantize, &value.kind) {
+        let ranges: Vec<AccumulatorRange> =
+            conv.terms.iter().flat_map(|term| requantize::conv_ranges(model, term)).collect();
+        let (requantizer, planes) = match (&conv.requantize, &value.kind) {
             (Some(requantize), ValueKind::Levels(encoding)) => {
-                let ranges: Vec<AccumulatorRange> =
-                    conv.terms.iter().flat_map(|term| requantize::conv_ranges(model, term)).collect();
-                Some(requantize::prepare(requantize, encoding.max_level, &ranges, choice.portable))
+                let spec = requantize::spec(requantize, encoding.max_level);
+                let planes = compute.plane_steps(&spec, &ranges, plan, output).filter(|_| conv.groups == 1);
+                (Some(requantize::prepare(requantize, encoding.max_level, &ranges, choice.portable)), planes)
             }
-            _ => None,
+            _ => (None, None),
         };
         Self {
             compute,
@@ -97,6 +105,7 @@ impl ConvOp {
             width: value.width as usize,
             channels,
             requantizer,
+            planes,
         }
     }
 
@@ -135,12 +144,43 @@ impl ConvOp {
     /// Computes the band's rows.
     pub fn run(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
         for y in band.rows.clone() {
-            if let Some(requantizer) = &self.requantizer {
+            if let (Some(steps), Prepared::Dense(kernel, terms)) = (&self.planes, &self.compute) {
+                self.planes_row(band, context, (steps, *kernel, &terms[0]), y);
+            } else if let Some(requantizer) = &self.requantizer {
                 self.levels_row(band, context, requantizer, y);
             } else {
                 self.accumulators_row(band, context, y);
             }
         }
+    }
+
+    /// A row without detours: sums become planes in the micro-kernel.
+    fn planes_row(
+        &self,
+        band: &mut Band<'_>,
+        context: &mut Context<'_, '_>,
+        (steps, kernel, term): (&PlaneSteps, Conv, &Term),
+        y: usize,
+    ) {
+        let Context { memory, rows, scratch } = context;
+        let row = (y * self.stride[0]) as isize - self.padding[0];
+        let out = band.planes_row(y);
+        for (number, block) in self.blocks.iter().enumerate() {
+            kernel.run_planes(&mut PlanesTile {
+                conv: ConvTile {
+                    sums: &mut [],
+                    totals: &mut scratch.totals[..self.width],
+                    ..term.tile(memory, number, [row, -self.padding[1]], self.stride[1], self.width)
+                },
+                compute_totals: number == 0,
+                steps,
+                first_channel: block.first,
+                outputs: block.outputs,
+                planes: &mut out.bytes[block.first / 8 * usize::from(steps.bits())..],
+                planes_stride: out.pixel_stride,
+            });
+        }
+        band.finish_planes_row(rows, y, self.channels);
     }
 
     fn levels_row(
@@ -198,7 +238,12 @@ impl ConvOp {
                 );
                 let out = row[x * self.channels..].chunks_exact_mut(self.channels);
                 for (sums, out) in scratch.sums.chunks_exact(self.nr).zip(out).take(pixels) {
-                    out[block.first..][..block.outputs].copy_from_slice(&sums[..block.outputs]);
+                    let out = &mut out[block.first..][..block.outputs];
+                    // By constant lengths: calls of a copying function take longer than the copies.
+                    let (out, out_rest) = out.as_chunks_mut::<16>();
+                    let (sums, sums_rest) = sums[..block.outputs].as_chunks::<16>();
+                    out.iter_mut().zip(sums).for_each(|(out, sums)| *out = *sums);
+                    out_rest.copy_from_slice(sums_rest);
                 }
             }
         }
@@ -225,22 +270,17 @@ impl ConvOp {
                     // A window's total is the same for all blocks of a group: the first computes it.
                     let first = number == 0 || self.blocks[number - 1].group != block.group;
                     let wants_totals = first && !term.transform.total_scales.is_empty();
-                    let mut tile = ConvTile {
-                        input: memory.read(&term.store.range),
-                        input_offset: term.store.offset(row, column) + block.group * term.group_len,
-                        pixel_step: self.stride[1] * term.store.layout.pixel_stride,
-                        runs: &term.runs,
-                        depth: term.depth,
-                        activation_bits: term.activation_bits,
-                        weight_bits: term.weight_bits,
-                        weights: &term.weights.bytes()[number * term.block_len..][..term.block_len],
-                        pixels,
+                    let tile = term.tile(memory, number, [row, column], self.stride[1], pixels);
+                    kernel.run(&mut ConvTile {
+                        input_offset: tile.input_offset + block.group * term.group_len,
                         sums,
                         totals: if wants_totals { &mut *totals } else { &mut [] },
-                    };
-                    kernel.run(&mut tile);
+                        ..tile
+                    });
                     let sums = &mut sums[..pixels * self.nr];
-                    term.transform.apply(sums, totals, pixels, self.nr, block.first, block.outputs);
+                    if !term.sums_are_accumulators {
+                        term.transform.apply(sums, totals, pixels, self.nr, block.first, block.outputs);
+                    }
                     if let Some(correction) = &term.correction {
                         correction.apply(y, x, sums, self.nr, block.first, block.outputs);
                     }
@@ -266,6 +306,34 @@ impl ConvOp {
                 }
             }
         }
+    }
+}
+
+impl Prepared {
+    /// The way from sums to planes, if there is one: for a single term without corrections at the border
+    /// whose output is kept in planes, and then perhaps as bytes.
+    fn plane_steps(
+        &self,
+        spec: &RequantizeSpec,
+        ranges: &[AccumulatorRange],
+        plan: &Plan,
+        output: ValueId,
+    ) -> Option<PlaneSteps> {
+        let Self::Dense(kernel, terms) = self else {
+            return None;
+        };
+        let ([term], [store, others @ ..]) = (&terms[..], &plan.storage[index(output)].stores[..]) else {
+            return None;
+        };
+        let Form::Planes { bits } = store.layout.form else {
+            return None;
+        };
+        if term.correction.is_some() || others.iter().any(|other| other.layout.form != Form::Bytes) {
+            return None;
+        }
+        let widths = [term.weight_bits, term.activation_bits];
+        let depth = term.runs.len() * term.depth;
+        kernel.plane_steps(spec, ranges, &term.transform, bits, (widths, depth))
     }
 }
 

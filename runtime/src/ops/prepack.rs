@@ -3,11 +3,11 @@
 use ylb_format::model::{Conv as ModelConv, ConvTerm, Model, Window};
 use ylb_kernels::layout::Form;
 use ylb_kernels::requantize::AccumulatorTransform;
-use ylb_kernels::ukernel::{Conv, WeightBlock};
+use ylb_kernels::ukernel::{Conv, ConvTile, WeightBlock};
 
 use crate::choice::{WeightCodes, encoding};
 use crate::plan::border_level;
-use crate::storage::{ALIGNMENT, AlignedBytes, Store};
+use crate::storage::{ALIGNMENT, AlignedBytes, Borrowed, Store};
 
 /// Output channels that a micro-kernel computes together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub struct Term {
     pub block_len: usize,
     /// From sums to accumulators.
     pub transform: AccumulatorTransform,
+    /// Whether the transform changes nothing: finding out takes as long as some transforms.
+    pub sums_are_accumulators: bool,
     /// What padded positions contributed that they must not.
     pub correction: Option<BorderCorrection>,
 }
@@ -119,8 +121,34 @@ impl Term {
             group_len: layout.form.pixel_len(channels),
             weights,
             block_len,
+            sums_are_accumulators: transform.is_identity(),
             transform,
             correction,
+        }
+    }
+
+    /// What a micro-kernel computes: block `number` of `pixels` output pixels, the window of the first
+    /// of which begins at (row, column) of the input. Without results.
+    pub fn tile<'a>(
+        &'a self,
+        memory: &Borrowed<'a>,
+        number: usize,
+        [row, column]: [isize; 2],
+        stride: usize,
+        pixels: usize,
+    ) -> ConvTile<'a> {
+        ConvTile {
+            input: memory.read(&self.store.range),
+            input_offset: self.store.offset(row, column),
+            pixel_step: stride * self.store.layout.pixel_stride,
+            runs: &self.runs,
+            depth: self.depth,
+            activation_bits: self.activation_bits,
+            weight_bits: self.weight_bits,
+            weights: &self.weights.bytes()[number * self.block_len..][..self.block_len],
+            pixels,
+            sums: &mut [],
+            totals: &mut [],
         }
     }
 }

@@ -8,9 +8,10 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
+use super::mulconv::planes::convolve_planes;
 use super::mulconv::{CORRECTIONS, GROUP, Multiply, convolve, pack_block};
 use crate::arch::generic::mulconv::{OUTPUTS, packed_len, utilisation};
-use crate::ukernel::{ConvKernel, ConvTile, Engine};
+use crate::ukernel::{ConvKernel, ConvTile, Engine, PlanesTile};
 
 /// Any operands.
 pub(crate) static MULCONV_DOTPROD: ConvKernel = ConvKernel {
@@ -24,6 +25,7 @@ pub(crate) static MULCONV_DOTPROD: ConvKernel = ConvKernel {
     packed_len: |runs, depth, _| CORRECTIONS + packed_len::<GROUP>(runs, depth),
     pack: pack_block::<Sdot>,
     run: mulconv_i32_u8_s8_4x16_neon_dotprod,
+    run_planes: Some(mulconv_planes_u8_s8_4x16_neon_dotprod),
 };
 
 /// Adds four products in 32 bits.
@@ -71,4 +73,10 @@ unsafe fn sdot<const LOW: i32>(mut sum: int32x4_t, a: int8x16_t, b: int8x16_t) -
 fn mulconv_i32_u8_s8_4x16_neon_dotprod(tile: &mut ConvTile<'_>) {
     // SAFETY: this function's own contract: the CPU has the instructions and the tile was checked.
     unsafe { convolve::<Sdot>(tile) }
+}
+
+#[target_feature(enable = "neon,dotprod")]
+fn mulconv_planes_u8_s8_4x16_neon_dotprod(tile: &mut PlanesTile<'_>) {
+    // SAFETY: this function's own contract: the CPU has the instructions and the tile was checked.
+    unsafe { convolve_planes::<Sdot>(tile) }
 }

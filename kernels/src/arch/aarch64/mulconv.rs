@@ -24,8 +24,10 @@
 
 use std::arch::aarch64::*;
 
+pub(super) mod planes;
+
 use crate::arch::generic::mulconv::{OUTPUTS, add_up_totals, pack, packed_len, utilisation};
-use crate::ukernel::{ConvKernel, ConvTile, Engine, WeightBlock};
+use crate::ukernel::{ConvKernel, ConvTile, Engine, PlanesTile, WeightBlock};
 
 /// Weights −127 to 127.
 pub(crate) static MULCONV_NEON: ConvKernel = ConvKernel {
@@ -39,6 +41,7 @@ pub(crate) static MULCONV_NEON: ConvKernel = ConvKernel {
     packed_len: |runs, depth, _| CORRECTIONS + packed_len::<GROUP>(runs, depth),
     pack: pack_block::<Mlal>,
     run: mulconv_i32_u8_s8_4x16_neon_mlal,
+    run_planes: Some(mulconv_planes_u8_s8_4x16_neon_mlal),
 };
 
 /// Any weights.
@@ -48,6 +51,7 @@ pub(crate) static MULCONV_NEON_FULL_RANGE: ConvKernel = ConvKernel {
     rate: |operands| 6.5 * utilisation(operands, GROUP),
     pack: pack_block::<Mull>,
     run: mulconv_i32_u8_s8_4x16_neon_mull,
+    run_planes: Some(mulconv_planes_u8_s8_4x16_neon_mull),
     ..MULCONV_NEON
 };
 
@@ -73,6 +77,20 @@ pub(super) trait Multiply {
         weights: &[int8x16_t; 4],
         levels: int8x16_t,
     );
+
+    /// The same where only the first two of the four levels count: the other weights are 0.
+    ///
+    /// # Safety
+    /// - The CPU has the instructions.
+    #[inline(always)]
+    unsafe fn half_step<const LOW: i32, const HIGH: i32>(
+        sums: &mut [int32x4_t; 4],
+        weights: &[int8x16_t; 4],
+        levels: int8x16_t,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { Self::step::<LOW, HIGH>(sums, weights, levels) }
+    }
 }
 
 /// Adds pairs of products in 16 bits.
@@ -107,6 +125,34 @@ impl Multiply for Mlal {
             }
         }
     }
+
+    #[inline(always)]
+    unsafe fn half_step<const LOW: i32, const HIGH: i32>(
+        sums: &mut [int32x4_t; 4],
+        weights: &[int8x16_t; 4],
+        levels: int8x16_t,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { add_pair::<LOW>(sums, weights, levels) }
+    }
+}
+
+/// Half a step of [`Mlal`] and [`Mull`].
+///
+/// # Safety
+/// - The CPU has NEON.
+#[inline(always)]
+unsafe fn add_pair<const LOW: i32>(sums: &mut [int32x4_t; 4], weights: &[int8x16_t; 4], levels: int8x16_t) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let [low, _] = broadcast::<LOW, LOW>(levels);
+        for half in 0..2 {
+            let products = vmull_s8(vget_low_s8(weights[half]), vget_low_s8(low));
+            sums[2 * half] = vpadalq_s16(sums[2 * half], products);
+            let products = vmull_high_s8(weights[half], low);
+            sums[2 * half + 1] = vpadalq_s16(sums[2 * half + 1], products);
+        }
+    }
 }
 
 impl Multiply for Mull {
@@ -132,6 +178,16 @@ impl Multiply for Mull {
                 }
             }
         }
+    }
+
+    #[inline(always)]
+    unsafe fn half_step<const LOW: i32, const HIGH: i32>(
+        sums: &mut [int32x4_t; 4],
+        weights: &[int8x16_t; 4],
+        levels: int8x16_t,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { add_pair::<LOW>(sums, weights, levels) }
     }
 }
 
@@ -176,6 +232,18 @@ fn mulconv_i32_u8_s8_4x16_neon_mull(tile: &mut ConvTile<'_>) {
     unsafe { convolve::<Mull>(tile) }
 }
 
+#[target_feature(enable = "neon")]
+fn mulconv_planes_u8_s8_4x16_neon_mlal(tile: &mut PlanesTile<'_>) {
+    // SAFETY: this function's own contract: the CPU has NEON and the tile was checked.
+    unsafe { planes::convolve_planes::<Mlal>(tile) }
+}
+
+#[target_feature(enable = "neon")]
+fn mulconv_planes_u8_s8_4x16_neon_mull(tile: &mut PlanesTile<'_>) {
+    // SAFETY: this function's own contract: the CPU has NEON and the tile was checked.
+    unsafe { planes::convolve_planes::<Mull>(tile) }
+}
+
 /// Computes a tile; see the [module documentation](self).
 ///
 /// # Safety
@@ -187,24 +255,33 @@ pub(super) unsafe fn convolve<M: Multiply>(tile: &mut ConvTile<'_>) {
     let mut pixel = 0;
     while pixel + 4 <= tile.pixels {
         // SAFETY: these 4 pixels exist; the rest is the caller's promise.
-        unsafe { convolve_pixels::<M, 4>(tile, pixel) };
+        unsafe {
+            let sums = convolve_pixels::<M, 4>(tile, pixel);
+            store(&sums, &mut tile.sums[pixel * OUTPUTS..]);
+        }
         pixel += 4;
     }
     // One pixel at a time is as fast on a Cortex-A72: a step takes 4 loads and 8 multiplications.
     while pixel < tile.pixels {
         // SAFETY: this pixel exists; the rest is the caller's promise.
-        unsafe { convolve_pixels::<M, 1>(tile, pixel) };
+        unsafe {
+            let sums = convolve_pixels::<M, 1>(tile, pixel);
+            store(&sums, &mut tile.sums[pixel * OUTPUTS..]);
+        }
         pixel += 1;
     }
     add_up_totals(tile);
 }
 
-/// Computes the pixels `pixel..pixel + P` of a tile.
+/// The sums of the pixels `pixel..pixel + P` of a tile.
 ///
 /// # Safety
 /// - As [`convolve`], and `pixel + P <= tile.pixels`.
 #[inline(always)]
-unsafe fn convolve_pixels<M: Multiply, const P: usize>(tile: &mut ConvTile<'_>, pixel: usize) {
+unsafe fn convolve_pixels<M: Multiply, const P: usize>(
+    tile: &ConvTile<'_>,
+    pixel: usize,
+) -> [[int32x4_t; 4]; P] {
     let window = tile.input_offset + pixel * tile.pixel_step;
     let mut weights = tile.weights.as_ptr();
     // SAFETY: a packed block begins with 16 corrections of 4 bytes, 64 bytes in all.
@@ -232,25 +309,32 @@ unsafe fn convolve_pixels<M: Multiply, const P: usize>(tile: &mut ConvTile<'_>, 
             // packed as rest / 4 steps, rounded up.
             unsafe {
                 let levels = load_levels::<P>(tile, window + run + k);
-                step::<M, P, 0, 1>(&mut sums, &mut weights, &levels);
+                rest_step::<M, P, 0, 1>(&mut sums, &mut weights, &levels, rest);
                 if rest > 4 {
-                    step::<M, P, 2, 3>(&mut sums, &mut weights, &levels);
+                    rest_step::<M, P, 2, 3>(&mut sums, &mut weights, &levels, rest - 4);
                 }
                 if rest > 8 {
-                    step::<M, P, 4, 5>(&mut sums, &mut weights, &levels);
+                    rest_step::<M, P, 4, 5>(&mut sums, &mut weights, &levels, rest - 8);
                 }
                 if rest > 12 {
-                    step::<M, P, 6, 7>(&mut sums, &mut weights, &levels);
+                    rest_step::<M, P, 6, 7>(&mut sums, &mut weights, &levels, rest - 12);
                 }
             }
         }
     }
-    for (index, sums) in sums.iter().enumerate() {
-        let out = &mut tile.sums[(pixel + index) * OUTPUTS..][..OUTPUTS];
-        for (out, &sum) in out.chunks_exact_mut(4).zip(sums) {
-            // SAFETY: `out` has room for the 4 numbers of a vector.
-            unsafe { vst1q_s32(out.as_mut_ptr(), sum) };
-        }
+    sums
+}
+
+/// Writes sums `[pixel][output]`.
+///
+/// # Panics
+/// If they are too many.
+#[inline(always)]
+fn store<const P: usize>(sums: &[[int32x4_t; 4]; P], out: &mut [i32]) {
+    let out = &mut out[..P * OUTPUTS];
+    for (out, sum) in out.chunks_exact_mut(4).zip(sums.iter().flatten()) {
+        // SAFETY: `out` has room for the 4 numbers of a vector, and vectors exist with NEON only.
+        unsafe { vst1q_s32(out.as_mut_ptr(), *sum) };
     }
 }
 
@@ -287,6 +371,31 @@ unsafe fn step<M: Multiply, const P: usize, const LOW: i32, const HIGH: i32>(
         *weights = weights.add(STEP);
         for (sums, &levels) in sums.iter_mut().zip(levels) {
             M::step::<LOW, HIGH>(sums, &step, levels);
+        }
+    }
+}
+
+/// The step of the last `rest` levels of a run: half of one is enough for two.
+///
+/// # Safety
+/// - As [`step`].
+#[inline(always)]
+unsafe fn rest_step<M: Multiply, const P: usize, const LOW: i32, const HIGH: i32>(
+    sums: &mut [[int32x4_t; 4]; P],
+    weights: &mut *const u8,
+    levels: &[int8x16_t; P],
+    rest: usize,
+) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        if rest > 2 {
+            step::<M, P, LOW, HIGH>(sums, weights, levels);
+        } else {
+            let step = load_step(*weights);
+            *weights = weights.add(STEP);
+            for (sums, &levels) in sums.iter_mut().zip(levels) {
+                M::half_step::<LOW, HIGH>(sums, &step, levels);
+            }
         }
     }
 }

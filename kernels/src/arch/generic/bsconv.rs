@@ -20,7 +20,7 @@
 //! for each output pixel:
 //!     counts = 0, sums = 0, result not yet written
 //!     for each run of the window:
-//!         until the run's chunks of 4 or 8 steps are done:
+//!         until the run's chunks of 4 steps are done:
 //!             if counts could overflow in a chunk: empty counts into sums
 //!             as many chunks as counts have room for
 //!         if steps remain:
@@ -39,14 +39,15 @@
 //! 2. One pixel at a time. With several, the 16-bit sums would leave the registers also where few
 //!    classes leave room for them, while loading each weight vector once for two pixels saves
 //!    nothing: the load pipe is idle two thirds of the time.
-//! 3. A chunk is less than what 16 bytes hold (4 steps of up to 4 planes, 8 of one): counters are
-//!    emptied less often (every 12 steps instead of 8 at 2 bits), and the code is half as long.
+//! 3. A chunk is 4 steps, less than what 16 bytes hold of 1 to 3 planes: counters are emptied less often
+//!    (every 12 steps instead of 8 at 2 bits), the code is shorter, and 4 steps are all that a 1×1
+//!    kernel over 32 channels has.
 //! 4. No test for overflow in the loop over chunks, or the sums are moved to memory and back around
 //!    it: 5 % at 2 bits (A72 pipe bound, NEON).
 //! 5. `Simd::after` puts the steps in order. Left alone, the compiler loads ahead so far that counters
 //!    are spilled inside a chunk. Ordering the strips of a step, too, makes it worse.
-//! 6. The steps that remain are a loop that shifts the source. It costs an instruction a step, but
-//!    unrolling it for every count costs far more code.
+//! 6. The steps that remain, 1 to 3, are 2 and 1: unrolling them for every count costs more code, and a
+//!    loop over single steps costs a tenth of the shallow layers.
 //!
 //! Weights lie as `[strip][run][step][plane]` vectors of `LANES` bytes, lane = output. The layout does
 //! not depend on the number of strips that share broadcasts, which is a matter of registers.
@@ -57,8 +58,9 @@
 mod counters;
 mod total;
 
-use self::counters::{Counters, count_steps};
-use self::total::window_total;
+pub(crate) use self::counters::Counters;
+use self::counters::count_steps;
+pub(crate) use self::total::window_total;
 use crate::arch::generic::pack::plane_byte;
 use crate::arch::generic::simd::Swar;
 use crate::simd::Simd;
@@ -140,13 +142,11 @@ pub(crate) fn pack<S: Simd>(block: &WeightBlock<'_>, outputs: usize, out: &mut [
 }
 
 /// Steps of a chunk. The 16 bytes of a source hold it, and no counter overflows in it.
-const fn chunk_steps(a: usize) -> usize {
-    if a == 1 { 8 } else { 4 }
-}
+const CHUNK: usize = 4;
 
 /// Strips of outputs that share broadcasts, so that counters, sums (two registers a strip), levels,
 /// broadcasts and two temporaries fit into the registers.
-const fn strips_at_once(registers: usize, w: usize, a: usize) -> usize {
+pub(crate) const fn strips_at_once(registers: usize, w: usize, a: usize) -> usize {
     let classes = w + a - 1;
     let others = a + 3;
     if 4 * (classes + 2) + others <= registers {
@@ -169,7 +169,7 @@ pub(crate) unsafe fn conv<S: Simd, const W: usize, const A: usize>(
     tile: &mut ConvTile<'_>,
     outputs: usize,
 ) {
-    const { assert!(chunk_steps(A) * A <= 16 && chunk_steps(A) <= count_steps(W, A)) }
+    const { assert!(CHUNK * A <= 16 && CHUNK <= count_steps(W, A)) }
     debug_assert!(outputs.is_multiple_of(S::LANES));
     let strips = outputs / S::LANES;
     let widest = strips_at_once(S::REGISTERS, W, A);
@@ -221,7 +221,7 @@ unsafe fn strips_of_tile<S: Simd, const W: usize, const A: usize, const M: usize
             let weights: [*const u8; M] = std::array::from_fn(|m| weights.add(m * strip_len));
             let result = tile.sums.as_mut_ptr().add(pixel * outputs + strip * S::LANES);
             let mut sums = [simd.zero_sums(); M];
-            let mut counters = Counters::<S, W, A, M>::new(simd, &mut sums, result);
+            let mut counters = Counters::<S, W, A, M, true>::new(simd, &mut sums, result);
             convolve_window(simd, window, tile.runs, steps, weights, &mut counters);
             counters.finish();
         }
@@ -235,47 +235,51 @@ unsafe fn strips_of_tile<S: Simd, const W: usize, const A: usize, const M: usize
 /// - `steps · A` bytes from `window` plus each run's offset are readable, and 16 more.
 /// - `runs · steps · W` vectors from each of `weights` on are readable.
 #[inline(always)]
-unsafe fn convolve_window<S: Simd, const W: usize, const A: usize, const M: usize>(
+pub(crate) unsafe fn convolve_window<
+    S: Simd,
+    const W: usize,
+    const A: usize,
+    const M: usize,
+    const WIDE: bool,
+>(
     simd: S,
     window: *const u8,
     runs: &[usize],
     steps: usize,
     mut weights: [*const u8; M],
-    counters: &mut Counters<'_, S, W, A, M>,
+    counters: &mut Counters<'_, S, W, A, M, WIDE>,
 ) {
-    let chunk = chunk_steps(A);
     for &run in runs {
-        let (mut chunks, rest) = (steps / chunk, steps % chunk);
+        let (mut chunks, rest) = (steps / CHUNK, steps % CHUNK);
         // SAFETY: levels are read from the start of a run on for as many steps as it has, as sources
         // of 16 bytes, which may reach 16 beyond; weights advance by the same steps.
         unsafe {
             let mut levels = window.add(run);
             while chunks > 0 {
-                let now = chunks.min(counters.room(chunk) / chunk);
+                let now = chunks.min(counters.room(CHUNK) / CHUNK);
                 for _ in 0..now {
                     let source = simd.source(levels);
                     let source = counters.step::<0>(source, &weights);
                     let source = counters.step::<1>(source, &weights);
                     let source = counters.step::<2>(source, &weights);
-                    let source = counters.step::<3>(source, &weights);
-                    if chunk == 8 {
-                        let source = counters.step::<4>(source, &weights);
-                        let source = counters.step::<5>(source, &weights);
-                        let source = counters.step::<6>(source, &weights);
-                        counters.step::<7>(source, &weights);
-                    }
-                    weights = weights.map(|weights| weights.add(chunk * W * S::LANES));
-                    levels = levels.add(chunk * A);
+                    counters.step::<3>(source, &weights);
+                    weights = weights.map(|weights| weights.add(CHUNK * W * S::LANES));
+                    levels = levels.add(CHUNK * A);
                 }
-                counters.counted(now * chunk);
+                counters.counted(now * CHUNK);
                 chunks -= now;
             }
             if rest > 0 {
                 counters.room(rest);
                 let mut source = simd.source(levels);
-                for _ in 0..rest {
+                if rest >= 2 {
                     source = counters.step::<0>(source, &weights);
-                    source = simd.skip::<A>(source);
+                    source = counters.step::<1>(source, &weights);
+                    source = simd.skip::<A>(simd.skip::<A>(source));
+                    weights = weights.map(|weights| weights.add(2 * W * S::LANES));
+                }
+                if rest % 2 == 1 {
+                    counters.step::<0>(source, &weights);
                     weights = weights.map(|weights| weights.add(W * S::LANES));
                 }
                 counters.counted(rest);
@@ -296,6 +300,7 @@ pub(crate) static BSCONV_GENERIC: ConvKernel = ConvKernel {
     packed_len: |runs, depth, weight_bits| packed_len(NR, runs, depth, weight_bits),
     pack: |block, out| pack::<Swar>(block, NR, out),
     run: bsconv_i32_ux_ux_1x16_generic,
+    run_planes: None,
 };
 
 /// Outputs of a block: two strips, see [`Simd::REGISTERS`] of [`Swar`].

@@ -33,6 +33,7 @@ pub(crate) static MULCONV_GENERIC: ConvKernel = ConvKernel {
         pack::<1>(block, |index, weight| out[index] = weight as u8);
     },
     run: mulconv_i32_u8_s8_1x16_generic,
+    run_planes: None,
 };
 
 fn mulconv_i32_u8_s8_1x16_generic(tile: &mut ConvTile<'_>) {

@@ -31,6 +31,7 @@ const fn kernel<const NR: usize>(name: &'static str, run: unsafe fn(&mut ConvTil
         packed_len: |runs, depth, weight_bits| packed_len(NR, runs, depth, weight_bits),
         pack: |block, out| pack::<Avx2>(block, NR, out),
         run,
+        run_planes: None,
     }
 }
 

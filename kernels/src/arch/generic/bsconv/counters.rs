@@ -31,8 +31,9 @@ const fn sum_steps(w: usize, a: usize) -> usize {
     65535 / (8 * ((1 << w) - 1) * ((1 << a) - 1))
 }
 
-/// Counters and sums of `M` strips of one pixel.
-pub(super) struct Counters<'a, S: Simd, const W: usize, const A: usize, const M: usize> {
+/// Counters and sums of `M` strips of one pixel. If they are not `WIDE`, the sums stay in 16 bits, and
+/// wrap around there.
+pub(crate) struct Counters<'a, S: Simd, const W: usize, const A: usize, const M: usize, const WIDE: bool> {
     simd: S,
     /// By strip and class; the last classes are unused unless `W` and `A` are 4.
     counts: [[S::Bytes; MAX_CLASSES]; M],
@@ -47,18 +48,19 @@ pub(super) struct Counters<'a, S: Simd, const W: usize, const A: usize, const M:
     written: bool,
 }
 
-impl<'a, S: Simd, const W: usize, const A: usize, const M: usize> Counters<'a, S, W, A, M> {
+impl<'a, S: Simd, const W: usize, const A: usize, const M: usize, const WIDE: bool>
+    Counters<'a, S, W, A, M, WIDE>
+{
     /// Whether counts and sums are too many registers beside what a step needs. Then the sums are
     /// better in memory altogether than moved there and back around every loop.
     const SUMS_IN_MEMORY: bool = M * (W + A - 1 + 2) > S::REGISTERS / 2;
 
-    /// Counters at 0.
+    /// Counters at 0, and sums as they are.
     ///
     /// # Safety
-    /// - `M · S::LANES` numbers from `result` on are writable as long as the counters exist.
+    /// - If `WIDE`, `M · S::LANES` numbers from `result` on are writable as long as the counters exist.
     #[inline(always)]
-    pub(super) unsafe fn new(simd: S, sums: &'a mut [S::Sums; M], result: *mut i32) -> Self {
-        *sums = [simd.zero_sums(); M];
+    pub(crate) unsafe fn new(simd: S, sums: &'a mut [S::Sums; M], result: *mut i32) -> Self {
         if Self::SUMS_IN_MEMORY {
             simd.keep_in_memory(sums);
         }
@@ -114,8 +116,8 @@ impl<'a, S: Simd, const W: usize, const A: usize, const M: usize> Counters<'a, S
 
     /// Empties the counts into the sums.
     #[inline(always)]
-    fn empty_counts(&mut self) {
-        if self.summed + self.counted > sum_steps(W, A) {
+    pub(crate) fn empty_counts(&mut self) {
+        if WIDE && self.summed + self.counted > sum_steps(W, A) {
             self.empty_sums();
         }
         for m in 0..M {

@@ -9,7 +9,7 @@ use crate::simd::Simd;
 /// # Safety
 /// - `steps · A` bytes from `window` plus each run's offset are readable, and 64 more.
 #[inline(always)]
-pub(super) unsafe fn window_total<S: Simd, const A: usize>(
+pub(crate) unsafe fn window_total<S: Simd, const A: usize>(
     simd: S,
     window: *const u8,
     runs: &[usize],
