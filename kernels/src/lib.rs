@@ -24,6 +24,7 @@
 //! computes a slice of an output; what lies around it (loops, threads, memory) is the caller's.
 
 pub mod bitplanes;
+pub mod combine;
 pub mod cpu;
 pub mod depthwise;
 pub mod encoding;

@@ -4,6 +4,7 @@
 //! a level. The instruction set is chosen once, by [`Rows::new`].
 
 use crate::arch;
+use crate::combine::CombineRow;
 use crate::ukernel::Engine;
 
 /// The fastest functions on rows that this CPU can run. Made once, when a network is loaded.
@@ -22,6 +23,10 @@ pub(crate) struct RowKernels {
     /// - The CPU has the engine's instructions.
     /// - The row has been checked by [`UnpackRow::check`].
     pub(crate) unpack: unsafe fn(&mut UnpackRow<'_>),
+    /// # Safety
+    /// - The CPU has the engine's instructions.
+    /// - The row has been checked by [`CombineRow::check`].
+    pub(crate) combine: unsafe fn(&mut CombineRow<'_>),
 }
 
 /// THE list of row functions, fastest first.
@@ -118,6 +123,16 @@ impl Rows {
         row.check();
         // SAFETY: only available kernels are handed out, and the row was checked in the line before.
         unsafe { (self.0.unpack)(&mut row) }
+    }
+
+    /// Computes a function of two levels on planes.
+    ///
+    /// # Panics
+    /// If a slice is shorter than the row asks for, or a pixel has a part of a level's planes.
+    pub fn combine(&self, mut row: CombineRow<'_>) {
+        row.check();
+        // SAFETY: only available kernels are handed out, and the row was checked in the line before.
+        unsafe { (self.0.combine)(&mut row) }
     }
 
     /// `output[i] = table[input[i]]`.

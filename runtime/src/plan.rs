@@ -33,6 +33,8 @@ pub struct Plan {
 struct Demand {
     forms: Vec<Form>,
     border: Border,
+    /// Whether an operator goes through its levels one by one, for which bytes are best.
+    by_level: bool,
 }
 
 /// Who writes and who reads each value, as positions in the model's list of nodes.
@@ -128,16 +130,50 @@ fn demands(model: &Model, choices: &[Option<ConvChoice>]) -> Vec<Demand> {
     for level in &model.detect.levels {
         demands[index(level.value)].add_form(Form::Bytes);
     }
-    for demand in &mut demands {
-        if demand.forms.is_empty() {
-            demand.forms.push(Form::Bytes);
+    for node in &model.nodes {
+        match &node.operator {
+            Operator::Map { input, .. } | Operator::MaxPool { input, .. } => {
+                demands[index(*input)].by_level = true;
+            }
+            Operator::Add { inputs, .. } => {
+                let form = sum_form(model, inputs, node.output);
+                for input in inputs {
+                    let demand = &mut demands[index(*input)];
+                    match form {
+                        Some(form) if demand.forms.is_empty() => demand.forms.push(form),
+                        Some(_) => {}
+                        None => demand.by_level = true,
+                    }
+                }
+            }
+            _ => {}
         }
     }
     demands
 }
 
-/// Values that share a buffer share its border.
+/// The planes on which a sum can be computed without unpacking them: whole groups of channels of one or
+/// two bits everywhere.
+pub fn sum_form(model: &Model, inputs: &[ValueId], output: ValueId) -> Option<Form> {
+    let bits = |value: ValueId| {
+        let value = &model.values[index(value)];
+        let bits = 8 - value.encoding()?.max_level.leading_zeros();
+        (value.channels % 8 == 0 && bits <= 2).then_some(bits as u8)
+    };
+    let all = bits(output).filter(|_| inputs.len() == 2)?;
+    inputs.iter().all(|&input| bits(input) == Some(all)).then_some(Form::Planes { bits: all })
+}
+
+/// Values that share a buffer share its border, and those that nobody reads by themselves need no copy
+/// of their own.
 fn share_demands(model: &Model, placements: &[Option<Placement>], demands: &mut [Demand]) {
+    for (demand, placement) in demands.iter_mut().zip(placements) {
+        if demand.forms.is_empty() && (demand.by_level || placement.is_none()) {
+            demand.forms.push(Form::Bytes);
+        }
+        // Planes first: micro-kernels write them, and bytes are made of them.
+        demand.forms.sort();
+    }
     for (value, placement) in placements.iter().enumerate() {
         if let Some(placement) = placement {
             let border = demands[value].border;

@@ -108,7 +108,7 @@ impl Step {
                 Op::MaxPool(MaxPoolOp::new(model, *input, *window, output, plan))
             }
             (Operator::Upsample { input, factor }, _) => {
-                Op::Upsample(UpsampleOp::new(model, *input, *factor, plan))
+                Op::Upsample(UpsampleOp::new(model, *input, *factor, output, plan))
             }
             (Operator::Concat { inputs }, _) => Op::Concat(concat::copies(model, inputs, output, plan)),
         };

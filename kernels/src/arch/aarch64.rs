@@ -1,6 +1,7 @@
 //! AArch64 Advanced SIMD (NEON).
 
 pub(crate) mod bsconv;
+pub(crate) mod combine;
 pub(crate) mod dotprod;
 pub(crate) mod mulconv;
 pub(crate) mod pack;

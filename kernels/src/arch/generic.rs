@@ -1,6 +1,7 @@
 //! Bodies over [`Simd`](crate::simd::Simd), and their portable instantiations.
 
 pub(crate) mod bsconv;
+pub(crate) mod combine;
 pub(crate) mod depthwise;
 pub(crate) mod mulconv;
 pub(crate) mod pack;

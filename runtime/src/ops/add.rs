@@ -1,15 +1,18 @@
 //! Residual sum with its quantizer.
 //!
-//! A sum of two values is a table over both levels, made at load from the exact map. Longer sums
-//! compute their accumulators.
+//! A sum of two values is a table over both levels, made at load from the exact map; on planes of one
+//! or two bits it is evaluated as polynomials ([`ylb_kernels::combine`]). Longer sums compute their
+//! accumulators.
 
 use ylb_format::model::{Encoding, Model, Requantize, ValueId};
+use ylb_kernels::combine::{CombineRow, PlaneFunction};
+use ylb_kernels::layout::Form;
 use ylb_kernels::reference;
 use ylb_kernels::requantize::{AccumulatorRange, RequantizeTile, Requantizer};
 
 use super::{Context, level_stride};
 use crate::bands::{Band, read_row};
-use crate::plan::{Plan, index};
+use crate::plan::{Plan, index, sum_form};
 use crate::requantize;
 use crate::scratch::ScratchLen;
 use crate::storage::Store;
@@ -28,6 +31,8 @@ pub struct AddOp {
 enum Method {
     /// `table[a · b_levels + b]`.
     Table { table: Vec<u8>, b_levels: usize },
+    /// Both inputs and the output in planes.
+    Planes(PlaneFunction),
     /// One accumulator an addend; `integers[level]` by addend.
     Accumulators { integers: Vec<[i32; 256]>, requantizer: Requantizer },
 }
@@ -45,13 +50,30 @@ impl AddOp {
         let encoding = |value: &ValueId| *model.values[index(*value)].encoding().expect("sums are of levels");
         let encodings: Vec<Encoding> = inputs.iter().map(encoding).collect();
         let max_level = encoding(&output).max_level;
-        let method = match encodings[..] {
-            [a, b] => table(&a, &b, requantize, max_level),
+        let stores = |value: ValueId| &plan.storage[index(value)].stores;
+        let form = sum_form(model, inputs, output).filter(|&form| {
+            let first = stores(output).first();
+            let whole = |value: &ValueId| {
+                plan.storage[index(*value)].store(form).is_some_and(|store| store.segments.len() == 1)
+            };
+            first.is_some_and(|store| store.layout.form == form) && inputs.iter().all(whole)
+        });
+        let method = match (&encodings[..], form) {
+            ([a, b], Some(Form::Planes { bits })) => {
+                Method::Planes(PlaneFunction::new(bits, level_of(a, b, requantize, max_level)))
+            }
+            ([a, b], _) => table(a, b, requantize, max_level),
             _ => accumulators(&encodings, requantize, max_level, portable),
         };
         let value = &model.values[index(output)];
         Self {
-            inputs: inputs.iter().map(|&input| super::input_store(plan, input)).collect(),
+            inputs: inputs
+                .iter()
+                .map(|&input| match form {
+                    Some(form) => plan.storage[index(input)].store(form).expect("found above").clone(),
+                    None => super::input_store(plan, input),
+                })
+                .collect(),
             method,
             width: value.width as usize,
             channels: value.channels as usize,
@@ -62,14 +84,37 @@ impl AddOp {
     pub fn scratch(&self) -> ScratchLen {
         let row = self.width * level_stride(self.channels as u32);
         let sums = match self.method {
-            Method::Table { .. } => 0,
+            Method::Table { .. } | Method::Planes(_) => 0,
             Method::Accumulators { .. } => row * self.inputs.len(),
         };
         ScratchLen { levels: (self.inputs.len() + 1) * row, sums, totals: 0 }
     }
 
+    fn run_on_planes(&self, function: &PlaneFunction, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
+        let [a, b] = &self.inputs[..] else {
+            unreachable!("functions have two arguments");
+        };
+        for y in band.rows.clone() {
+            let row = |store: &Store| &context.memory.read(&store.range)[store.offset(y as isize, 0)..];
+            let output = band.planes_row(y);
+            context.rows.combine(CombineRow {
+                function,
+                a: row(a),
+                b: row(b),
+                output: output.bytes,
+                strides: [a.layout.pixel_stride, b.layout.pixel_stride, output.pixel_stride],
+                pixels: self.width,
+                pixel_len: a.layout.pixel_len(),
+            });
+            band.finish_planes_row(context.rows, y, self.channels);
+        }
+    }
+
     /// Computes the band's rows.
     pub fn run(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
+        if let Method::Planes(function) = &self.method {
+            return self.run_on_planes(function, band, context);
+        }
         let stride = level_stride(self.channels as u32);
         let row_len = self.width * stride;
         let Context { memory, rows, scratch } = context;
@@ -84,6 +129,7 @@ impl AddOp {
                 Method::Table { table, b_levels } => {
                     rows.lookup2(levels[0], levels[1], *b_levels, table, out);
                 }
+                Method::Planes(_) => unreachable!("ran above"),
                 Method::Accumulators { integers, requantizer } => {
                     let sums = &mut scratch.sums[..row_len * integers.len()];
                     for ((sums, integers), levels) in sums.chunks_exact_mut(row_len).zip(integers).zip(levels)
@@ -112,12 +158,18 @@ impl AddOp {
     }
 }
 
-fn table(a: &Encoding, b: &Encoding, requantize: &Requantize, max_level: u8) -> Method {
+/// The exact map from two levels to one.
+fn level_of(a: &Encoding, b: &Encoding, requantize: &Requantize, max_level: u8) -> impl Fn(u8, u8) -> u8 {
     let spec = requantize::spec(requantize, max_level);
+    let (a, b) = (*a, *b);
+    let integer = |encoding: &Encoding, level: u8| i64::from(encoding.integer(level.min(encoding.max_level)));
+    move |x, y| reference::requantize(&spec, 0, &[integer(&a, x), integer(&b, y)])
+}
+
+fn table(a: &Encoding, b: &Encoding, requantize: &Requantize, max_level: u8) -> Method {
+    let level = level_of(a, b, requantize, max_level);
     let levels = (0..=a.max_level).flat_map(|x| (0..=b.max_level).map(move |y| (x, y)));
-    let table = levels
-        .map(|(x, y)| reference::requantize(&spec, 0, &[i64::from(a.integer(x)), i64::from(b.integer(y))]))
-        .collect();
+    let table = levels.map(|(x, y)| level(x, y)).collect();
     Method::Table { table, b_levels: usize::from(b.max_level) + 1 }
 }
 

@@ -1,6 +1,8 @@
-//! Nearest-neighbour upsampling: repeats levels.
+//! Nearest-neighbour upsampling: repeats levels, or bytes of planes where input and output are in planes
+//! alike.
 
 use ylb_format::model::{Model, ValueId};
+use ylb_kernels::layout::Form;
 
 use super::{Context, level_stride};
 use crate::bands::{Band, read_row};
@@ -12,16 +14,24 @@ use crate::storage::Store;
 pub struct UpsampleOp {
     input: Store,
     factor: usize,
+    /// Whether whole pixels in planes are copied.
+    in_planes: bool,
     in_width: usize,
     channels: usize,
 }
 
 impl UpsampleOp {
     /// Prepares upsampling.
-    pub fn new(model: &Model, input: ValueId, factor: u32, plan: &Plan) -> Self {
+    pub fn new(model: &Model, input: ValueId, factor: u32, output: ValueId, plan: &Plan) -> Self {
         let value = &model.values[index(input)];
+        let planes = plan.storage[index(output)].stores.first().and_then(|store| {
+            let planes = plan.storage[index(input)].store(store.layout.form)?;
+            let whole = planes.segments.len() == 1 && store.segments.len() == 1;
+            (matches!(store.layout.form, Form::Planes { .. }) && whole).then(|| planes.clone())
+        });
         Self {
-            input: super::input_store(plan, input),
+            in_planes: planes.is_some(),
+            input: planes.unwrap_or_else(|| super::input_store(plan, input)),
             factor: factor as usize,
             in_width: value.width as usize,
             channels: value.channels as usize,
@@ -34,8 +44,27 @@ impl UpsampleOp {
         ScratchLen { levels: pixels * level_stride(self.channels as u32), ..Default::default() }
     }
 
+    fn run_on_planes(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
+        let layout = &self.input.layout;
+        for y in band.rows.clone() {
+            let input = &context.memory.read(&self.input.range);
+            let input = &input[self.input.offset((y / self.factor) as isize, 0)..];
+            let output = band.planes_row(y);
+            let pixels = input.chunks(layout.pixel_stride).take(self.in_width);
+            for (pixel, copies) in pixels.zip(output.bytes.chunks_mut(self.factor * output.pixel_stride)) {
+                for copy in copies.chunks_mut(output.pixel_stride) {
+                    copy[..layout.pixel_len()].copy_from_slice(&pixel[..layout.pixel_len()]);
+                }
+            }
+            band.finish_planes_row(context.rows, y, self.channels);
+        }
+    }
+
     /// Computes the band's rows.
     pub fn run(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
+        if self.in_planes {
+            return self.run_on_planes(band, context);
+        }
         let stride = level_stride(self.channels as u32);
         let Context { memory, rows, scratch } = context;
         let bytes = memory.read(&self.input.range);

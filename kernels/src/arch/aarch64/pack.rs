@@ -13,6 +13,7 @@
 
 use std::arch::aarch64::*;
 
+use crate::arch::aarch64::combine::combine_row;
 use crate::arch::aarch64::simd::Neon;
 use crate::arch::generic::pack::{pack_pixel, unpack_pixel};
 use crate::rows::{PackRow, RowKernels, UnpackRow};
@@ -20,7 +21,7 @@ use crate::ukernel::Engine;
 
 /// Row functions with NEON.
 pub(crate) static ROWS_NEON: RowKernels =
-    RowKernels { engine: Engine::Neon, pack: pack_row, unpack: unpack_row };
+    RowKernels { engine: Engine::Neon, pack: pack_row, unpack: unpack_row, combine: combine_row };
 
 /// Lane `i` of each half stands for bit `i` of a byte of a plane.
 static BIT_OF_LANE: [u8; 16] = [1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128];

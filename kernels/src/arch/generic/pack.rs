@@ -1,5 +1,6 @@
 //! Portable packing and unpacking: eight levels in a `u64`.
 
+use crate::arch::generic::combine::combine_row;
 use crate::rows::{PackRow, RowKernels, UnpackRow};
 use crate::ukernel::Engine;
 
@@ -13,7 +14,7 @@ const DIAGONAL: u64 = 0x8040_2010_0804_0201;
 
 /// Portable row functions.
 pub(crate) static ROWS_GENERIC: RowKernels =
-    RowKernels { engine: Engine::Generic, pack: pack_row, unpack: unpack_row };
+    RowKernels { engine: Engine::Generic, pack: pack_row, unpack: unpack_row, combine: combine_row };
 
 /// Bit `plane` of each of 8 codes or levels; that of the first in the lowest bit.
 ///
