@@ -36,7 +36,7 @@ fn check(kernel: &ConvKernel) -> Result<(), String> {
     let rest: Vec<&str> = parts.collect();
     let (techs, tunings): (&[&str], &[&str]) = match engine {
         "generic" => (&[], &[]),
-        "neon" => (&["cnt", "tbl", "mlal", "mull", "dotprod", "i8mm"], &["a53", "a72", "a76"]),
+        "neon" => (&["cnt", "tbl", "mlal", "mull", "padal", "dotprod", "i8mm"], &["a53", "a72", "a76"]),
         _ => (&["cnt", "tbl", "madd", "maddubs"], &[]),
     };
     let known = match rest[..] {

@@ -24,6 +24,7 @@
 
 use std::arch::aarch64::*;
 
+pub(crate) mod masks;
 pub(super) mod planes;
 
 use crate::arch::generic::mulconv::{OUTPUTS, add_up_totals, pack, packed_len, utilisation};
