@@ -158,7 +158,7 @@ pub fn sum_form(model: &Model, inputs: &[ValueId], output: ValueId) -> Option<Fo
     let bits = |value: ValueId| {
         let value = &model.values[index(value)];
         let bits = 8 - value.encoding()?.max_level.leading_zeros();
-        (value.channels % 8 == 0 && bits <= 2).then_some(bits as u8)
+        (value.channels.is_multiple_of(8) && bits <= 2).then_some(bits as u8)
     };
     let all = bits(output).filter(|_| inputs.len() == 2)?;
     inputs.iter().all(|&input| bits(input) == Some(all)).then_some(Form::Planes { bits: all })

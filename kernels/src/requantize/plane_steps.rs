@@ -7,7 +7,7 @@
 //! | weights | a level's threshold is passed if |
 //! |---|---|
 //! | two's complement and the like | `S + h > t[c]`, where `h = total_scale · T` is what the sum starts from |
-//! | bipolar of one bit | `2 S + h > t[c]`, that is `S > ⌊(t[c] − h) / 2⌋`: a halving subtraction |
+//! | bipolar of one bit | `2 S + h > t[c]`, that is `S − ⌊−h / 2⌋ > ⌊(t[c] + (h mod 2)) / 2⌋`: two lists of thresholds |
 //!
 //! With thresholds `t0 ≤ t1 ≤ t2` that are passed or not, the bits of a level of two bits are
 //! `t0 ^ t1 ^ t2` and `t1`. A channel whose levels fall inverts them.
@@ -38,8 +38,8 @@ pub struct PlaneSteps {
 pub(crate) enum Rows {
     /// For sums of 16 bits.
     Narrow(Vec<i16>),
-    /// For sums of 16 bits of which twice is compared.
-    Halved(Vec<i16>),
+    /// For sums of 16 bits of which twice is compared: where `h` is even, and where it is odd.
+    Halved([Vec<i16>; 2]),
     /// For sums of 32 bits, without totals.
     Wide(Vec<i32>),
 }
@@ -57,15 +57,18 @@ impl PlaneSteps {
         largest_sum: i64,
     ) -> Option<Self> {
         let (sum_scale, total_scale, divisor) = factors(transform)?;
-        // Halving takes signed numbers; without it, the sum may wrap around on its way.
-        let fits = |value: i64| i16::try_from(value).is_ok();
-        let halving_fits = fits(largest_sum) && fits(largest_sum * i64::from(total_scale));
+        // Sums may wrap around on their way; `h` must not, or its half would be wrong.
+        let halving_fits = i32::try_from(largest_sum * i64::from(total_scale)).is_ok();
         if !(sum_scale == 1 || sum_scale == 2 && halving_fits) {
             return None;
         }
         let total_scale = i16::try_from(total_scale).ok()?;
         let (rows, falling) = rows(spec, ranges, transform, bits, divisor)?;
-        let rows = if sum_scale == 2 { Rows::Halved(rows) } else { Rows::Narrow(rows) };
+        let rows = if sum_scale == 2 {
+            Rows::Halved([0, 1].map(|odd| halved(&rows, bits, odd)))
+        } else {
+            Rows::Narrow(rows)
+        };
         Some(Self { bits, total_scale, falling, rows })
     }
 
@@ -96,11 +99,23 @@ impl PlaneSteps {
     /// Channels that there are rows for.
     pub(crate) fn channels(&self) -> usize {
         let len = match &self.rows {
-            Rows::Narrow(rows) | Rows::Halved(rows) => rows.len(),
+            Rows::Narrow(rows) | Rows::Halved([rows, _]) => rows.len(),
             Rows::Wide(rows) => rows.len(),
         };
         len / self.group_len() * GROUP
     }
+}
+
+/// Thresholds for the sum itself instead of twice the sum, less half of an even or odd number; what is
+/// passed always or never stays so.
+fn halved(rows: &[i16], bits: u8, odd: i32) -> Vec<i16> {
+    let group = GROUP << bits;
+    let halve = |(index, &value): (usize, &i16)| match value {
+        _ if index % group >= group - GROUP => value,
+        i16::MIN | i16::MAX => value,
+        threshold => ((i32::from(threshold) + odd) >> 1) as i16,
+    };
+    rows.iter().enumerate().map(halve).collect()
 }
 
 /// The factors of sums and totals without what divides both, and that. `None` if totals have different

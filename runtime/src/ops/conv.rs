@@ -238,12 +238,8 @@ impl ConvOp {
                 );
                 let out = row[x * self.channels..].chunks_exact_mut(self.channels);
                 for (sums, out) in scratch.sums.chunks_exact(self.nr).zip(out).take(pixels) {
-                    let out = &mut out[block.first..][..block.outputs];
-                    // By constant lengths: calls of a copying function take longer than the copies.
-                    let (out, out_rest) = out.as_chunks_mut::<16>();
-                    let (sums, sums_rest) = sums[..block.outputs].as_chunks::<16>();
-                    out.iter_mut().zip(sums).for_each(|(out, sums)| *out = *sums);
-                    out_rest.copy_from_slice(sums_rest);
+                    // In pieces of constant length this takes 1.4 times as long, on a Cortex-A72.
+                    out[block.first..][..block.outputs].copy_from_slice(&sums[..block.outputs]);
                 }
             }
         }

@@ -36,7 +36,10 @@ const fn kernel<const NR: usize>(name: &'static str, run: unsafe fn(&mut ConvTil
         rate: |operands| {
             // Slots of AND, CNT, ADD on two pipes, the broadcasts' share, and emptying counters.
             let broadcasts = 16.0 / (NR as f32 * f32::from(operands.weight_bits.max(1)));
-            rate(operands, NR, Neon::LANES, (3.0 + broadcasts) / 2.0 * 1.07)
+            let loops = rate(operands, NR, Neon::LANES, (3.0 + broadcasts) / 2.0 * 1.07);
+            // Levels of more than two bits take the way through memory, and packing, which multiplying
+            // micro-kernels do not need: a fifth of YOLOv5n at 2-bit weights and 4-bit levels.
+            if operands.max_level > 3 { 0.8 * loops } else { loops }
         },
         packed_len: |runs, depth, weight_bits| packed_len(NR, runs, depth, weight_bits),
         pack: |block, out| pack::<Neon>(block, NR, out),

@@ -256,7 +256,7 @@ pub(crate) unsafe fn convolve_window<
         unsafe {
             let mut levels = window.add(run);
             while chunks > 0 {
-                let now = chunks.min(counters.room(CHUNK) / CHUNK);
+                let now = chunks.min(counters.room());
                 for _ in 0..now {
                     let source = simd.source(levels);
                     let source = counters.step::<0>(source, &weights);
@@ -266,11 +266,11 @@ pub(crate) unsafe fn convolve_window<
                     weights = weights.map(|weights| weights.add(CHUNK * W * S::LANES));
                     levels = levels.add(CHUNK * A);
                 }
-                counters.counted(now * CHUNK);
+                counters.counted(now);
                 chunks -= now;
             }
             if rest > 0 {
-                counters.room(rest);
+                counters.room();
                 let mut source = simd.source(levels);
                 if rest >= 2 {
                     source = counters.step::<0>(source, &weights);
@@ -282,7 +282,7 @@ pub(crate) unsafe fn convolve_window<
                     counters.step::<0>(source, &weights);
                     weights = weights.map(|weights| weights.add(W * S::LANES));
                 }
-                counters.counted(rest);
+                counters.counted(1);
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! for each pixel:
-//!     sums[64 outputs] = h · total, or 0;  convolve the window            # as in generic/bsconv.rs
+//!     sums[64 outputs] = h · total, or half of it;  convolve the window   # as in generic/bsconv.rs
 //!     for each 8 outputs:                                                 # 16-bit lanes
 //!         p[k] = sums > t[k], all ones or all zeros                       # k < 1 or 3
 //!         A = 1:  v = p0 & (1, 2, 4, … 128)
@@ -86,33 +86,36 @@ unsafe fn strips_to_planes<const W: usize, const A: usize, const M: usize>(
     let steps = conv.depth / 8;
     let strip_len = STRIP * conv.runs.len() * steps * W;
     let group = (tile.first_channel + strip * STRIP) / HALF;
-    let (PlaneStepsRows::Narrow(rows) | PlaneStepsRows::Halved(rows)) = &tile.steps.rows else {
-        unreachable!("steps are those of a bit-serial micro-kernel");
+    // By whether the total's multiple is odd.
+    let rows = match &tile.steps.rows {
+        PlaneStepsRows::Narrow(rows) => [rows, rows],
+        PlaneStepsRows::Halved([even, odd]) => [even, odd],
+        PlaneStepsRows::Wide(_) => unreachable!("steps are those of a bit-serial micro-kernel"),
     };
-    let rows = &rows[group * tile.steps.group_len()..];
-    assert!(rows.len() >= 2 * M * tile.steps.group_len());
+    let rows = rows.map(|rows| &rows[group * tile.steps.group_len()..][..2 * M * tile.steps.group_len()]);
     let first = strip * 2 * A;
     let len = (2 * M * A).min(tile.outputs.div_ceil(8) * A - first);
     for pixel in 0..conv.pixels {
         let total = if tile.steps.total_scale == 0 { 0 } else { conv.totals[pixel] };
-        // What leaves 16 bits is part of a sum that does not.
-        let addend = (total as i16).wrapping_mul(tile.steps.total_scale);
+        let addend = total.wrapping_mul(tile.steps.total_scale.into());
+        let rows = rows[(addend & 1) as usize];
+        // Half of `−addend`, rounded down, is subtracted for weights of one bit. What leaves 16 bits is part
+        // of a sum that does not.
+        let start = if W == 1 { -(-addend >> 1) } else { addend } as i16;
         // SAFETY: `check` found the windows of all pixels in the input, `strip_len` bytes of weights for
         // each strip, and `first + len` bytes at each pixel of the planes; the rows were counted above.
         unsafe {
-            let addend = vdupq_n_s16(addend);
             let window = conv.input.as_ptr().add(conv.input_offset + pixel * conv.pixel_step);
             let weights = conv.weights.as_ptr().add(strip * strip_len);
             let weights: [*const u8; M] = std::array::from_fn(|m| weights.add(m * strip_len));
-            let start = if W == 1 { vdupq_n_u16(0) } else { vreinterpretq_u16_s16(addend) };
-            let mut sums = [[start; 2]; M];
+            let mut sums = [[vreinterpretq_u16_s16(vdupq_n_s16(start)); 2]; M];
             let mut counters = Counters::<Neon, W, A, M, false>::new(neon, &mut sums, std::ptr::null_mut());
             convolve_window(neon, window, conv.runs, steps, weights, &mut counters);
             counters.empty_counts();
             let bytes = if tile.steps.falling {
-                levels_to_planes::<W, A, M, true>(&sums, addend, rows)
+                levels_to_planes::<A, M, true>(&sums, rows)
             } else {
-                levels_to_planes::<W, A, M, false>(&sums, addend, rows)
+                levels_to_planes::<A, M, false>(&sums, rows)
             };
             let out = tile.planes.as_mut_ptr().add(pixel * tile.planes_stride + first);
             store_bytes(bytes, out, 2 * M * A, len);
@@ -127,9 +130,8 @@ unsafe fn strips_to_planes<const W: usize, const A: usize, const M: usize>(
 /// - The CPU has Advanced SIMD.
 /// - `rows` has those of `2 · M` groups.
 #[inline(always)]
-unsafe fn levels_to_planes<const W: usize, const A: usize, const M: usize, const FALLING: bool>(
+unsafe fn levels_to_planes<const A: usize, const M: usize, const FALLING: bool>(
     sums: &[[uint16x8_t; 2]; M],
-    addend: int16x8_t,
     rows: &[i16],
 ) -> uint8x16_t {
     let rows_of_group = 1 << A;
@@ -140,11 +142,7 @@ unsafe fn levels_to_planes<const W: usize, const A: usize, const M: usize, const
         for (half, bits) in bits.iter_mut().enumerate().take(2 * M) {
             let sum = vreinterpretq_s16_u16(sums[half / 2][half % 2]);
             let row = |row: usize| vld1q_s16(rows.as_ptr().add((half * rows_of_group + row) * HALF));
-            let passed = |step: usize| {
-                // Bipolar weights of one bit: 2 S + h > t.
-                let threshold = if W == 1 { vhsubq_s16(row(step), addend) } else { row(step) };
-                vcgtq_s16(sum, threshold)
-            };
+            let passed = |step: usize| vcgtq_s16(sum, row(step));
             *bits = if A == 1 {
                 vandq_u16(passed(0), low_bits)
             } else {

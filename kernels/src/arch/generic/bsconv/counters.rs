@@ -1,6 +1,6 @@
 //! The counters of bit-serial convolution, and how they are emptied before they overflow.
 
-use super::MAX_BITS;
+use super::{CHUNK, MAX_BITS};
 use crate::simd::Simd;
 
 /// Most classes: those of 4-bit weights and levels.
@@ -38,8 +38,8 @@ pub(crate) struct Counters<'a, S: Simd, const W: usize, const A: usize, const M:
     /// By strip and class; the last classes are unused unless `W` and `A` are 4.
     counts: [[S::Bytes; MAX_CLASSES]; M],
     sums: &'a mut [S::Sums; M],
-    /// Steps that the counts hold.
-    counted: usize,
+    /// Chunks that the counts have room for.
+    left: usize,
     /// Steps that the sums hold.
     summed: usize,
     /// `M · S::LANES` numbers.
@@ -53,7 +53,10 @@ impl<'a, S: Simd, const W: usize, const A: usize, const M: usize, const WIDE: bo
 {
     /// Whether counts and sums are too many registers beside what a step needs. Then the sums are
     /// better in memory altogether than moved there and back around every loop.
-    const SUMS_IN_MEMORY: bool = M * (W + A - 1 + 2) > S::REGISTERS / 2;
+    const SUMS_IN_MEMORY: bool =
+        M * (W + A - 1 + 2) > if WIDE { S::REGISTERS / 2 } else { S::REGISTERS * 5 / 8 };
+    /// Chunks of steps that the counts hold.
+    const CHUNKS: usize = count_steps(W, A) / CHUNK;
 
     /// Counters at 0, and sums as they are.
     ///
@@ -65,23 +68,22 @@ impl<'a, S: Simd, const W: usize, const A: usize, const M: usize, const WIDE: bo
             simd.keep_in_memory(sums);
         }
         let counts = [[simd.zero(); MAX_CLASSES]; M];
-        Self { simd, counts, sums, counted: 0, summed: 0, result, written: false }
+        Self { simd, counts, sums, left: Self::CHUNKS, summed: 0, result, written: false }
     }
 
-    /// Makes room for `steps` steps, at most [`count_steps`], and more if they fit anyway; returns
-    /// for how many.
+    /// Makes room for a chunk, if there is none; returns for how many there is room.
     #[inline(always)]
-    pub(super) fn room(&mut self, steps: usize) -> usize {
-        if self.counted + steps > count_steps(W, A) {
+    pub(super) fn room(&mut self) -> usize {
+        if self.left == 0 {
             self.empty_counts();
         }
-        count_steps(W, A) - self.counted
+        self.left
     }
 
-    /// Accounts for steps for which there was room.
+    /// Accounts for chunks for which there was room. One that is not full counts as a whole.
     #[inline(always)]
-    pub(super) fn counted(&mut self, steps: usize) {
-        self.counted += steps;
+    pub(super) fn counted(&mut self, chunks: usize) {
+        self.left -= chunks;
     }
 
     /// Step `K` of a source and of each strip's weights. Returns the source.
@@ -117,7 +119,8 @@ impl<'a, S: Simd, const W: usize, const A: usize, const M: usize, const WIDE: bo
     /// Empties the counts into the sums.
     #[inline(always)]
     pub(crate) fn empty_counts(&mut self) {
-        if WIDE && self.summed + self.counted > sum_steps(W, A) {
+        let counted = (Self::CHUNKS - self.left) * CHUNK;
+        if WIDE && self.summed + counted > sum_steps(W, A) {
             self.empty_sums();
         }
         for m in 0..M {
@@ -126,8 +129,8 @@ impl<'a, S: Simd, const W: usize, const A: usize, const M: usize, const WIDE: bo
                 self.counts[m][class] = self.simd.zero();
             }
         }
-        self.summed += self.counted;
-        self.counted = 0;
+        self.summed += counted;
+        self.left = Self::CHUNKS;
     }
 
     /// Empties the sums into the result.
