@@ -112,7 +112,7 @@ fn failure(
     for transform in transforms(conv, operands, channels, &mut random) {
         let ranges: Vec<AccumulatorRange> =
             (0..channels).map(|channel| range(conv, operands, shape, &transform, channel)).collect();
-        let spec = staircase(&ranges, (1 << bits) - 1, seed % 3 == 0, &mut random);
+        let spec = staircase(&ranges, (1 << bits) - 1, seed.is_multiple_of(3), &mut random);
         let depth = shape.runs * shape.depth;
         let Some(steps) = conv.plane_steps(&spec, &ranges, &transform, bits, (widths, depth)) else {
             continue;
