@@ -25,6 +25,8 @@ pub static CONV_KERNELS: &[&ConvKernel] = &[
     #[cfg(target_arch = "aarch64")]
     &arch::aarch64::mulconv::masks::MULCONV_NEON_MASKS,
     #[cfg(target_arch = "aarch64")]
+    &arch::aarch64::mulconv::two_bits::MULCONV_NEON_TWO_BITS,
+    #[cfg(target_arch = "aarch64")]
     &arch::aarch64::dotprod::MULCONV_DOTPROD,
     #[cfg(target_arch = "x86_64")]
     &arch::x86_64::bsconv::BSCONV_1X64_AVX2,

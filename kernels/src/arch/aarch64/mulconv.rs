@@ -26,6 +26,7 @@ use std::arch::aarch64::*;
 
 pub(crate) mod masks;
 pub(super) mod planes;
+pub(crate) mod two_bits;
 
 use crate::arch::generic::mulconv::{OUTPUTS, add_up_totals, pack, packed_len, utilisation};
 use crate::ukernel::{ConvKernel, ConvTile, Engine, PlanesTile, WeightBlock};

@@ -11,8 +11,8 @@
 //! ```
 //!
 //! Multiplying takes pipe F0 of a Cortex-A72 for 8 products a cycle. Here 64 products are 4 SADALP on F1,
-//! and 4 AND and a DUP on either: 14.2 a cycle in the loop, 11.9 in the heads of YOLOv5n, stores included. Eight bit planes of weights would give 10.4. The heads of a
-//! network with 1-bit levels are the use for it.
+//! and 4 AND and a DUP on either: 14.2 a cycle in the loop, 11.9 in the heads of YOLOv5n, stores included.
+//! Eight bit planes of weights would give 10.4. The heads of a network with 1-bit levels are the use for it.
 
 use std::arch::aarch64::*;
 
@@ -35,22 +35,26 @@ pub(crate) static MULCONV_NEON_MASKS: ConvKernel = ConvKernel {
 };
 
 /// Outputs of a block.
-const OUTPUTS: usize = 32;
+pub(super) const OUTPUTS: usize = 32;
 /// Levels of a vector; runs are filled up to it with weights of 0.
-const LEVELS: usize = 16;
+pub(super) const LEVELS: usize = 16;
 /// Weights of a vector, 8 outputs by 2 levels.
-const VECTOR: usize = 16;
+pub(super) const VECTOR: usize = 16;
 /// Vectors of a pair of levels.
-const VECTORS: usize = OUTPUTS / 8;
+pub(super) const VECTORS: usize = OUTPUTS / 8;
+/// Weights of a pair of levels.
+const PAIR: usize = VECTORS * VECTOR;
 /// Vectors of levels between two widenings: 128 sums of two weights of −128 are just an i16.
 const ROOM: usize = 16;
 
-fn utilisation(operands: &Operands) -> f32 {
+/// Share of the multiplications that are not padding.
+pub(super) fn utilisation(operands: &Operands) -> f32 {
     let share = |used: usize, unit: usize| used as f32 / used.next_multiple_of(unit).max(1) as f32;
     share(operands.depth, LEVELS) * share(operands.outputs, OUTPUTS)
 }
 
-fn packed_len(runs: usize, depth: usize) -> usize {
+/// Number of weights of a packed block.
+pub(super) fn packed_len(runs: usize, depth: usize) -> usize {
     runs * depth.next_multiple_of(LEVELS) * OUTPUTS
 }
 
@@ -86,36 +90,47 @@ fn mulconv_i32_u1_s8_1x32_neon_padal(tile: &mut ConvTile<'_>) {
                 unsafe {
                     let levels = vld1q_u8(tile.input.as_ptr().add(window + run + vector * LEVELS));
                     let masks = vreinterpretq_s16_s8(vnegq_s8(vreinterpretq_s8_u8(levels)));
-                    add_pair::<0>(&mut narrow, masks, &mut weights);
-                    add_pair::<1>(&mut narrow, masks, &mut weights);
-                    add_pair::<2>(&mut narrow, masks, &mut weights);
-                    add_pair::<3>(&mut narrow, masks, &mut weights);
-                    add_pair::<4>(&mut narrow, masks, &mut weights);
-                    add_pair::<5>(&mut narrow, masks, &mut weights);
-                    add_pair::<6>(&mut narrow, masks, &mut weights);
-                    add_pair::<7>(&mut narrow, masks, &mut weights);
+                    add_masked::<0>(&mut narrow, masks, weights);
+                    add_masked::<1>(&mut narrow, masks, weights.add(PAIR));
+                    add_masked::<2>(&mut narrow, masks, weights.add(2 * PAIR));
+                    add_masked::<3>(&mut narrow, masks, weights.add(3 * PAIR));
+                    add_masked::<4>(&mut narrow, masks, weights.add(4 * PAIR));
+                    add_masked::<5>(&mut narrow, masks, weights.add(5 * PAIR));
+                    add_masked::<6>(&mut narrow, masks, weights.add(6 * PAIR));
+                    add_masked::<7>(&mut narrow, masks, weights.add(7 * PAIR));
+                    weights = weights.add(8 * PAIR);
                 }
             }
         }
         widen(&mut narrow, &mut sums);
-        let out = &mut tile.sums[pixel * OUTPUTS..][..OUTPUTS];
-        for (out, sum) in out.chunks_exact_mut(4).zip(sums.iter().flatten()) {
-            // SAFETY: `out` has room for the 4 numbers of a vector.
-            unsafe { vst1q_s32(out.as_mut_ptr(), *sum) };
-        }
+        store_sums(&sums, tile, pixel);
     }
     add_up_totals(tile);
 }
 
-/// Adds the weights of pair `PAIR` of the levels whose masks are given. Moves `weights` to the next.
+/// Writes the sums of a pixel.
+///
+/// # Panics
+/// If there is no room for them.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn store_sums(sums: &[[int32x4_t; 2]; VECTORS], tile: &mut ConvTile<'_>, pixel: usize) {
+    let out = &mut tile.sums[pixel * OUTPUTS..][..OUTPUTS];
+    for (out, sum) in out.chunks_exact_mut(4).zip(sums.iter().flatten()) {
+        // SAFETY: `out` has room for the 4 numbers of a vector.
+        unsafe { vst1q_s32(out.as_mut_ptr(), *sum) };
+    }
+}
+
+/// Adds the weights of pair `PAIR` of the levels whose masks are given.
 ///
 /// # Safety
 /// - The CPU has NEON, and the weights of a pair are readable at `weights`.
 #[inline(always)]
-unsafe fn add_pair<const PAIR: i32>(
+pub(super) unsafe fn add_masked<const PAIR: i32>(
     sums: &mut [int16x8_t; VECTORS],
     masks: int16x8_t,
-    weights: &mut *const u8,
+    weights: *const u8,
 ) {
     // SAFETY: the caller's promise.
     unsafe {
@@ -124,7 +139,6 @@ unsafe fn add_pair<const PAIR: i32>(
             let weights = vld1q_s8(weights.add(vector * VECTOR).cast());
             *sum = vpadalq_s8(*sum, vandq_s8(weights, mask));
         }
-        *weights = weights.add(VECTORS * VECTOR);
     }
 }
 
