@@ -94,6 +94,7 @@ impl Strip {
             weights: &self.weights,
             pixels: PIXELS,
             sums: &mut self.sums,
+            sums_stride: self.conv.kernel().nr,
             totals: &mut [],
         });
     }

@@ -52,6 +52,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     weights: &weights,
                     pixels: width,
                     sums: &mut sums,
+                    sums_stride: kernel.nr,
                     totals: &mut [],
                 });
                 checksum += i64::from(sums[y % sums.len()]);

@@ -86,8 +86,10 @@ pub struct ConvTile<'a> {
     pub weights: &'a [u8],
     /// Output pixels to compute: any number, best a multiple of [`ConvKernel::mr`].
     pub pixels: usize,
-    /// Result, `[pixels][nr]`.
+    /// Result: [`ConvKernel::nr`] sums for each pixel, at `p · sums_stride`.
     pub sums: &'a mut [i32],
+    /// Numbers from a pixel to the next in `sums`: at least [`ConvKernel::nr`].
+    pub sums_stride: usize,
     /// Result, `[pixels]`, or empty if it is not wanted.
     pub totals: &'a mut [i32],
 }
@@ -266,7 +268,10 @@ impl ConvTile<'_> {
     /// Panics unless every access of a micro-kernel that keeps its contract is inside its operand.
     fn check(&self, kernel: &ConvKernel) {
         self.check_input(kernel);
-        assert!(self.pixels * kernel.nr <= self.sums.len(), "sums are too short");
+        assert!(kernel.nr <= self.sums_stride, "{} sums in a stride of {}", kernel.nr, self.sums_stride);
+        let before = self.pixels.saturating_sub(1).checked_mul(self.sums_stride);
+        let end = before.and_then(|before| before.checked_add(kernel.nr)).expect("tile geometry overflows");
+        assert!(self.pixels == 0 || end <= self.sums.len(), "sums are too short");
         assert!(self.totals.is_empty() || self.pixels <= self.totals.len(), "totals are too short");
     }
 

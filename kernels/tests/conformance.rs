@@ -5,7 +5,7 @@ mod case;
 
 use case::{Case, Fill, Shape, operands_of, report};
 use ylb_kernels::registry::CONV_KERNELS;
-use ylb_kernels::ukernel::{Conv, ConvKernel, Operands};
+use ylb_kernels::ukernel::{Conv, ConvKernel, ConvTile, Operands};
 
 /// Sizes below, at and above each edge: of pixels, strips of outputs, vectors and chunks of depth,
 /// and the counts at which bit-serial counters are emptied.
@@ -101,6 +101,30 @@ fn totals_may_be_left_out() {
             let mut sums = vec![i32::MIN; case.expected_sums.len()];
             conv.run(&mut case.tile(&case.input, &case.weights, &mut sums, &mut []));
             assert_eq!(sums, case.expected_sums, "{} {operands:?}", kernel.name);
+        }
+    }
+}
+
+#[test]
+fn sums_may_lie_apart() {
+    const UNTOUCHED: i32 = i32::MIN;
+    for conv in available() {
+        let kernel = conv.kernel();
+        let pixels = kernel.mr + 1;
+        let stride = kernel.nr + 7;
+        let shape = Shape { pixels, runs: 2, depth: 24, step: 8, outputs: kernel.nr };
+        for operands in operands_of(kernel, shape.depth, shape.outputs) {
+            let case = Case::new(kernel, operands, shape, Fill::Random(1));
+            let mut expected = vec![UNTOUCHED; pixels * stride];
+            for (sums, expected) in case.expected_sums.chunks(kernel.nr).zip(expected.chunks_mut(stride)) {
+                expected[..kernel.nr].copy_from_slice(sums);
+            }
+            // Nothing has to follow the last pixel's sums.
+            expected.truncate(pixels * stride - 7);
+            let mut sums = vec![UNTOUCHED; expected.len()];
+            let tile = case.tile(&case.input, &case.weights, &mut sums, &mut []);
+            conv.run(&mut ConvTile { sums_stride: stride, ..tile });
+            assert_eq!(sums, expected, "{} {operands:?}", kernel.name);
         }
     }
 }

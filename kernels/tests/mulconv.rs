@@ -24,6 +24,7 @@ fn run(conv: &Conv, level: u8, weights: [i8; 2], period: usize, depth: usize) ->
         weights: &packed,
         pixels: 1,
         sums: &mut sums,
+        sums_stride: kernel.nr,
         totals: &mut [],
     });
     sums
@@ -36,7 +37,7 @@ fn products_never_overflow() {
     for conv in CONV_KERNELS.iter().filter(multiplying).filter_map(|kernel| Conv::new(kernel)) {
         let kernel = conv.kernel();
         for (min_weight, max_weight) in [(-128, 127), (-127, 127), (-64, 64), (-64, 63), (-8, 8), (-8, 7)] {
-            for max_level in [127, 128, 254, 255] {
+            for max_level in [1, 3, 127, 128, 254, 255] {
                 let operands =
                     Operands { max_level, weight_bits: 8, min_weight, max_weight, depth, outputs: kernel.nr };
                 if !(kernel.supports)(&operands) {

@@ -148,6 +148,7 @@ fn failure(
                     weights: &case.weights,
                     pixels: shape.pixels,
                     sums: &mut [],
+                    sums_stride: kernel.nr,
                     totals: &mut totals,
                 },
                 compute_totals,

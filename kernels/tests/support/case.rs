@@ -51,6 +51,8 @@ pub struct Case {
     pub runs: Vec<usize>,
     pub pixel_step: usize,
     pub weights: Vec<u8>,
+    /// Outputs of a block.
+    pub nr: usize,
     /// `[pixels][nr]`
     pub expected_sums: Vec<i32>,
     /// `[pixels]`
@@ -156,6 +158,7 @@ impl Case {
             runs: (0..runs).map(|r| stored(r * row_len)).collect(),
             pixel_step: stored(step),
             weights: packed,
+            nr: kernel.nr,
             expected_sums,
             expected_totals,
         }
@@ -180,6 +183,7 @@ impl Case {
             weights,
             pixels: self.shape.pixels,
             sums,
+            sums_stride: self.nr,
             totals,
         }
     }

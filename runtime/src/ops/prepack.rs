@@ -148,6 +148,7 @@ impl Term {
             weights: &self.weights.bytes()[number * self.block_len..][..self.block_len],
             pixels,
             sums: &mut [],
+            sums_stride: 0,
             totals: &mut [],
         }
     }
@@ -236,12 +237,20 @@ impl BorderCorrection {
         Self { row_classes, column_classes, columns: column_ranges.len(), addends, outputs }
     }
 
-    /// Corrects the accumulators `[pixel][stride]` of output pixels (y, x…) from channel `first` on.
-    pub fn apply(&self, y: usize, x: usize, sums: &mut [i32], stride: usize, first: usize, channels: usize) {
+    /// Corrects the accumulators of the output pixels from (y, x) on, `stride` apart, each of `channels`.
+    pub fn apply(
+        &self,
+        [y, x]: [usize; 2],
+        sums: &mut [i32],
+        pixels: usize,
+        stride: usize,
+        channels: std::ops::Range<usize>,
+    ) {
         let row = self.row_classes[y];
-        for (sums, &column) in sums.chunks_exact_mut(stride).zip(&self.column_classes[x..]) {
-            let addends = &self.addends[(row * self.columns + column) * self.outputs + first..];
-            for (sum, addend) in sums[..channels].iter_mut().zip(addends) {
+        let columns = &self.column_classes[x..][..pixels];
+        for (sums, &column) in sums.chunks_mut(stride).zip(columns) {
+            let addends = &self.addends[(row * self.columns + column) * self.outputs..][channels.clone()];
+            for (sum, addend) in sums[..channels.len()].iter_mut().zip(addends) {
                 *sum = sum.wrapping_add(*addend);
             }
         }

@@ -25,9 +25,12 @@
 use std::arch::aarch64::*;
 
 pub(crate) mod masks;
+mod multiply;
 pub(super) mod planes;
 pub(crate) mod two_bits;
 
+pub(super) use self::multiply::Multiply;
+use self::multiply::{Mlal, Mull};
 use crate::arch::generic::mulconv::{OUTPUTS, add_up_totals, pack, packed_len, utilisation};
 use crate::ukernel::{ConvKernel, ConvTile, Engine, PlanesTile, WeightBlock};
 
@@ -63,150 +66,6 @@ pub(super) const GROUP: usize = 4;
 const STEP: usize = OUTPUTS * GROUP;
 /// Bytes of the corrections that a packed block begins with.
 pub(super) const CORRECTIONS: usize = OUTPUTS * size_of::<i32>();
-
-/// The multiplication of one step, and the order of the weights that it wants.
-pub(super) trait Multiply {
-    /// Place of a weight among the 64 of its step.
-    fn position(output: usize, k: usize) -> usize;
-
-    /// `sums[output] += Σ_k weights[output, k] · levels[4 · (LOW / 2) + k]`, for `HIGH = LOW + 1`
-    /// (the two halves of a step, which constant generics cannot compute).
-    ///
-    /// # Safety
-    /// - The CPU has the instructions.
-    unsafe fn step<const LOW: i32, const HIGH: i32>(
-        sums: &mut [int32x4_t; 4],
-        weights: &[int8x16_t; 4],
-        levels: int8x16_t,
-    );
-
-    /// The same where only the first two of the four levels count: the other weights are 0.
-    ///
-    /// # Safety
-    /// - The CPU has the instructions.
-    #[inline(always)]
-    unsafe fn half_step<const LOW: i32, const HIGH: i32>(
-        sums: &mut [int32x4_t; 4],
-        weights: &[int8x16_t; 4],
-        levels: int8x16_t,
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe { Self::step::<LOW, HIGH>(sums, weights, levels) }
-    }
-}
-
-/// Adds pairs of products in 16 bits.
-struct Mlal;
-
-/// Adds no products in 16 bits.
-struct Mull;
-
-impl Multiply for Mlal {
-    fn position(output: usize, k: usize) -> usize {
-        // [levels 0-1, levels 2-3][16 outputs][2 levels]
-        k / 2 * 32 + output * 2 + k % 2
-    }
-
-    #[inline(always)]
-    unsafe fn step<const LOW: i32, const HIGH: i32>(
-        sums: &mut [int32x4_t; 4],
-        weights: &[int8x16_t; 4],
-        levels: int8x16_t,
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let [low, high] = broadcast::<LOW, HIGH>(levels);
-            for half in 0..2 {
-                let (first, second) = (weights[half], weights[half + 2]);
-                let products = vmull_s8(vget_low_s8(first), vget_low_s8(low));
-                let products = vmlal_s8(products, vget_low_s8(second), vget_low_s8(high));
-                sums[2 * half] = vpadalq_s16(sums[2 * half], products);
-                let products = vmull_high_s8(first, low);
-                let products = vmlal_high_s8(products, second, high);
-                sums[2 * half + 1] = vpadalq_s16(sums[2 * half + 1], products);
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn half_step<const LOW: i32, const HIGH: i32>(
-        sums: &mut [int32x4_t; 4],
-        weights: &[int8x16_t; 4],
-        levels: int8x16_t,
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe { add_pair::<LOW>(sums, weights, levels) }
-    }
-}
-
-/// Half a step of [`Mlal`] and [`Mull`].
-///
-/// # Safety
-/// - The CPU has NEON.
-#[inline(always)]
-unsafe fn add_pair<const LOW: i32>(sums: &mut [int32x4_t; 4], weights: &[int8x16_t; 4], levels: int8x16_t) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let [low, _] = broadcast::<LOW, LOW>(levels);
-        for half in 0..2 {
-            let products = vmull_s8(vget_low_s8(weights[half]), vget_low_s8(low));
-            sums[2 * half] = vpadalq_s16(sums[2 * half], products);
-            let products = vmull_high_s8(weights[half], low);
-            sums[2 * half + 1] = vpadalq_s16(sums[2 * half + 1], products);
-        }
-    }
-}
-
-impl Multiply for Mull {
-    fn position(output: usize, k: usize) -> usize {
-        Mlal::position(output, k)
-    }
-
-    #[inline(always)]
-    unsafe fn step<const LOW: i32, const HIGH: i32>(
-        sums: &mut [int32x4_t; 4],
-        weights: &[int8x16_t; 4],
-        levels: int8x16_t,
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let [low, high] = broadcast::<LOW, HIGH>(levels);
-            for half in 0..2 {
-                for (weights, levels) in [(weights[half], low), (weights[half + 2], high)] {
-                    let products = vmull_s8(vget_low_s8(weights), vget_low_s8(levels));
-                    sums[2 * half] = vpadalq_s16(sums[2 * half], products);
-                    let products = vmull_high_s8(weights, levels);
-                    sums[2 * half + 1] = vpadalq_s16(sums[2 * half + 1], products);
-                }
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn half_step<const LOW: i32, const HIGH: i32>(
-        sums: &mut [int32x4_t; 4],
-        weights: &[int8x16_t; 4],
-        levels: int8x16_t,
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe { add_pair::<LOW>(sums, weights, levels) }
-    }
-}
-
-/// The pairs `LOW` and `HIGH` of levels, each in all lanes.
-///
-/// # Safety
-/// - The CPU has NEON.
-#[inline(always)]
-unsafe fn broadcast<const LOW: i32, const HIGH: i32>(levels: int8x16_t) -> [int8x16_t; 2] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let pairs = vreinterpretq_s16_s8(levels);
-        let low = vreinterpretq_s8_s16(vdupq_laneq_s16::<LOW>(pairs));
-        let high = vreinterpretq_s8_s16(vdupq_laneq_s16::<HIGH>(pairs));
-        [low, high]
-    }
-}
 
 /// Packs the corrections, `128 · Σ weights` by output as little endian i32, and the weights.
 pub(super) fn pack_block<M: Multiply>(block: &WeightBlock<'_>, out: &mut [u8]) {
@@ -259,7 +118,7 @@ pub(super) unsafe fn convolve<M: Multiply>(tile: &mut ConvTile<'_>) {
         // SAFETY: these 4 pixels exist; the rest is the caller's promise.
         unsafe {
             let sums = convolve_pixels::<M, 4>(tile, pixel);
-            store(&sums, &mut tile.sums[pixel * OUTPUTS..]);
+            store(&sums, &mut tile.sums[pixel * tile.sums_stride..], tile.sums_stride);
         }
         pixel += 4;
     }
@@ -268,7 +127,7 @@ pub(super) unsafe fn convolve<M: Multiply>(tile: &mut ConvTile<'_>) {
         // SAFETY: this pixel exists; the rest is the caller's promise.
         unsafe {
             let sums = convolve_pixels::<M, 1>(tile, pixel);
-            store(&sums, &mut tile.sums[pixel * OUTPUTS..]);
+            store(&sums, &mut tile.sums[pixel * tile.sums_stride..], tile.sums_stride);
         }
         pixel += 1;
     }
@@ -327,16 +186,18 @@ unsafe fn convolve_pixels<M: Multiply, const P: usize>(
     sums
 }
 
-/// Writes sums `[pixel][output]`.
+/// Writes the sums of pixels, `stride` apart.
 ///
 /// # Panics
 /// If they are too many.
 #[inline(always)]
-fn store<const P: usize>(sums: &[[int32x4_t; 4]; P], out: &mut [i32]) {
-    let out = &mut out[..P * OUTPUTS];
-    for (out, sum) in out.chunks_exact_mut(4).zip(sums.iter().flatten()) {
-        // SAFETY: `out` has room for the 4 numbers of a vector, and vectors exist with NEON only.
-        unsafe { vst1q_s32(out.as_mut_ptr(), *sum) };
+fn store<const P: usize>(sums: &[[int32x4_t; 4]; P], out: &mut [i32], stride: usize) {
+    for (pixel, sums) in sums.iter().enumerate() {
+        let out = &mut out[pixel * stride..][..OUTPUTS];
+        for (out, sum) in out.chunks_exact_mut(4).zip(sums) {
+            // SAFETY: `out` has room for the 4 numbers of a vector, and vectors exist with NEON only.
+            unsafe { vst1q_s32(out.as_mut_ptr(), *sum) };
+        }
     }
 }
 

@@ -181,11 +181,11 @@ pub(crate) unsafe fn conv<S: Simd, const W: usize, const A: usize>(
         // caller's promise.
         strip += unsafe {
             if widest >= 4 && rest >= 4 {
-                strips_of_tile::<S, W, A, 4>(simd, tile, outputs, strip)
+                strips_of_tile::<S, W, A, 4>(simd, tile, strip)
             } else if widest >= 2 && rest >= 2 {
-                strips_of_tile::<S, W, A, 2>(simd, tile, outputs, strip)
+                strips_of_tile::<S, W, A, 2>(simd, tile, strip)
             } else {
-                strips_of_tile::<S, W, A, 1>(simd, tile, outputs, strip)
+                strips_of_tile::<S, W, A, 1>(simd, tile, strip)
             }
         };
     }
@@ -202,24 +202,23 @@ pub(crate) unsafe fn conv<S: Simd, const W: usize, const A: usize>(
 /// Computes strips `strip..strip + M` of all pixels of a tile; returns `M`.
 ///
 /// # Safety
-/// - As [`conv`], and `strip + M` is at most `outputs / S::LANES`.
+/// - As [`conv`], and strips `strip..strip + M` are among the block's.
 #[inline(always)]
 unsafe fn strips_of_tile<S: Simd, const W: usize, const A: usize, const M: usize>(
     simd: S,
     tile: &mut ConvTile<'_>,
-    outputs: usize,
     strip: usize,
 ) -> usize {
     let steps = tile.depth / 8;
     let strip_len = S::LANES * tile.runs.len() * steps * W;
     for pixel in 0..tile.pixels {
         // SAFETY: `check` found the windows of all pixels in the input, `packed_len` bytes of weights,
-        // `strip_len` for each of the block's strips, and `outputs` sums for each pixel.
+        // `strip_len` for each of the block's strips, and a sum for each output of each pixel.
         unsafe {
             let window = tile.input.as_ptr().add(tile.input_offset + pixel * tile.pixel_step);
             let weights = tile.weights.as_ptr().add(strip * strip_len);
             let weights: [*const u8; M] = std::array::from_fn(|m| weights.add(m * strip_len));
-            let result = tile.sums.as_mut_ptr().add(pixel * outputs + strip * S::LANES);
+            let result = tile.sums.as_mut_ptr().add(pixel * tile.sums_stride + strip * S::LANES);
             let mut sums = [simd.zero_sums(); M];
             let mut counters = Counters::<S, W, A, M, true>::new(simd, &mut sums, result);
             convolve_window(simd, window, tile.runs, steps, weights, &mut counters);

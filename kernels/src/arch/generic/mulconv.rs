@@ -49,7 +49,7 @@ fn mulconv_i32_u8_s8_1x16_generic(tile: &mut ConvTile<'_>) {
                 }
             }
         }
-        tile.sums[pixel * OUTPUTS..][..OUTPUTS].copy_from_slice(&sums);
+        tile.sums[pixel * tile.sums_stride..][..OUTPUTS].copy_from_slice(&sums);
     }
     add_up_totals(tile);
 }

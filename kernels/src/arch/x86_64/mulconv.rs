@@ -243,9 +243,11 @@ unsafe fn broadcast(bytes: *const u8) -> __m256i {
 /// - The CPU has AVX2.
 #[inline(always)]
 unsafe fn store<const P: usize>(tile: &mut ConvTile<'_>, pixel: usize, sums: &[Sums; P]) {
-    let out = &mut tile.sums[pixel * OUTPUTS..][..P * OUTPUTS];
-    for (out, &sum) in out.chunks_exact_mut(8).zip(sums.iter().flatten()) {
-        // SAFETY: `out` has room for the 8 numbers of a vector.
-        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), sum) };
+    for (index, sums) in sums.iter().enumerate() {
+        let out = &mut tile.sums[(pixel + index) * tile.sums_stride..][..OUTPUTS];
+        for (out, &sum) in out.chunks_exact_mut(8).zip(sums) {
+            // SAFETY: `out` has room for the 8 numbers of a vector.
+            unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), sum) };
+        }
     }
 }

@@ -115,7 +115,7 @@ fn mulconv_i32_u1_s8_1x32_neon_padal(tile: &mut ConvTile<'_>) {
 #[inline]
 #[target_feature(enable = "neon")]
 pub(super) fn store_sums(sums: &[[int32x4_t; 2]; VECTORS], tile: &mut ConvTile<'_>, pixel: usize) {
-    let out = &mut tile.sums[pixel * OUTPUTS..][..OUTPUTS];
+    let out = &mut tile.sums[pixel * tile.sums_stride..][..OUTPUTS];
     for (out, sum) in out.chunks_exact_mut(4).zip(sums.iter().flatten()) {
         // SAFETY: `out` has room for the 4 numbers of a vector.
         unsafe { vst1q_s32(out.as_mut_ptr(), *sum) };
