@@ -25,6 +25,7 @@ mod elementwise;
 mod qoperator;
 mod quantize;
 mod spatial;
+mod trunc;
 
 /// A source model, ready to be run.
 #[derive(Debug)]

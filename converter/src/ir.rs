@@ -55,7 +55,7 @@ pub enum Domain {
     Qonnx,
     /// `com.microsoft`.
     Microsoft,
-    /// An operator of this converter: `FakeQuant`.
+    /// An operator of this converter: `FakeQuant`, or what `Trunc` is written as.
     Converter,
     /// Any other.
     Other(String),

@@ -196,6 +196,11 @@ fn run_passes(
     progress(Progress::Pass("constants"));
     let folded = passes::constants::run(graph, options.image_size)?;
     report.passes.push(format!("constants: {folded} of {nodes} nodes do not depend on the picture"));
+    progress(Progress::Pass("trunc"));
+    let truncations = passes::trunc::run(graph)?;
+    if truncations > 0 {
+        report.passes.push(format!("trunc: {truncations} truncations written as arithmetic"));
+    }
     progress(Progress::Pass("quantizers"));
     let found = passes::quantizers::run(graph)?;
     report.format = format_name(found, integer_operators).to_owned();

@@ -27,6 +27,8 @@ use crate::error::{ConvertError, ErrorKind};
 use crate::expr::{Expr, Unary, ValueIndex};
 use crate::ir::{Domain, Graph, Node, TensorId};
 use crate::passes::heads::Heads;
+use crate::passes::trunc;
+use crate::quantizer::Rounding;
 use crate::report::{Row, Warning};
 
 mod conv;
@@ -177,12 +179,19 @@ impl Lowering<'_> {
     fn node(&mut self, node: &Node) -> Result<(), ConvertError> {
         let output = node.output()?;
         let feature = match (&node.domain, node.op_type.as_str()) {
-            (Domain::Converter, _) => self.fake_quant(node)?,
+            (Domain::Converter, "FakeQuant") => self.fake_quant(node)?,
+            (Domain::Converter, trunc::ROUND) => self.rounded_in_passing(node)?,
+            (Domain::Converter, trunc::TRUNC) => {
+                self.written_out(node, Unary::Round(Rounding::named(node.text("rounding_mode", "FLOOR"))?))?
+            }
             (Domain::Onnx, "Conv") => self.conv(node)?,
             (Domain::Onnx, "Concat") => self.concat(node)?,
             (Domain::Onnx, "MaxPool") => self.max_pool(node)?,
             (Domain::Onnx, "Resize" | "Upsample") => self.resize(node)?,
-            (Domain::Onnx, "Round" | "Floor" | "Ceil" | "Sign") => self.written_out(node)?,
+            (Domain::Onnx, "Round") => self.written_out(node, Unary::Round(Rounding::HalfEven))?,
+            (Domain::Onnx, "Floor") => self.written_out(node, Unary::Round(Rounding::Floor))?,
+            (Domain::Onnx, "Ceil") => self.written_out(node, Unary::Round(Rounding::Ceil))?,
+            (Domain::Onnx, "Sign") => self.written_out(node, Unary::Sign)?,
             (Domain::Onnx, "Identity" | "Dropout" | "Cast") => {
                 self.feature(node.required_input(0)?)?.as_ref().clone()
             }

@@ -25,17 +25,59 @@ pub enum Rounding {
     Ceil,
     /// Towards 0.
     Truncate,
+    /// Away from 0.
+    Up,
+    /// To the nearest, halves away from 0.
+    HalfUp,
+    /// To the nearest, halves towards 0.
+    HalfDown,
 }
 
 impl Rounding {
-    /// Rounds a 64-bit float.
+    /// The mode that QONNX writes as `rounding_mode`, in upper or lower case.
+    ///
+    /// # Errors
+    /// If neither QONNX 1.0 nor Brevitas has a mode of this name.
+    pub fn named(name: &str) -> Result<Self, ConvertError> {
+        Ok(match name.to_ascii_uppercase().as_str() {
+            "ROUND" | "HALF_EVEN" => Self::HalfEven,
+            "FLOOR" => Self::Floor,
+            "CEIL" => Self::Ceil,
+            "ROUND_TO_ZERO" | "DOWN" => Self::Truncate,
+            "UP" => Self::Up,
+            "HALF_UP" => Self::HalfUp,
+            "HALF_DOWN" => Self::HalfDown,
+            other => {
+                return Err(ConvertError::unsupported(format!(
+                    "rounding mode {other}; expected ROUND, HALF_EVEN, FLOOR, CEIL, UP, DOWN, ROUND_TO_ZERO, \
+                     HALF_UP or HALF_DOWN"
+                )));
+            }
+        })
+    }
+
+    /// Rounds a 64-bit float. Halves are found as QONNX defines it, by adding or subtracting one in the
+    /// same precision; every mode is monotone, so bounds of `x` give bounds of the result.
     pub fn round(self, x: f64) -> f64 {
         match self {
             Self::HalfEven => x.round_ties_even(),
             Self::Floor => x.floor(),
             Self::Ceil => x.ceil(),
             Self::Truncate => x.trunc(),
+            Self::Up => x.abs().ceil().copysign(x),
+            Self::HalfUp => (x.abs() + 0.5).floor().copysign(x),
+            Self::HalfDown => (x.abs() - 0.5).ceil().max(0.0).copysign(x),
         }
+    }
+
+    /// Rounds a 32-bit float in 32-bit arithmetic.
+    fn round_f32(self, x: f32) -> f64 {
+        f64::from(match self {
+            Self::HalfUp => (x.abs() + 0.5).floor().copysign(x),
+            Self::HalfDown => (x.abs() - 0.5).ceil().max(0.0).copysign(x),
+            // These give the same integer in any precision that holds the number.
+            _ => return self.round(f64::from(x)),
+        })
     }
 }
 
@@ -180,10 +222,8 @@ impl Quantizer {
     pub fn code_f32(&self, x: f32, scale: f32, zero_point: f32) -> i64 {
         let (low, high) = (self.low as f32, self.high as f32);
         let code = match self.order {
-            Order::ClampThenRound => {
-                self.rounding.round(f64::from((x / scale + zero_point).clamp(low, high)))
-            }
-            Order::RoundThenClamp => self.rounding.round(f64::from(x / scale)) + f64::from(zero_point),
+            Order::ClampThenRound => self.rounding.round_f32((x / scale + zero_point).clamp(low, high)),
+            Order::RoundThenClamp => self.rounding.round_f32(x / scale) + f64::from(zero_point),
             Order::Bipolar => return if x >= 0.0 { 1 } else { -1 },
         };
         (code as i64).clamp(self.low, self.high)

@@ -8,6 +8,7 @@ use crate::ir::{Attribute, Graph, Tensor, TensorId};
 
 mod exports;
 mod float;
+mod rounding;
 mod stems;
 
 /// Rows and columns of the picture.
@@ -83,6 +84,21 @@ impl Net {
         self.builder.graph.outputs = vec![head];
         let options = Options { class_names: vec!["thing".into()], ..Options::default() };
         convert_graph(self.builder.graph.clone(), Metadata::default(), &options, &mut |_| {})
+    }
+
+    /// Converts and compares the head with that of the reference interpreter, which reads the graph as it is.
+    fn check_interpreted(&mut self, last: TensorId, channels: usize) -> Converted {
+        let converted = self.convert(last, channels).unwrap();
+        let pixels: Vec<u8> = (0..3 * SIZE * SIZE).map(|index| (index * index * 37 % 251) as u8).collect();
+        let found = verify::execute(&converted.model, &pixels).logits(0).to_vec();
+        let interpreter = interpret::Interpreter::of_graph(self.builder.graph.clone(), [SIZE; 2]).unwrap();
+        let interpreted = interpreter.run(&pixels, &Default::default(), &mut |_, _| {}).unwrap();
+        let expected = &interpreted.outputs[0].data;
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+        }
+        converted
     }
 
     /// Converts and compares the head with that of the float graph.

@@ -46,17 +46,7 @@ fn qonnx_quant(node: &Node, inputs: &Inputs<'_>, rank: usize) -> Result<Quantize
     } else {
         (0, (1i64 << bits) - 1 - narrow)
     };
-    let rounding = match node.text("rounding_mode", "ROUND").to_ascii_uppercase().as_str() {
-        "ROUND" | "HALF_EVEN" => Rounding::HalfEven,
-        "FLOOR" => Rounding::Floor,
-        "CEIL" => Rounding::Ceil,
-        "ROUND_TO_ZERO" | "DOWN" => Rounding::Truncate,
-        other => {
-            return Err(ConvertError::unsupported(format!(
-                "rounding mode {other}; expected ROUND, FLOOR, CEIL or ROUND_TO_ZERO"
-            )));
-        }
-    };
+    let rounding = Rounding::named(node.text("rounding_mode", "ROUND"))?;
     Ok(Quantizer {
         order: Order::ClampThenRound,
         rounding,

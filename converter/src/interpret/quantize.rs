@@ -13,7 +13,7 @@ pub(super) struct Along {
 }
 
 impl Along {
-    fn at(&self, index: usize) -> f64 {
+    pub(super) fn at(&self, index: usize) -> f64 {
         if self.numbers.len() == 1 {
             return self.numbers[0];
         }
@@ -41,7 +41,7 @@ impl Along {
     }
 
     /// By numpy's rules, with one extent that is not 1 at most.
-    fn broadcast(tensor: &Tensor, shape: &[usize]) -> Result<Self, ConvertError> {
+    pub(super) fn broadcast(tensor: &Tensor, shape: &[usize]) -> Result<Self, ConvertError> {
         let numbers = single_precision(tensor);
         let own = tensor.shape();
         if numbers.len() == 1 {
@@ -74,7 +74,7 @@ fn no_fit(tensor: &Tensor, shape: &[usize]) -> ConvertError {
 }
 
 /// `x / scale + zero`, where constants are quantized in 32 bits and activations in 64.
-fn on_grid(x: f64, scale: f64, zero: f64, double: bool) -> f64 {
+pub(super) fn on_grid(x: f64, scale: f64, zero: f64, double: bool) -> f64 {
     if double { x / scale + zero } else { f64::from(x as f32 / scale as f32 + zero as f32) }
 }
 
@@ -87,6 +87,7 @@ pub(super) fn evaluate(
     let results = match (&node.domain, node.op_type.as_str()) {
         (Domain::Qonnx, "Quant" | "IntQuant") => quant(node, inputs, from_picture)?,
         (Domain::Qonnx, "BipolarQuant") => bipolar(inputs)?,
+        (Domain::Qonnx, "Trunc") => super::trunc::evaluate(node, inputs, from_picture)?,
         (Domain::Onnx | Domain::Microsoft, "QuantizeLinear") => {
             quantize_linear(node, inputs, from_picture)?.into()
         }
@@ -109,16 +110,7 @@ fn quant(node: &Node, inputs: &Inputs<'_>, double: bool) -> Result<Results, Conv
     } else {
         (-(bits - 1.0).exp2() + narrow, (bits - 1.0).exp2() - 1.0)
     };
-    let round: fn(f64) -> f64 = match node.text("rounding_mode", "ROUND").to_ascii_uppercase().as_str() {
-        "ROUND" | "HALF_EVEN" => f64::round_ties_even,
-        "FLOOR" => f64::floor,
-        "CEIL" => f64::ceil,
-        "DOWN" | "ROUND_TO_ZERO" => f64::trunc,
-        "UP" => |x| x.signum() * x.abs().ceil(),
-        "HALF_UP" => |x| x.signum() * (x.abs() + 0.5).floor(),
-        "HALF_DOWN" => |x| x.signum() * (x.abs() - 0.5).ceil(),
-        other => return Err(ConvertError::unsupported(format!("rounding mode {other}"))),
-    };
+    let round = rounding(node.text("rounding_mode", "ROUND"), double)?;
     let code = |index: usize| {
         round(on_grid(input.get(index), scale.at(index), zero.at(index), double).clamp(low, high))
     };
@@ -126,6 +118,26 @@ fn quant(node: &Node, inputs: &Inputs<'_>, double: bool) -> Result<Results, Conv
     let real = |(index, code): (usize, &f64)| (code - zero.at(index)) * scale.at(index);
     let reals = codes.iter().enumerate().map(real).collect();
     Ok(Results { tensors: vec![Tensor::f64(input.shape(), reals)?], codes: Some(codes) })
+}
+
+/// A `rounding_mode` as QONNX defines it; of 32-bit numbers, where constants are, in 32 bits.
+pub(super) fn rounding(name: &str, double: bool) -> Result<impl Fn(f64) -> f64, ConvertError> {
+    let add = move |x: f64, half: f64| if double { x + half } else { f64::from(x as f32 + half as f32) };
+    let name = name.to_ascii_uppercase();
+    let known =
+        ["ROUND", "HALF_EVEN", "FLOOR", "CEIL", "DOWN", "ROUND_TO_ZERO", "UP", "HALF_UP", "HALF_DOWN"];
+    if !known.contains(&name.as_str()) {
+        return Err(ConvertError::unsupported(format!("rounding mode {name}")));
+    }
+    Ok(move |x: f64| match name.as_str() {
+        "FLOOR" => x.floor(),
+        "CEIL" => x.ceil(),
+        "DOWN" | "ROUND_TO_ZERO" => x.trunc(),
+        "UP" => x.signum() * x.abs().ceil(),
+        "HALF_UP" => x.signum() * add(x.abs(), 0.5).floor(),
+        "HALF_DOWN" => x.signum() * add(x.abs(), -0.5).ceil(),
+        _ => x.round_ties_even(),
+    })
 }
 
 /// `x ≥ 0 ? +scale : −scale`.

@@ -92,14 +92,8 @@ impl Lowering<'_> {
 
     /// `Round` and its relatives, where a quantizer is written out as arithmetic. The codes' range
     /// follows from what comes before.
-    pub(super) fn written_out(&mut self, node: &Node) -> Result<Feature, ConvertError> {
+    pub(super) fn written_out(&mut self, node: &Node, function: Unary) -> Result<Feature, ConvertError> {
         let feature = self.feature(node.required_input(0)?)?;
-        let function = match node.op_type.as_str() {
-            "Round" => Unary::Round(Rounding::HalfEven),
-            "Floor" => Unary::Round(Rounding::Floor),
-            "Ceil" => Unary::Round(Rounding::Ceil),
-            _ => Unary::Sign,
-        };
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
         for segment in &feature.segments {
             for channel in 0..segment.channels {
@@ -118,6 +112,12 @@ impl Lowering<'_> {
         let codes = Codes { name, levels, zero_point: None, scale: 0.0 };
         let value = self.cut(node, &feature, &function, &codes)?;
         Ok(feature.whole(Rc::new(Expr::Codes(value))))
+    }
+
+    /// A rounding to the nearest integer that makes no codes: a part of the function of the next quantizer.
+    pub(super) fn rounded_in_passing(&mut self, node: &Node) -> Result<Feature, ConvertError> {
+        let feature = self.feature(node.required_input(0)?)?;
+        feature.map(|segment, _| Ok(segment.expr.unary(Unary::Round(Rounding::HalfEven))))
     }
 
     /// Bounds of an integer expression over everything its inputs can be.

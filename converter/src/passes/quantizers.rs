@@ -115,7 +115,7 @@ fn qonnx(graph: &Graph, node: &Node) -> Result<Option<Node>, ConvertError> {
         eval::quantizer_of(node, &parameters, rank(graph, input)).map_err(|error| node.blame(error))?;
     let Some(mut quantizer) = quantizer else {
         return Err(node.blame(ConvertError::unsupported(
-            "an operator of QONNX that no YOLOv5 has; expected Quant, IntQuant or BipolarQuant",
+            "an operator of QONNX that no YOLOv5 has; expected Quant, IntQuant, BipolarQuant or Trunc",
         )));
     };
     quantizer.codes_name = graph.tensor(node.output()?).name.clone();

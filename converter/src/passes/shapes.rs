@@ -4,6 +4,8 @@ use crate::error::ConvertError;
 use crate::eval;
 use crate::ir::{Domain, ElementType, Graph, Node, Tensor};
 
+use super::trunc;
+
 /// Shapes of a node's outputs; `None` for each that cannot be told.
 pub(super) fn infer(graph: &Graph, node: &Node) -> Vec<Option<Vec<usize>>> {
     let unknown = vec![None; node.outputs.len()];
@@ -19,7 +21,8 @@ pub(super) fn infer(graph: &Graph, node: &Node) -> Vec<Option<Vec<usize>>> {
     };
     if node.domain != Domain::Onnx {
         // Quantizers of every domain keep the shape; other operators are not known.
-        let keeps = node.quantizer.is_some() || node.op_type.contains("Quant");
+        let keeps =
+            node.quantizer.is_some() || node.op_type.contains("Quant") || node.op_type == trunc::TRUNC;
         return one((keeps || node.op_type == "DequantizeLinear").then_some(first));
     }
     match node.op_type.as_str() {

@@ -216,7 +216,7 @@ fn other_integer_operators_are_refused_by_name() {
         ("DynamicQuantizeLinear", "dynamic quantization"),
         ("ConvInteger", "dynamic quantization"),
         ("microsoft::QLinearGlobalAveragePool", "that no YOLOv5 has"),
-        ("qonnx::Trunc", "that no YOLOv5 has"),
+        ("qonnx::MultiThreshold", "that no YOLOv5 has"),
     ] {
         let (mut net, image) = Net::new();
         let output = net.builder.node(op_type, &[image], &[]);
