@@ -11,6 +11,7 @@ mod eval;
 mod exports;
 mod info;
 mod pictures;
+mod progress;
 mod support;
 mod tensor;
 mod tiny;
