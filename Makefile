@@ -3,7 +3,10 @@
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: all check test test-host test-arm bench fixtures
+.PHONY: all check test test-host test-arm bench arm-cycles fixtures
+
+# The counter of ARM instructions is a workspace of its own.
+A64COUNT = --manifest-path benches/a64count/Cargo.toml --target-dir target/a64count
 
 all:
 	$(CARGO) build --release
@@ -14,6 +17,8 @@ check:
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	scripts/clippy-arm.sh
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
+	$(CARGO) fmt --manifest-path benches/a64count/Cargo.toml --check
+	$(CARGO) clippy $(A64COUNT) --all-targets -- -D warnings
 
 # All tests, on this machine and as ARM programs under QEMU. Installs what the latter need where it
 # may; says what it skipped where it may not, and fails there if CI=true.
@@ -21,12 +26,18 @@ test: test-host test-arm
 
 test-host:
 	$(CARGO) test --workspace
+	$(CARGO) test $(A64COUNT)
 
 test-arm:
 	scripts/test-arm.sh
 
 bench:
 	$(CARGO) bench -p ylb-benches
+
+# Cycles of YOLOv5n on a Cortex-A72 by a model, against the committed ones; docs/performance.md.
+# UPDATE=1 commits new ones; ARM_CYCLES="w1a1 w2a2" counts these only.
+arm-cycles:
+	scripts/arm-cycles.sh
 
 # Test data that other programs computed: pip install pycocotools==2.0.11
 fixtures:
