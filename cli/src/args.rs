@@ -203,6 +203,10 @@ pub struct BenchArgs {
     /// Print one JSON document instead of text
     #[arg(long)]
     pub json: bool,
+
+    /// Print one row of a Markdown table: board | CPU | clock | threads | network | median ms
+    #[arg(long, conflicts_with_all = ["json", "profile"])]
+    pub row: bool,
 }
 
 /// The `--threads` option.

@@ -1,8 +1,12 @@
 //! What computer this is: the facts without which a benchmark's figures mean nothing.
 
+mod clock;
+
 use std::fs;
+use std::path::Path;
 use std::thread;
 
+use clock::Clock;
 use serde::Serialize;
 
 /// A description of the machine.
@@ -19,6 +23,8 @@ pub struct Machine {
     pub features: Vec<&'static str>,
     /// Processors that this process may use.
     pub processors: usize,
+    /// Clock of the processors at this moment.
+    pub clock: Clock,
 }
 
 impl Machine {
@@ -32,6 +38,7 @@ impl Machine {
             architecture: std::env::consts::ARCH,
             features: features(),
             processors: thread::available_parallelism().map_or(1, usize::from),
+            clock: Clock::of(Path::new("/sys")),
         }
     }
 }

@@ -89,6 +89,8 @@ pub fn run(args: &BenchArgs, messages: Messages) -> Result<Outcome> {
     };
     if args.json {
         output::print_json(&document)?;
+    } else if args.row {
+        writeln!(io::stdout().lock(), "{}", document.row())?;
     } else {
         io::stdout().lock().write_all(document.text().as_bytes())?;
     }
@@ -172,6 +174,27 @@ fn timed_layers(network: &Network, sums: &[Duration], iterations: usize) -> Vec<
 }
 
 impl Document {
+    /// A row of the table of boards in `docs/performance.md`.
+    fn row(&self) -> String {
+        let machine = &self.machine;
+        let board = machine.board.as_deref().unwrap_or("-");
+        let mut clock = machine.clock.words().unwrap_or_else(|| "-".to_owned());
+        for reason in machine.clock.throttling.iter().flatten() {
+            clock.push_str(&format!("; {reason}"));
+        }
+        let [height, width] = self.input;
+        let cells = [
+            board.to_owned(),
+            machine.cpu.clone(),
+            clock,
+            self.threads.to_string(),
+            format!("{}, {width}x{height}", self.model),
+            format!("{:.2}", self.latency_ms.median),
+        ];
+        // A bar inside of a cell would end it.
+        format!("| {} |", cells.map(|cell| cell.replace('|', "/")).join(" | "))
+    }
+
     fn text(&self) -> String {
         let [height, width] = self.input;
         let machine = &self.machine;
@@ -182,9 +205,17 @@ impl Document {
             .peak_memory_bytes
             .map(|peak| format!(", process at most {}", bytes(peak)))
             .unwrap_or_default();
+        let mut clock =
+            machine.clock.words().map(|clock| format!("clock       {clock}\n")).unwrap_or_default();
+        match machine.clock.throttling.as_deref() {
+            None => {}
+            Some([]) => clock.push_str("throttling  none since the start\n"),
+            Some(reasons) => clock.push_str(&format!("throttling  {}\n", reasons.join(", "))),
+        }
         let mut text = format!(
             "{}: {width}x{height} input, {} MACs\n\
              machine     {board}{} ({}; {}), {} on {}\n\
+             {clock}\
              load        {}\n\
              inference   min {}, median {}, p95 {}, mean {} ({} iterations after {})\n\
              throughput  {:.1} images/s, {:.2} GMAC/s at the median\n\

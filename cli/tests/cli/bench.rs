@@ -50,6 +50,7 @@ fn json_has_numbers() {
     assert!(number(&latency["mean"]) >= ordered[0] && number(&latency["mean"]) <= ordered[3], "{latency}");
     assert!(number(&json["load_ms"]) > 0.0 && number(&json["arena_bytes"]) > 0.0);
     assert_eq!(json["machine"]["architecture"], std::env::consts::ARCH);
+    assert!(json["machine"]["clock"]["groups"].is_array());
     let layer = &json["layers"][0];
     assert_eq!((&layer["name"], number(&layer["share"])), (&"/head".into(), 1.0));
     assert!(number(&layer["mean_ms"]) > 0.0 && number(&layer["macs_per_second"]) > 0.0);
@@ -66,4 +67,21 @@ fn times_a_network_without_a_file() {
     assert_says(&error, &["multiples of 32"]);
     assert_eq!(folder.run(&["bench", "tiny.ylb", "--net", "yolov5n"]).status, 2);
     assert_eq!(folder.run(&["bench"]).status, 2);
+}
+
+#[test]
+fn prints_a_row_of_a_table() {
+    let folder = folder("bench_row");
+    let row = folder
+        .run(&["bench", "tiny.ylb", "--warmup", "0", "--iterations", "1", "--threads", "1", "--row"])
+        .done();
+    let cells: Vec<&str> = row.trim_end().split('|').map(str::trim).collect();
+    let [first, board, cpu, clock, threads, network, median, last] = cells[..] else {
+        panic!("not six cells: {row}")
+    };
+    assert_eq!((first, threads, network, last), ("", "1", "tiny.ylb, 64x64", ""));
+    assert!(![board, cpu, clock].contains(&""), "{row}");
+    assert!(median.parse::<f64>().is_ok(), "{row}");
+    assert_eq!(row.lines().count(), 1);
+    assert_eq!(folder.run(&["bench", "tiny.ylb", "--row", "--json"]).status, 2);
 }
