@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Counts the cycles of one inference of YOLOv5n at 640x640 on a Cortex-A72 by the model of
+# benches/a64count, and fails where a count is more than 1 % above the committed one
+# (benches/results/arm-cycles.json).
+#
+#   UPDATE=1                  write the committed file anew
+#   ARM_CYCLES="w1a1 w2a2"    count these only
+#   JOBS=2                    QEMU processes at a time
+#
+# Where that is impossible it says so and succeeds, unless CI=true.
+set -eu
+cd "$(dirname "$0")/.."
+
+skip() {
+    echo "SKIPPED: counting ARM cycles needs $1." >&2
+    [ "${CI:-}" = true ] && exit 1
+    exit 0
+}
+environment=$(scripts/arm-env.sh) || skip "a cross toolchain and QEMU (see above)"
+command -v python3 >/dev/null || skip python3
+# The plugin speaks version 1 of QEMU's plugin API, which QEMU 9 no longer has.
+case $(qemu-aarch64 --version | sed -n '1s/.*version \([0-9]*\).*/\1/p') in
+6 | 7 | 8) ;;
+*) skip "QEMU 6 to 8, and this is: $(qemu-aarch64 --version | head -n 1)" ;;
+esac
+
+target=$(cargo metadata --no-deps --format-version 1 |
+    python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
+cargo build --quiet --release --manifest-path benches/a64count/Cargo.toml --target-dir "$target/a64count"
+(
+    eval "$environment"
+    cargo build --quiet --release --package yolo-lowbit --target aarch64-unknown-linux-gnu
+)
+exec python3 scripts/arm-cycles.py \
+    --plugin "$target/a64count/release/liba64count.so" \
+    --program "$target/aarch64-unknown-linux-gnu/release/yolo-lowbit" \
+    --jobs "${JOBS:-2}" ${UPDATE:+--update} ${ARM_CYCLES:+--only "$ARM_CYCLES"}
