@@ -156,12 +156,14 @@ def main():
     start = time.monotonic()
     results = inferences(options, [(cpu, bits) for cpu in plan for bits in plan[cpu]])
     worse = show(results, before)
-    print(f"cycles by the model of benches/a64count, not measured; counted in {time.monotonic() - start:.0f} s")
+    seconds = time.monotonic() - start
+    print(f"cycles by the model of benches/a64count, not measured; counted in {seconds:.0f} s")
     if options.update:
         write(results)
     elif worse:
-        print("\nFAILED against benches/results/arm-cycles.json (1 % is allowed). Mend it; or, where the loss is meant, run\n"
-              "`make arm-cycles UPDATE=1` and say in the commit message why.", file=sys.stderr)
+        print("\nFAILED against benches/results/arm-cycles.json (1 % is allowed). Mend it; or, where the\n"
+              "loss is meant, run `make arm-cycles UPDATE=1` and say in the commit message why.",
+              file=sys.stderr)
         print("".join(f"  {line}\n" for line in worse), end="", file=sys.stderr)
         return 1
     return 0
