@@ -108,10 +108,11 @@ fn every_format_and_stride_gives_the_same_levels() {
             converted.truncate(converted.len() - 5);
             (converted, stride)
         };
-        let formats: [(PixelFormat, Pixel); 3] = [
+        let formats: [(PixelFormat, Pixel); 4] = [
             (PixelFormat::Rgb, |p| p.to_vec()),
             (PixelFormat::Bgr, |p| vec![p[2], p[1], p[0]]),
             (PixelFormat::Rgba, |p| vec![p[0], p[1], p[2], p[0] ^ 0x55]),
+            (PixelFormat::Bgra, |p| vec![p[2], p[1], p[0], p[0] ^ 0x55]),
         ];
         for (format, pixel) in formats {
             let (pixels, stride) = convert(format.bytes(), pixel);

@@ -7,6 +7,7 @@
 
 mod resample;
 mod taps;
+mod yuv;
 
 use super::picture::{Picture, PictureError, PixelFormat};
 use resample::Resampler;

@@ -3,7 +3,7 @@
 /// Largest width and height of a picture: positions up to here are exact in the resizer's f32.
 pub const MAX_EXTENT: usize = 1 << 24;
 
-/// Order of the bytes of a pixel.
+/// How the bytes of a picture make pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PixelFormat {
     /// Red, green, blue.
@@ -12,8 +12,21 @@ pub enum PixelFormat {
     Bgr,
     /// Red, green, blue, and an opacity that is ignored.
     Rgba,
+    /// Blue, green, red, and an opacity that is ignored.
+    Bgra,
     /// One byte, which stands for all three colours.
     Gray,
+    /// Two pixels in four bytes: luma, blue chroma, luma, red chroma. What most USB cameras send. See
+    /// below for the colours.
+    Yuyv,
+    /// A plane of luma, one byte a pixel, followed at once by a plane of half as many rows with the same
+    /// stride: blue chroma and red chroma, one pair for 2 x 2 pixels. What hardware decoders and camera
+    /// processors write.
+    ///
+    /// The colours of this format and of [`PixelFormat::Yuyv`] are video's usual ones, BT.601 with
+    /// luma from 16 to 235, in OpenCV's arithmetic: a picture is found as if `cvtColor` had made it
+    /// RGB. The width must be even; in this format the height, too.
+    Nv12,
 }
 
 /// Pixels of a picture, top row first.
@@ -21,7 +34,8 @@ pub enum PixelFormat {
 /// The fields may be set directly; whoever takes a picture runs [`Picture::check`].
 #[derive(Clone, Copy, Debug)]
 pub struct Picture<'a> {
-    /// Pixel (x, y) starts at byte `y · stride + x · format.bytes()`.
+    /// Pixel (x, y) starts at byte `y · stride + x · format.bytes()`; the planes of
+    /// [`PixelFormat::Nv12`] follow one another.
     pub pixels: &'a [u8],
     /// Columns, at least 1.
     pub width: usize,
@@ -30,7 +44,7 @@ pub struct Picture<'a> {
     /// Bytes from a row to the next, at least `width · format.bytes()`. The last row need not be
     /// followed by the rest of its stride.
     pub stride: usize,
-    /// Order of the bytes of a pixel.
+    /// How the bytes make pixels.
     pub format: PixelFormat,
 }
 
@@ -59,6 +73,16 @@ pub enum PictureErrorKind {
         /// Rows.
         height: usize,
     },
+    /// Pixels of this format come in pairs.
+    #[error("a {format:?} picture has an even width{}, but this one has {width} x {height} pixels", if *.format == PixelFormat::Nv12 { " and height" } else { "" })]
+    Odd {
+        /// The format.
+        format: PixelFormat,
+        /// Columns.
+        width: usize,
+        /// Rows.
+        height: usize,
+    },
     /// The stride is less than a row.
     #[error("the picture's stride is {stride} bytes, but a row of {width} pixels takes {row}")]
     StrideTooSmall {
@@ -80,12 +104,22 @@ pub enum PictureErrorKind {
 }
 
 impl PixelFormat {
-    /// Bytes of a pixel.
+    /// Bytes from a pixel to the next in its row; those of luma, where chroma lies apart.
     pub const fn bytes(self) -> usize {
         match self {
             Self::Rgb | Self::Bgr => 3,
-            Self::Rgba => 4,
-            Self::Gray => 1,
+            Self::Rgba | Self::Bgra => 4,
+            Self::Yuyv => 2,
+            Self::Gray | Self::Nv12 => 1,
+        }
+    }
+
+    /// Pixels that share a chroma value, across and down: widths and heights are multiples of them.
+    const fn chroma_block(self) -> [usize; 2] {
+        match self {
+            Self::Yuyv => [2, 1],
+            Self::Nv12 => [2, 2],
+            _ => [1, 1],
         }
     }
 }
@@ -141,12 +175,15 @@ impl<'a> Picture<'a> {
         if width > MAX_EXTENT || height > MAX_EXTENT {
             return Err(PictureErrorKind::TooLarge { width, height }.into());
         }
+        let [across, down] = self.format.chroma_block();
+        if width % across != 0 || height % down != 0 {
+            return Err(PictureErrorKind::Odd { format: self.format, width, height }.into());
+        }
         let row = width * self.format.bytes();
         if stride < row {
             return Err(PictureErrorKind::StrideTooSmall { stride, width, row }.into());
         }
-        let needed =
-            (height - 1).checked_mul(stride).and_then(|above| above.checked_add(row)).unwrap_or(usize::MAX);
+        let needed = self.needed();
         let given = self.pixels.len();
         if given < needed {
             return Err(PictureErrorKind::TooFewBytes { needed, given }.into());
@@ -154,7 +191,24 @@ impl<'a> Picture<'a> {
         Ok(())
     }
 
-    /// The bytes of row `y`, nothing behind its last pixel.
+    /// Bytes that the picture's sizes, stride and format ask for, from its first pixel to its last;
+    /// `usize::MAX` if that is more than an address can say.
+    pub fn needed(&self) -> usize {
+        let chroma_rows = if self.format == PixelFormat::Nv12 { self.height / 2 } else { 0 };
+        let row = self.width.saturating_mul(self.format.bytes());
+        let above = (self.height + chroma_rows).saturating_sub(1).checked_mul(self.stride);
+        above.and_then(|above| above.checked_add(row)).unwrap_or(usize::MAX)
+    }
+
+    /// The pairs of blue and red chroma of row `y` of an [`PixelFormat::Nv12`] picture.
+    ///
+    /// # Panics
+    /// See [`Picture::row`].
+    pub(super) fn chroma_row(&self, y: usize) -> &'a [u8] {
+        &self.pixels[(self.height + y / 2) * self.stride..][..self.width]
+    }
+
+    /// The bytes of row `y`, nothing behind its last pixel; of [`PixelFormat::Nv12`] its luma.
     ///
     /// # Panics
     /// If the row is not inside [`Picture::pixels`], which [`Picture::check`] rules out for

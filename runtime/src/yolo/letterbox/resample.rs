@@ -18,6 +18,7 @@
 //!    1, 3, 5... times the input's size are copied.
 
 use super::taps::{Columns, RowTap};
+use super::yuv;
 use crate::yolo::picture::{Picture, PixelFormat};
 
 /// Working memory of one thread: two rows after the horizontal pass, and which rows they are.
@@ -113,6 +114,7 @@ impl Resampler<'_> {
     fn gather<const SIDES: usize>(&self, y: u32, sides: [&mut [u8]; SIDES]) {
         let row = self.picture.row(y as usize);
         let offsets = &self.columns.offsets;
+        let width = self.picture.width;
         // A pixel's three bytes end up in the low bytes of a word. In a pair's u64 the byte at the
         // lowest address is the lowest.
         match self.picture.format {
@@ -126,6 +128,21 @@ impl Resampler<'_> {
             }),
             PixelFormat::Rgba => {
                 gather(row, offsets, sides, |pair| [pair as u32, (pair >> 32) as u32]);
+            }
+            PixelFormat::Bgra => gather(row, offsets, sides, |pair| {
+                [pair as u32, (pair >> 32) as u32].map(|word| word.swap_bytes() >> 8)
+            }),
+            PixelFormat::Yuyv => {
+                yuv::gather(offsets.iter().map(|&offset| offset as usize / 2), sides, width, |x| {
+                    let pair = &row[4 * (x / 2)..][..4];
+                    [pair[2 * (x % 2)], pair[1], pair[3]]
+                })
+            }
+            PixelFormat::Nv12 => {
+                let chroma = self.picture.chroma_row(y as usize);
+                yuv::gather(offsets.iter().map(|&offset| offset as usize), sides, width, |x| {
+                    [row[x], chroma[x & !1], chroma[x | 1]]
+                });
             }
             PixelFormat::Gray => gather(row, offsets, sides, |pair| {
                 [pair, pair >> 8].map(|byte| (byte as u32 & 0xFF) * 0x01_01_01)
