@@ -2,8 +2,8 @@
 //!
 //! A [`Team`] owns a piece of state `S` and runs a function on it inside a rayon pool of its own,
 //! again and again, without allocating. Handing work to a pool from outside goes through a queue that
-//! allocates now and then; so one long-lived *driver* thread is a member of the pool, and the state
-//! moves to it and back through a slot:
+//! allocates now and then; so one of the pool's threads, the *driver*, does nothing else than
+//! wait for the state, which moves to it and back through a slot:
 //!
 //! ```text
 //! caller   state ─► slot, wake driver, sleep          ...           wake, slot ─► state
@@ -29,7 +29,9 @@ pub struct Team<S> {
 
 struct Driver<S> {
     slot: Arc<Slot<S>>,
-    handle: Option<std::thread::JoinHandle<()>>,
+    /// `None` only while dropping.
+    pool: Option<rayon::ThreadPool>,
+    handles: Vec<std::thread::JoinHandle<()>>,
 }
 
 struct Slot<S> {
@@ -97,32 +99,24 @@ impl<S: Send + 'static> Team<S> {
 
 impl<S: Send + 'static> Driver<S> {
     fn start(threads: usize) -> std::io::Result<Self> {
+        let mut handles = Vec::with_capacity(threads);
+        // Threads of our own making, to wait for their end: a pool that is dropped does not. A
+        // thread that joined the pool by `use_current_thread` would leak its part of it.
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .spawn_handler(|thread| {
+                let name = format!("ylb-{}", thread.index());
+                handles.push(std::thread::Builder::new().name(name).spawn(|| thread.run())?);
+                Ok(())
+            })
+            .build()
+            .map_err(|error| std::io::Error::other(error.to_string()))?;
+        // A thread allocates when it first looks for work: better now than during a frame.
+        pool.broadcast(|_| ());
         let slot = Arc::new(Slot { message: Mutex::new(Message::Empty), changed: Condvar::new() });
-        let (started, is_started) = std::sync::mpsc::channel();
         let driver_slot = Arc::clone(&slot);
-        let handle = std::thread::Builder::new().name("ylb-driver".to_owned()).spawn(move || {
-            let pool = rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .use_current_thread()
-                .thread_name(|index| format!("ylb-{index}"))
-                .build();
-            let failure = pool.as_ref().err().map(|error| std::io::Error::other(error.to_string()));
-            if let Ok(pool) = &pool {
-                // A thread allocates when it first looks for work: better now than during a frame.
-                pool.broadcast(|_| ());
-            }
-            let failed = failure.is_some();
-            // The starter may only have given up waiting if it panicked: nobody is left to tell.
-            let _ = started.send(failure);
-            if !failed {
-                driver_slot.drive();
-            }
-        })?;
-        match is_started.recv() {
-            Ok(None) => Ok(Self { slot, handle: Some(handle) }),
-            Ok(Some(error)) => Err(error),
-            Err(_) => Err(std::io::Error::other("the driver thread ended while starting")),
-        }
+        pool.spawn(move || driver_slot.drive());
+        Ok(Self { slot, pool: Some(pool), handles })
     }
 
     fn run(&self, state: S, work: Work<S>) -> Option<S> {
@@ -172,8 +166,10 @@ impl<S> Drop for Driver<S> {
     fn drop(&mut self) {
         *self.slot.lock() = Message::Quit;
         self.slot.changed.notify_all();
-        if let Some(handle) = self.handle.take() {
-            // The driver catches panics of the work; its own end has nothing to report.
+        // Dropping the pool ends its threads, once the driver is back.
+        drop(self.pool.take());
+        for handle in self.handles.drain(..) {
+            // The driver catches panics of the work; a thread's end has nothing to report.
             let _ = handle.join();
         }
     }
