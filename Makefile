@@ -3,7 +3,7 @@
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: all check test test-host test-arm bench arm-cycles fixtures
+.PHONY: all check test test-host test-arm test-package bench arm-cycles fixtures header install dist
 
 # The counter of ARM instructions is a workspace of its own.
 A64COUNT = --manifest-path benches/a64count/Cargo.toml --target-dir target/a64count
@@ -42,3 +42,21 @@ arm-cycles:
 # Test data that other programs computed: pip install pycocotools==2.0.11
 fixtures:
 	$(PYTHON) scripts/coco-fixture.py
+
+# The C header, from the code.
+header:
+	YLB_UPDATE_HEADER=1 $(CARGO) test -p ylb-capi --test header
+
+# Installs the release build: PREFIX (/usr/local), DESTDIR and LIBDIR as usual.
+install:
+	$(CARGO) build --release -p yolo-lowbit
+	$(CARGO) rustc --release -p ylb-capi --crate-type staticlib,cdylib
+	PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) LIBDIR=$(LIBDIR) scripts/install.sh
+
+# Archives and Debian packages for x86-64 and 64-bit ARM, under dist/.
+dist:
+	scripts/dist.sh
+
+# What `install` and `dist` make, used as people would use it.
+test-package:
+	scripts/test-package.sh

@@ -23,6 +23,12 @@
 //! The crate is stateless: no thread pool, no allocation in anything that runs once a frame. A call
 //! computes a slice of an output; what lies around it (loops, threads, memory) is the caller's.
 
+#[cfg(target_arch = "arm")]
+compile_error!(
+    "yolo-lowbit needs a 64-bit system on ARM: install the 64-bit edition of Raspberry Pi OS (aarch64) and build \
+     there; see docs/raspberry-pi.md"
+);
+
 pub mod bitplanes;
 pub mod combine;
 pub mod cpu;

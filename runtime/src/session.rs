@@ -15,8 +15,8 @@ use crate::plan::index;
 use crate::storage::Store;
 use crate::threads::{Team, thread_count};
 use crate::yolo::{
-    Candidate, DetectOptions, Detection, Elements, Head, HeadDecoder, Letterbox, Nms, Picture, RawOutputs,
-    RowCache, letterbox,
+    Candidate, DetectOptions, Detection, Elements, Head, HeadDecoder, Letterbox, Nms, Picture, Placement,
+    RawOutputs, RowCache, letterbox,
 };
 
 /// Most levels of a detection head: the format's limit.
@@ -137,11 +137,27 @@ impl Session {
         options: &DetectOptions,
     ) -> Result<&[Detection], SessionError> {
         options.check()?;
-        self.letterbox.prepare(picture)?;
         if self.decoder.is_none() {
             let model = self.network.model();
             HeadDecoder::new(&model.detect, &model.values)?;
         }
+        self.run_picture(picture)?;
+        let start = Instant::now();
+        let executor = self.team.state().ok_or(SessionError::Broken)?;
+        let decoder = self.decoder.as_ref().ok_or(SessionError::Broken)?;
+        let heads = Heads::new(self.network.model(), executor);
+        decoder.candidates(heads.as_slice(), options, &mut self.candidates);
+        let detections = self.nms.detections(&mut self.candidates, options, self.letterbox.placement());
+        self.times.postprocess = start.elapsed();
+        Ok(detections)
+    }
+
+    /// Runs the network alone on a picture of any size, for [`Session::outputs`].
+    ///
+    /// # Errors
+    /// If the picture's sizes contradict each other.
+    pub fn run_picture(&mut self, picture: &Picture<'_>) -> Result<(), SessionError> {
+        self.letterbox.prepare(picture)?;
         let start = Instant::now();
         let executor = self.team.state_mut().ok_or(SessionError::Broken)?;
         let (store, bytes) = executor.input();
@@ -151,16 +167,13 @@ impl Session {
             levels: &mut bytes[store.offset(0, 0)..],
         };
         self.letterbox.fill(picture, band, &mut self.row_cache);
-        self.times.preprocess = start.elapsed();
-        self.infer()?;
-        let start = Instant::now();
-        let executor = self.team.state().ok_or(SessionError::Broken)?;
-        let decoder = self.decoder.as_ref().ok_or(SessionError::Broken)?;
-        let heads = Heads::new(self.network.model(), executor);
-        decoder.candidates(heads.as_slice(), options, &mut self.candidates);
-        let detections = self.nms.detections(&mut self.candidates, options, self.letterbox.placement());
-        self.times.postprocess = start.elapsed();
-        Ok(detections)
+        self.times = StageTimes { preprocess: start.elapsed(), ..StageTimes::default() };
+        self.infer()
+    }
+
+    /// Where the last picture lies in the network's input.
+    pub fn placement(&self) -> &Placement {
+        self.letterbox.placement()
     }
 
     /// Runs the network alone on a picture of exactly the input's size, RGB bytes, row by row.

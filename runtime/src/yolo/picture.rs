@@ -168,6 +168,19 @@ impl<'a> Picture<'a> {
     /// # Errors
     /// The first of these that does not hold.
     pub fn check(&self) -> Result<(), PictureError> {
+        self.check_sizes()?;
+        let (needed, given) = (self.needed(), self.pixels.len());
+        if given < needed {
+            return Err(PictureErrorKind::TooFewBytes { needed, given }.into());
+        }
+        Ok(())
+    }
+
+    /// Checks all but the number of bytes.
+    ///
+    /// # Errors
+    /// As [`Picture::check`].
+    pub fn check_sizes(&self) -> Result<(), PictureError> {
         let (width, height, stride) = (self.width, self.height, self.stride);
         if width == 0 || height == 0 {
             return Err(PictureErrorKind::Empty { width, height }.into());
@@ -182,11 +195,6 @@ impl<'a> Picture<'a> {
         let row = width * self.format.bytes();
         if stride < row {
             return Err(PictureErrorKind::StrideTooSmall { stride, width, row }.into());
-        }
-        let needed = self.needed();
-        let given = self.pixels.len();
-        if given < needed {
-            return Err(PictureErrorKind::TooFewBytes { needed, given }.into());
         }
         Ok(())
     }

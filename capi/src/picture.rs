@@ -1,0 +1,138 @@
+//! The caller's pictures and what to find in them.
+
+use ylb_runtime::{DetectOptions, Picture, PixelFormat};
+
+use crate::failure::{Failure, borrow, slice};
+
+/// How the bytes of a picture make pixels.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ylb_pixel_format {
+    /// 3 bytes: red, green, blue.
+    YLB_PIXELS_RGB = 0,
+    /// 3 bytes: blue, green, red, as OpenCV has it.
+    YLB_PIXELS_BGR = 1,
+    /// 4 bytes: red, green, blue, and one that is ignored.
+    YLB_PIXELS_RGBA = 2,
+    /// 4 bytes: blue, green, red, and one that is ignored.
+    YLB_PIXELS_BGRA = 3,
+    /// 1 byte, grey.
+    YLB_PIXELS_GRAY8 = 4,
+    /// 2 pixels in 4 bytes: Y, U, Y, V (V4L2's YUYV, also called YUY2). Even width. BT.601, Y from 16
+    /// to 235, converted as OpenCV does.
+    YLB_PIXELS_YUYV = 5,
+    /// A plane of Y, one byte a pixel, followed at once by a plane of half as many rows with the same
+    /// stride: U and V, one pair for 2 x 2 pixels. Even width and height. Colours as for YUYV.
+    YLB_PIXELS_NV12 = 6,
+}
+
+/// A picture. Its pixels stay the caller's: they are read during the call and not kept.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ylb_picture {
+    /// The first byte of the top row.
+    pub pixels: *const u8,
+    /// Columns, from 1 to 2^24.
+    pub width: u32,
+    /// Rows, from 1 to 2^24.
+    pub height: u32,
+    /// Bytes from a row to the next; 0 if the rows follow one another without a gap.
+    pub stride: usize,
+    /// A ylb_pixel_format.
+    pub format: u32,
+}
+
+/// What counts as a detection. ylb_detect_options_default() has the usual values.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ylb_detect_options {
+    /// Objects of this confidence or less are dropped; 0 to 1.
+    pub confidence: f32,
+    /// Of two boxes of one class whose intersection over union exceeds this, the better stays; 0 to 1.
+    pub iou: f32,
+    /// Only so many of the best objects are kept.
+    pub max_detections: u32,
+    /// Not 0: one box may be reported for several classes, as accuracy measurements want it.
+    pub multi_label: u32,
+    /// Only these classes are reported; NULL: all.
+    pub classes: *const u32,
+    /// Number of classes there; 0 if that is NULL.
+    pub class_count: usize,
+}
+
+/// YOLOv5's options: confidence 0.25, IoU 0.45, at most 300 objects of all classes, one class a box.
+#[unsafe(no_mangle)]
+pub extern "C" fn ylb_detect_options_default() -> ylb_detect_options {
+    let options = DetectOptions::default();
+    ylb_detect_options {
+        confidence: options.confidence,
+        iou: options.iou,
+        max_detections: u32::try_from(options.max_detections).unwrap_or(u32::MAX),
+        multi_label: u32::from(options.multi_label),
+        classes: std::ptr::null(),
+        class_count: 0,
+    }
+}
+
+impl ylb_picture {
+    /// The runtime's view of a caller's picture.
+    ///
+    /// # Safety
+    /// * `picture` is NULL or points to a picture whose pixels are there as its sizes say.
+    pub(crate) unsafe fn view<'a>(picture: *const Self) -> Result<Picture<'a>, Failure> {
+        // SAFETY: the caller's promise.
+        let given = unsafe { borrow(picture, "picture") }?;
+        let format = pixel_format(given.format)?;
+        let size = |extent: u32| usize::try_from(extent).unwrap_or(usize::MAX);
+        let (width, height) = (size(given.width), size(given.height));
+        let stride = if given.stride == 0 { width.saturating_mul(format.bytes()) } else { given.stride };
+        let mut view = Picture { pixels: &[], width, height, stride, format };
+        // The sizes decide how many bytes there must be, so they are checked first.
+        view.check_sizes().map_err(Failure::argument)?;
+        // SAFETY: the caller's promise.
+        view.pixels = unsafe { slice(given.pixels, view.needed(), "picture.pixels") }?;
+        Ok(view)
+    }
+}
+
+fn pixel_format(format: u32) -> Result<PixelFormat, Failure> {
+    const FORMATS: [(ylb_pixel_format, PixelFormat); 7] = [
+        (ylb_pixel_format::YLB_PIXELS_RGB, PixelFormat::Rgb),
+        (ylb_pixel_format::YLB_PIXELS_BGR, PixelFormat::Bgr),
+        (ylb_pixel_format::YLB_PIXELS_RGBA, PixelFormat::Rgba),
+        (ylb_pixel_format::YLB_PIXELS_BGRA, PixelFormat::Bgra),
+        (ylb_pixel_format::YLB_PIXELS_GRAY8, PixelFormat::Gray),
+        (ylb_pixel_format::YLB_PIXELS_YUYV, PixelFormat::Yuyv),
+        (ylb_pixel_format::YLB_PIXELS_NV12, PixelFormat::Nv12),
+    ];
+    let known = FORMATS.iter().find(|(code, _)| *code as u32 == format);
+    known.map(|&(_, format)| format).ok_or_else(|| {
+        Failure::argument(format_args!("picture.format is {format}, which is no ylb_pixel_format"))
+    })
+}
+
+impl ylb_detect_options {
+    /// The runtime's options; NULL: the default.
+    ///
+    /// # Safety
+    /// * `options` is NULL or points to options whose classes are there.
+    pub(crate) unsafe fn read(options: *const Self) -> Result<DetectOptions, Failure> {
+        // SAFETY: the caller's promise.
+        let Some(given) = (unsafe { options.as_ref() }) else {
+            return Ok(DetectOptions::default());
+        };
+        let classes = if given.classes.is_null() && given.class_count == 0 {
+            None
+        } else {
+            // SAFETY: the caller's promise.
+            Some(unsafe { slice(given.classes, given.class_count, "options.classes") }?.to_vec())
+        };
+        Ok(DetectOptions {
+            confidence: given.confidence,
+            iou: given.iou,
+            max_detections: usize::try_from(given.max_detections).unwrap_or(usize::MAX),
+            classes,
+            multi_label: given.multi_label != 0,
+        })
+    }
+}
