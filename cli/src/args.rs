@@ -3,6 +3,7 @@
 mod compare;
 mod convert;
 mod eval;
+mod generate;
 mod net;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueHint};
 pub use compare::CompareArgs;
 pub use convert::ConvertArgs;
 pub use eval::EvalArgs;
+pub use generate::{Generate, GenerateArgs};
 pub use net::{Bits, Net};
 
 const EXAMPLES: &str = "\
@@ -84,6 +86,9 @@ pub enum Command {
     Info(InfoArgs),
     /// Measure how fast a model runs on this machine
     Bench(BenchArgs),
+    /// Write manual pages or shell completions, for packages
+    #[command(hide = true)]
+    Generate(GenerateArgs),
 }
 
 /// Arguments of `run`.

@@ -4,6 +4,7 @@ mod bench;
 mod compare;
 mod convert;
 mod eval;
+mod generate;
 mod info;
 mod run;
 
@@ -50,5 +51,6 @@ pub fn run(cli: &Cli) -> Result<Outcome> {
         Command::Eval(args) => eval::run(args, messages),
         Command::Info(args) => info::run(args),
         Command::Bench(args) => bench::run(args, messages),
+        Command::Generate(args) => generate::run(args),
     }
 }
