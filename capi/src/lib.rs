@@ -5,7 +5,7 @@
 //!
 //! # Rules of the border
 //!
-//! 1. No panic crosses it: every entry runs inside [`failure::guard`], and a panic becomes
+//! 1. No panic crosses it: every entry runs inside `failure::guard`, and a panic becomes
 //!    `YLB_ERROR_INTERNAL`.
 //! 2. Every pointer is checked for NULL and every number for its range before it is used. What
 //!    cannot be checked, such as a pointer to freed memory, stands under *Safety*.
