@@ -75,7 +75,7 @@ def commit():
     return run.stdout.strip() or "unknown"
 
 
-def write(results):
+def write(results, compiler):
     cycles = {}
     for (cpu, bits), figures in results.items():
         cycles.setdefault(cpu, {})[bits] = figures[PLAN[cpu][0]]
@@ -83,6 +83,7 @@ def write(results):
         "what": "pipe-bound cycles of one inference, YOLOv5n at 640x640, one thread; a model, no measurement",
         "command": "make arm-cycles UPDATE=1",
         "commit": commit(),
+        "compiler": compiler,
         "cycles": cycles,
     }
     COMMITTED.parent.mkdir(parents=True, exist_ok=True)
@@ -138,6 +139,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plugin", required=True, help="liba64count.so")
     parser.add_argument("--program", required=True, help="yolo-lowbit for aarch64, statically linked")
+    parser.add_argument("--compiler", default="unknown", help="the compiler's version")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument("--only", help="bits to count on the gate's CPU alone, such as 'w1a1 w2a2'")
     parser.add_argument("--update", action="store_true", help="write the committed counts anew")
@@ -151,7 +153,8 @@ def main():
         if unknown:
             raise SystemExit(f"arm-cycles: {', '.join(sorted(unknown))}: not one of {' '.join(plan[GATE])}")
         plan = {GATE: options.only.split()}
-    before = {} if options.update and not COMMITTED.exists() else committed()["cycles"]
+    document = {"cycles": {}} if options.update and not COMMITTED.exists() else committed()
+    before = document["cycles"]
 
     start = time.monotonic()
     results = inferences(options, [(cpu, bits) for cpu in plan for bits in plan[cpu]])
@@ -159,7 +162,10 @@ def main():
     seconds = time.monotonic() - start
     print(f"cycles by the model of benches/a64count, not measured; counted in {seconds:.0f} s")
     if options.update:
-        write(results)
+        write(results, options.compiler)
+    elif worse and options.compiler != document.get("compiler", options.compiler):
+        print(f"worse, but no failure: compiled by {options.compiler}, the committed by {document['compiler']}")
+        print("".join(f"  {line}\n" for line in worse), end="")
     elif worse:
         print("\nFAILED against benches/results/arm-cycles.json (1 % is allowed). Mend it; or, where the\n"
               "loss is meant, run `make arm-cycles UPDATE=1` and say in the commit message why.",
