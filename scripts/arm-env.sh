@@ -30,6 +30,9 @@ missing() {
 
 command -v aarch64-linux-gnu-gcc >/dev/null || install gcc-aarch64-linux-gnu libc6-dev-arm64-cross ||
     missing aarch64-linux-gnu-gcc "apt install gcc-aarch64-linux-gnu"
+# For the tests of the C interface from C++.
+command -v aarch64-linux-gnu-g++ >/dev/null || install g++-aarch64-linux-gnu ||
+    missing aarch64-linux-gnu-g++ "apt install g++-aarch64-linux-gnu"
 command -v qemu-aarch64 >/dev/null || install qemu-user ||
     missing qemu-aarch64 "apt install qemu-user"
 
