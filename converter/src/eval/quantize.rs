@@ -41,7 +41,16 @@ fn qonnx_quant(node: &Node, inputs: &Inputs<'_>, rank: usize) -> Result<Quantize
         .filter(|bits| bits.fract() == 0.0 && (1.0..=32.0).contains(bits))
         .ok_or_else(|| ConvertError::unsupported("expected a bit width of 1 to 32"))? as u32;
     let narrow = node.int("narrow", 0);
-    let (low, high) = if node.int("signed", 1) != 0 {
+    let signed = node.int("signed", 1) != 0;
+    // The definition says that the operator is not for binary codes. Its formula gives -1 and 0, and tools
+    // that execute it give -1 and +1.
+    if signed && bits == 1 {
+        return Err(ConvertError::unsupported(
+            "a signed quantizer of 1 bit, whose codes QONNX leaves open; \
+             write BipolarQuant for -1 and +1",
+        ));
+    }
+    let (low, high) = if signed {
         (-(1i64 << (bits - 1)) + narrow, (1i64 << (bits - 1)) - 1)
     } else {
         (0, (1i64 << bits) - 1 - narrow)

@@ -93,6 +93,21 @@ fn other_modes_are_refused_by_name() {
     }
 }
 
+/// QONNX's formula gives codes -1 and 0, its own executor -1 and +1.
+#[test]
+fn signed_quantizers_of_1_bit_are_refused() {
+    let (mut net, image) = Net::new();
+    let input = net.input(image);
+    let weights = net.weights([4, 3, 3, 3]);
+    let parameters = [0.25, 0.0, 1.0].map(|number| net.builder.float(number));
+    let inputs = [weights, parameters[0], parameters[1], parameters[2]];
+    let weights = net.builder.node("qonnx::Quant", &inputs, &[]);
+    let conv = net.conv(input, weights);
+    let error = net.convert(conv, 4).unwrap_err();
+    assert!(error.op_type().unwrap().ends_with("Quant"), "{error}");
+    assert!(error.to_string().contains("write BipolarQuant for -1 and +1"), "{error}");
+}
+
 fn truncated(net: &mut Net, x: TensorId, numbers: &[f32], attributes: &[(&str, Attribute)]) -> TensorId {
     let mut inputs = vec![x];
     inputs.extend(numbers.iter().map(|&number| net.builder.float(number)));
