@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Makes what people download, for each architecture, under dist/:
+# Makes what people download, for each architecture, under dist/ (or DIST):
 #   yolo-lowbit-VERSION-ARCH-linux.tar.gz   the command (static), libraries, header, man pages, a model
 #   yolo-lowbit_VERSION_ARCH.deb            the command, man pages, completions, models
 #   libyolo-lowbitSOVERSION_VERSION_ARCH.deb  the shared library
 #   libyolo-lowbit-dev_VERSION_ARCH.deb     header, static library, pkg-config, CMake, examples
 #
-# scripts/dist.sh [x86_64|aarch64]...       default: both. aarch64 is cross-compiled on other machines.
+# scripts/dist.sh [x86_64|aarch64]...       default: both, or on ARM aarch64 alone.
+#
+# aarch64 is cross-compiled on other machines. ARM_COMMAND=FILE packages a command for it that was built before.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -13,29 +15,47 @@ version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 soversion=${version%.*}
 host=$(uname -m)
 target_dir=${CARGO_TARGET_DIR:-target}
-dist=$(pwd)/dist
+dist=${DIST:-dist}
+mkdir -p "$dist"
+dist=$(cd "$dist" && pwd)
 maintainer=${MAINTAINER:-yolo-lowbit <https://github.com/yolo-lowbit/yolo-lowbit>}
 
 # $1: architecture. The command is linked statically: it runs on any Linux. The libraries are not,
-# because a shared library cannot be, and because a C program brings its own libc.
+# because a shared library cannot be, and because a C program brings its own libc. Only the last step
+# differs, so both share what is compiled before it.
 build() {
     target=$1-unknown-linux-gnu
+    options=
     if [ "$1" != "$host" ]; then
         environment=$(scripts/arm-env.sh)
         eval "$environment"
+        export "CARGO_TARGET_$(echo "$target" | tr a-z- A-Z_)_RUSTFLAGS="
+        options="--target $target"
     fi
-    flags=CARGO_TARGET_$(echo "$target" | tr a-z- A-Z_)_RUSTFLAGS
-    env "$flags=-C target-feature=+crt-static" \
-        cargo build --release --target "$target" -p yolo-lowbit --target-dir "$target_dir/dist-static"
-    env "$flags=" cargo rustc --release --target "$target" -p ylb-capi --crate-type staticlib,cdylib \
-        --target-dir "$target_dir/dist-dynamic"
+    # shellcheck disable=SC2086  # the options are two words, or none
+    {
+        cargo rustc --locked --release $options -p ylb-capi --lib --crate-type staticlib,cdylib
+        if [ "$1" = aarch64 ] && [ -n "${ARM_COMMAND:-}" ]; then
+            aarch64-linux-gnu-strip -o "$(built aarch64)/yolo-lowbit" "$ARM_COMMAND"
+        else
+            cargo rustc --locked --release $options -p yolo-lowbit --bin yolo-lowbit -- -C target-feature=+crt-static
+        fi
+    }
+}
+
+# $1: architecture; the folder of what `build` made.
+built() {
+    if [ "$1" = "$host" ]; then echo "$target_dir/release"; else echo "$target_dir/$1-unknown-linux-gnu/release"; fi
 }
 
 # $1: architecture; installs it below $2 with prefix $3 and library folder $4.
 stage() {
-    BINARIES=$target_dir/dist-static/$1-unknown-linux-gnu/release \
-        LIBRARIES=$target_dir/dist-dynamic/$1-unknown-linux-gnu/release \
-        GENERATOR=${generator[*]} TOOLS=$tools DESTDIR=$2 PREFIX=$3 LIBDIR=$4 scripts/install.sh
+    BINARIES=$(built "$1") GENERATOR=${generator[*]} TOOLS=$tools DESTDIR=$2 PREFIX=$3 LIBDIR=$4 scripts/install.sh
+}
+
+# $1: shared library; the oldest glibc that has what it needs.
+glibc() {
+    "${tools}objdump" -T "$1" | sed -n 's/.*GLIBC_\([0-9][0-9.]*\).*/\1/p' | sort -V | tail -n 1
 }
 
 # $1: package, $2: Debian architecture, $3: folder with its files, $4: "Depends" line or nothing, $5: section, $6: description
@@ -58,6 +78,7 @@ package() {
         echo "Package: $1"
         echo "Version: $version"
         echo "Architecture: $2"
+        case $1 in yolo-lowbit) echo "Multi-Arch: foreign" ;; *) echo "Multi-Arch: same" ;; esac
         echo "Maintainer: $maintainer"
         echo "Installed-Size: $(du -k -s "$3" | cut -f 1)"
         [ -z "$4" ] || echo "Depends: $4"
@@ -97,7 +118,7 @@ debs() {
         "low-bit YOLOv5 inference on CPUs: the command
  Converts, runs, inspects and times YOLOv5 networks of 1 to 8 bit. The command is
  linked statically."
-    package "libyolo-lowbit$soversion" "$debian" "$work/lib" "libc6 (>= 2.34), libgcc-s1" libs \
+    package "libyolo-lowbit$soversion" "$debian" "$work/lib" "libc6 (>= $(glibc "$work/lib/usr/lib/$triplet/libyolo_lowbit.so.$version")), libgcc-s1" libs \
         "low-bit YOLOv5 inference on CPUs: the shared library
  For programs that find objects in pictures."
     package libyolo-lowbit-dev "$debian" "$work/dev" "libyolo-lowbit$soversion (= $version)" libdevel \
@@ -108,27 +129,33 @@ debs() {
 # $1: architecture
 archive() {
     name=yolo-lowbit-$version-$1-linux
-    stage "$1" "$work/archive/$name" / /lib
+    PC_PREFIX='${pcfiledir}/../..' stage "$1" "$work/archive/$name" / /lib
     cp README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE "$work/archive/$name/"
     tar -C "$work/archive" --sort=name --mtime="@$epoch" --owner=0 --group=0 --numeric-owner \
         -czf "$dist/$name.tar.gz" "$name"
 }
 
 epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
-mkdir -p "$dist"
-for architecture in "${@:-x86_64 aarch64}"; do
-    for architecture in $architecture; do
-        build "$architecture"
-        tools=
-        generator=("$target_dir/dist-static/$architecture-unknown-linux-gnu/release/yolo-lowbit")
-        if [ "$architecture" != "$host" ]; then
-            generator=(qemu-aarch64 "${generator[@]}")
-            tools=aarch64-linux-gnu-
-        fi
-        work=$(mktemp -d)
-        archive "$architecture"
-        debs "$architecture"
-        rm -rf "$work"
-    done
+if [ $# = 0 ]; then
+    if [ "$host" = aarch64 ]; then set -- aarch64; else set -- x86_64 aarch64; fi
+fi
+for architecture; do
+    case $architecture in x86_64 | aarch64) ;; *) echo "dist: no packages for $architecture: x86_64, aarch64" >&2; exit 2 ;; esac
+    if [ "$architecture" != "$host" ] && [ "$architecture" != aarch64 ]; then
+        echo "dist: packages for $architecture are made on such a machine" >&2
+        exit 2
+    fi
+    build "$architecture"
+    tools=
+    generator=("$(built "$architecture")/yolo-lowbit")
+    if [ "$architecture" != "$host" ]; then
+        generator=(qemu-aarch64 "${generator[@]}")
+        tools=aarch64-linux-gnu-
+    fi
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    archive "$architecture"
+    debs "$architecture"
+    rm -rf "$work"
 done
 ls -l "$dist"

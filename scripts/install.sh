@@ -4,8 +4,8 @@
 # Variables, with the usual meanings:
 #   PREFIX   /usr/local        LIBDIR  $PREFIX/lib      DESTDIR  (nothing)
 #   BINARIES target/release    where the built files are
-#   LIBRARIES $BINARIES        where the built libraries are, if elsewhere
 #   GENERATOR $BINARIES/yolo-lowbit   the program that writes man pages, if $BINARIES cannot run here
+#   PC_PREFIX $PREFIX          the prefix that pkg-config tells: ${pcfiledir}/../.. in an archive, unpacked anywhere
 #   TOOLS                             prefix of the binutils, such as aarch64-linux-gnu-
 set -eu
 cd "$(dirname "$0")/.."
@@ -15,10 +15,11 @@ prefix=${prefix%/}
 libdir=${LIBDIR:-$prefix/lib}
 root=${DESTDIR:-}
 binaries=${BINARIES:-${CARGO_TARGET_DIR:-target}/release}
-libraries=${LIBRARIES:-$binaries}
 generator=${GENERATOR:-$binaries/yolo-lowbit}
+pc_prefix=${PC_PREFIX:-$prefix}
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 soversion=${version%.*}
+case $libdir in "$prefix"/*) pc_libdir=\${prefix}${libdir#"$prefix"} ;; *) pc_libdir=$libdir ;; esac
 
 put() { install -D -m "$1" "$2" "$root$3"; }
 
@@ -26,8 +27,8 @@ put() { install -D -m "$1" "$2" "$root$3"; }
 fill() {
     mkdir -p "$(dirname "$root$2")"
     # From LIBDIR/cmake/yolo-lowbit up to the prefix.
-    to_prefix=$(realpath -m --relative-to="$libdir/cmake/yolo-lowbit" "$prefix")
-    sed -e "s|@PREFIX@|$prefix|g" -e "s|@LIBDIR@|$libdir|g" -e "s|@VERSION@|$version|g" \
+    to_prefix=$(realpath -m --relative-to="$libdir/cmake/yolo-lowbit" "${prefix:-/}")
+    sed -e "s|@PREFIX@|$pc_prefix|g" -e "s|@LIBDIR@|$pc_libdir|g" -e "s|@VERSION@|$version|g" \
         -e "s|@SOVERSION@|$soversion|g" -e "s|@TO_PREFIX@|$to_prefix|g" "$1" >"$root$2"
     chmod 644 "$root$2"
 }
@@ -35,9 +36,9 @@ fill() {
 put 755 "$binaries/yolo-lowbit" "$prefix/bin/yolo-lowbit"
 made=$(mktemp -d)
 trap 'rm -rf "$made"' EXIT
-scripts/archive.sh "$libraries/libyolo_lowbit.a" "$made/libyolo_lowbit.a"
+scripts/archive.sh "$binaries/libyolo_lowbit.a" "$made/libyolo_lowbit.a"
 put 644 "$made/libyolo_lowbit.a" "$libdir/libyolo_lowbit.a"
-put 644 "$libraries/libyolo_lowbit.so" "$libdir/libyolo_lowbit.so.$version"
+put 644 "$binaries/libyolo_lowbit.so" "$libdir/libyolo_lowbit.so.$version"
 ln -sf "libyolo_lowbit.so.$version" "$root$libdir/libyolo_lowbit.so.$soversion"
 ln -sf "libyolo_lowbit.so.$soversion" "$root$libdir/libyolo_lowbit.so"
 put 644 capi/include/yolo_lowbit.h "$prefix/include/yolo_lowbit.h"

@@ -184,7 +184,6 @@ fn the_camera_example_compiles_and_says_what_is_missing() {
 }
 
 #[test]
-#[cfg_attr(target_arch = "aarch64", ignore = "one look at the program's needs is enough")]
 fn a_static_program_needs_libc_libm_and_libpthread_only() {
     let program = compile("tests/c/contract.c", Link::Static, &["-O1"]);
     let output = Command::new("readelf").arg("-d").arg(&program).output().expect("readelf, of binutils");
