@@ -1,4 +1,5 @@
-# Every command of the project. `make check` and `make test` are what continuous integration runs.
+# Every command of the project. `make check`, `make test`, `make test-package` and `make arm-cycles` are what
+# continuous integration runs.
 
 CARGO ?= cargo
 PYTHON ?= python3
@@ -57,6 +58,7 @@ install:
 dist:
 	scripts/dist.sh
 
-# What `install` and `dist` make, used as people would use it.
+# What `install` and `dist` make, used as people would use it, and the commands of the documents, typed as they
+# are written. Installs what it needs where it may, as `test`.
 test-package:
 	scripts/test-package.sh

@@ -9,12 +9,12 @@ use super::{Anchors, ImageSize};
 const EXAMPLES: &str = "\
 Examples:
   yolo-lowbit convert best.onnx --names data.yaml
-  yolo-lowbit convert best.onnx -o detector.ylb --imgsz 320
+  yolo-lowbit convert open.onnx -o detector.ylb --imgsz 320
   yolo-lowbit convert best.onnx --verify --report best.json
-  yolo-lowbit convert --weights best/ -o best.ylb
+  yolo-lowbit convert --weights arrays/ -o arrays.ylb
 
-The model must be an export of quantization-aware training (QONNX or QCDQ). A plain float export is
-refused: nothing in it says how to round.";
+The model must have quantized weights and activations; docs/converting.md lists the kinds of exports. A
+plain float export is refused: nothing in it says how to round.";
 
 /// Arguments of `convert`.
 #[derive(Debug, Args)]

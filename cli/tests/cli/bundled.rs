@@ -26,6 +26,19 @@ fn bundled_models_find_the_cells_of_the_sample() {
     }
 }
 
+/// On the host only: drawing and encoding are the same everywhere.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn the_picture_of_the_readme_is_what_is_drawn() {
+    let folder = Folder::new("readme_picture");
+    let (model, sample) = (format!("{}/cells-w4a4.ylb", models()), format!("{}/sample.jpg", models()));
+    folder.run(&["run", &model, &sample]).done();
+    let drawn = folder.path("runs/sample.jpg");
+    let shown = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/images/detections.jpg");
+    let same = std::fs::read(&drawn).unwrap() == std::fs::read(&shown).unwrap();
+    assert!(same, "the model or the drawing changed: cp {} {}", drawn.display(), shown.display());
+}
+
 /// Host only: the proof runs the source graph in float64, which takes minutes under an emulator. There
 /// the same exports are compared with their stored codes by the tests across crates.
 #[cfg(target_arch = "x86_64")]

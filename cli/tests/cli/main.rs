@@ -6,6 +6,7 @@ mod bench;
 mod bundled;
 mod compare;
 mod convert;
+mod documents;
 mod errors;
 mod eval;
 mod exports;
