@@ -4,7 +4,7 @@
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: all check test test-host test-arm test-package bench arm-cycles fixtures header install dist
+.PHONY: all check test test-host test-arm test-package bench bench-peers arm-cycles fixtures header install dist
 
 # The counter of ARM instructions is a workspace of its own.
 A64COUNT = --manifest-path benches/a64count/Cargo.toml --target-dir target/a64count
@@ -34,6 +34,10 @@ test-arm:
 
 bench:
 	$(CARGO) bench -p ylb-benches
+
+# Times ONNX Runtime, OpenVINO, ncnn and LiteRT beside yolo-lowbit; UPDATE=1 commits the figures.
+bench-peers:
+	benches/peers/run.sh
 
 # Cycles of YOLOv5n on a Cortex-A72 by a model, against the committed ones; docs/performance.md.
 # UPDATE=1 commits new ones; ARM_CYCLES="w1a1 w2a2" counts these only.
