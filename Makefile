@@ -4,7 +4,8 @@
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: all check test test-host test-arm test-package bench bench-peers arm-cycles fixtures header install dist
+.PHONY: all check check-bench test test-host test-arm test-package bench bench-peers arm-cycles \
+	fixtures header install dist
 
 # The counter of ARM instructions is a workspace of its own.
 A64COUNT = --manifest-path benches/a64count/Cargo.toml --target-dir target/a64count
@@ -32,8 +33,13 @@ test-host:
 test-arm:
 	scripts/test-arm.sh
 
+# Criterion: micro-kernels, layers against FP32, networks against rten. Compiles both peers.
 bench:
-	$(CARGO) bench -p ylb-benches
+	$(CARGO) bench -p ylb-benches --features fp32
+
+# Lints of the benchmarks with their peers, which `check` leaves out: they take minutes to compile.
+check-bench:
+	$(CARGO) clippy -p ylb-benches --all-targets --features fp32 -- -D warnings
 
 # Times ONNX Runtime, OpenVINO, ncnn and LiteRT beside yolo-lowbit; UPDATE=1 commits the figures.
 bench-peers:

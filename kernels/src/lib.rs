@@ -18,6 +18,7 @@
 //! | [`requantize`] | accumulators to levels |
 //! | [`rows`] | pooling, look-up, packing: everything that works on rows of levels |
 //! | [`mod@reference`] | the oracle: naive loops, nothing else |
+//! | [`synthetic`] | calls on made-up operands, to time micro-kernels |
 //! | `arch` | the micro-kernels, a folder for each instruction set |
 //!
 //! The crate is stateless: no thread pool, no allocation in anything that runs once a frame. A call
@@ -39,6 +40,7 @@ pub mod reference;
 pub mod registry;
 pub mod requantize;
 pub mod rows;
+pub mod synthetic;
 pub mod ukernel;
 
 mod arch;
