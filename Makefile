@@ -4,7 +4,7 @@
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: all check check-bench test test-host test-arm test-package bench bench-peers arm-cycles \
+.PHONY: all check check-bench test test-host test-arm test-package bench bench-peers bench-scaling arm-cycles \
 	fixtures header install dist
 
 # The counter of ARM instructions is a workspace of its own.
@@ -44,6 +44,11 @@ check-bench:
 # Times ONNX Runtime, OpenVINO, ncnn and LiteRT beside yolo-lowbit; UPDATE=1 commits the figures.
 bench-peers:
 	benches/peers/run.sh
+
+# Sizes n to x, pictures of 320 to 1280, threads; UPDATE=1 commits the figures.
+bench-scaling:
+	$(CARGO) build --release -p yolo-lowbit
+	$(PYTHON) benches/scaling.py $(if $(UPDATE),--update)
 
 # Cycles of YOLOv5n on a Cortex-A72 by a model, against the committed ones; docs/performance.md.
 # UPDATE=1 commits new ones; ARM_CYCLES="w1a1 w2a2" counts these only.

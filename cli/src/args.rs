@@ -55,6 +55,7 @@ Examples:
   yolo-lowbit bench model.ylb --profile
   yolo-lowbit bench model.ylb --iterations 200 --json > bench.json
   yolo-lowbit bench --net yolov5n --bits w2a2 --imgsz 640
+  yolo-lowbit bench --kernels
 
 The network alone is timed, on the same random input each time: no picture is read, resized or drawn.";
 
@@ -170,7 +171,7 @@ pub struct InfoArgs {
 pub struct BenchArgs {
     /// The model
     #[arg(value_name = "MODEL.ylb", value_hint = ValueHint::FilePath)]
-    #[arg(required_unless_present = "net", conflicts_with = "net")]
+    #[arg(required_unless_present_any = ["net", "kernels"], conflicts_with = "net")]
     pub model: Option<PathBuf>,
 
     /// Instead of a model: a network of this shape with random weights, such as yolov5n
@@ -212,6 +213,10 @@ pub struct BenchArgs {
     /// Print one row of a Markdown table: board | CPU | clock | threads | network | median ms
     #[arg(long, conflicts_with_all = ["json", "profile"])]
     pub row: bool,
+
+    /// Instead of a network: time every micro-kernel that this CPU can run, and mark which would be chosen
+    #[arg(long, conflicts_with_all = ["model", "net", "profile", "row", "warmup", "iterations", "threads"])]
+    pub kernels: bool,
 }
 
 /// The `--threads` option.
@@ -325,6 +330,7 @@ mod tests {
             "yolo-lowbit eval a.ylb data.yaml --split test --conf 0.01 --iou 0.6 --max-det 9 --best-class --plots d --json",
             "yolo-lowbit --quiet info a.ylb --json",
             "yolo-lowbit bench a.ylb --threads 1 --warmup 0 --iterations 3 --profile --json",
+            "yolo-lowbit bench --kernels --json",
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
         }
@@ -342,6 +348,7 @@ mod tests {
             "yolo-lowbit run a.ylb --tensor in.npy",
             "yolo-lowbit run a.ylb b.jpg --tensor in.npy --raw out.npz",
             "yolo-lowbit bench a.ylb --iterations 0",
+            "yolo-lowbit bench a.ylb --kernels",
             "yolo-lowbit convert",
             "yolo-lowbit compare a.onnx",
             "yolo-lowbit eval a.ylb",

@@ -54,8 +54,8 @@ impl<'a> Band<'a> {
         if pieces <= 1 {
             return work(self);
         }
-        let left_pieces = pieces / 2;
-        let middle = self.rows.start + self.rows.len() * left_pieces / pieces;
+        let [left_pieces, left_rows] = left_part(self.rows.len(), pieces);
+        let middle = self.rows.start + left_rows;
         let (left, right) = self.split(middle);
         rayon::join(|| left.for_each(left_pieces, work), || right.for_each(pieces - left_pieces, work));
     }
@@ -89,6 +89,38 @@ impl<'a> Band<'a> {
             target.write_border(y, self.height);
         }
     }
+}
+
+/// Pieces and rows of the left part, where so many rows in so many pieces are cut in two.
+fn left_part(rows: usize, pieces: usize) -> [usize; 2] {
+    let left = pieces / 2;
+    [left, rows * left / pieces]
+}
+
+/// Rows of each piece that [`Band::for_each`] makes.
+fn piece_rows(rows: usize, pieces: usize, out: &mut Vec<usize>) {
+    let pieces = pieces.min(rows);
+    if pieces <= 1 {
+        return out.push(rows);
+    }
+    let [left_pieces, left_rows] = left_part(rows, pieces);
+    piece_rows(left_rows, left_pieces, out);
+    piece_rows(rows - left_rows, pieces - left_pieces, out);
+}
+
+/// How well so many rows keep so many threads busy, 0 to 1: the work over what all threads could do
+/// until the last is ready. Rows count as equal, and a thread that is ready takes the largest piece left.
+pub fn balance(rows: usize, pieces: usize, threads: usize) -> f64 {
+    let mut sizes = Vec::new();
+    piece_rows(rows, pieces, &mut sizes);
+    sizes.sort_unstable_by(|a, b| b.cmp(a));
+    let mut loads = vec![0; threads.max(1)];
+    for size in sizes {
+        let free = loads.iter_mut().min().expect("there is a thread");
+        *free += size;
+    }
+    let last = loads.iter().max().copied().unwrap_or(0);
+    if last == 0 { 1.0 } else { rows as f64 / (loads.len() * last) as f64 }
 }
 
 /// A row of a store in bit planes, to be written.
@@ -254,4 +286,35 @@ pub fn read_row<'a>(
         buffer[..len].chunks_exact_mut(level_stride).for_each(|pixel| pixel[channels..].fill(0));
     }
     &buffer[..len]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_those_of_the_run() {
+        for rows in 0..40 {
+            for pieces in 1..12 {
+                let mut planned = Vec::new();
+                piece_rows(rows, pieces, &mut planned);
+                let run = std::sync::Mutex::new(Vec::new());
+                Band::accumulators(rows, &mut vec![0; rows])
+                    .for_each(pieces, &|band| run.lock().expect("no panic").push(band.rows));
+                let mut run = run.into_inner().expect("no panic");
+                run.sort_by_key(|rows| (rows.start, rows.end));
+                assert_eq!(run.iter().map(|rows| rows.len()).collect::<Vec<_>>(), planned);
+                assert_eq!(planned.iter().sum::<usize>(), rows);
+            }
+        }
+    }
+
+    #[test]
+    fn threads_without_rows_are_idle() {
+        assert_eq!(balance(80, 8, 4), 1.0);
+        assert_eq!(balance(20, 8, 4), 1.0);
+        assert_eq!(balance(10, 8, 4), 10.0 / 12.0);
+        assert_eq!(balance(1, 8, 4), 0.25);
+        assert_eq!(balance(7, 1, 1), 1.0);
+    }
 }

@@ -26,12 +26,26 @@ pub struct Executor {
     profile: Vec<Duration>,
 }
 
+/// Bands that a step is cut into.
+fn band_count(threads: usize) -> usize {
+    if threads == 1 { 1 } else { threads * BANDS_PER_THREAD }
+}
+
+/// How well a step keeps so many threads busy, 0 to 1: see [`bands::balance`].
+pub fn balance(step: &Step, threads: usize) -> f64 {
+    match &step.op {
+        // Nothing to do.
+        Op::Concat(copies) if copies.is_empty() => 1.0,
+        _ => bands::balance(step.height, band_count(threads), threads),
+    }
+}
+
 impl Executor {
     /// Allocates the memory of a program for a number of threads.
     pub fn new(program: Arc<Program>, threads: usize, profile: bool) -> Self {
         let arena = AlignedBytes::zeroed(program.plan.arena_len);
         let scratch = ScratchPool::new(threads, program.scratch);
-        let bands = if threads == 1 { 1 } else { threads * BANDS_PER_THREAD };
+        let bands = band_count(threads);
         let profile = if profile { vec![Duration::ZERO; program.steps.len()] } else { Vec::new() };
         Self { program, arena, scratch, bands, profile }
     }

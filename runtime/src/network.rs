@@ -8,6 +8,7 @@ use ylb_format::model::{Model, Node};
 use ylb_kernels::registry::Dispatch;
 
 use crate::error::{LoadError, LoadErrorKind};
+use crate::executor;
 use crate::program::Program;
 
 /// A model, ready to run on this CPU. It never changes: any number of sessions on any number of
@@ -89,6 +90,12 @@ impl Network {
             macs: step.macs,
             packed_bytes: step.op.packed_len(),
         })
+    }
+
+    /// For each node, in order, how well the split of its rows keeps so many threads busy: the rows over
+    /// what all threads could compute until the last is ready, 0 to 1.
+    pub fn balance(&self, threads: usize) -> impl Iterator<Item = f64> {
+        self.program.steps.iter().map(move |step| executor::balance(step, threads.max(1)))
     }
 
     /// Bytes of memory for activations that a session allocates.

@@ -1,5 +1,6 @@
 //! `bench`: how fast a model runs on this machine.
 
+mod kernels;
 mod statistics;
 
 use std::io::{self, Write};
@@ -31,6 +32,8 @@ struct Document {
     warmup: usize,
     iterations: usize,
     load_ms: f64,
+    /// The first inference, which touches memory that no other has.
+    first_ms: f64,
     latency_ms: Statistics,
     arena_bytes: usize,
     session_bytes: usize,
@@ -49,6 +52,8 @@ struct TimedLayer {
     /// Of the time of all layers, 0 to 1.
     share: f64,
     macs_per_second: f64,
+    /// How well the split of its rows keeps the threads busy, 0 to 1.
+    balance: f64,
 }
 
 /// Runs the command.
@@ -56,6 +61,9 @@ struct TimedLayer {
 /// # Errors
 /// If the model cannot be loaded or run.
 pub fn run(args: &BenchArgs, messages: Messages) -> Result<Outcome> {
+    if args.kernels {
+        return kernels::run(args.json);
+    }
     let start = Instant::now();
     let (name, network) = network(args)?;
     let options =
@@ -66,7 +74,7 @@ pub fn run(args: &BenchArgs, messages: Messages) -> Result<Outcome> {
     let input = &network.model().values[network.model().input.value.0 as usize];
     let pixels = random_pixels(input.height as usize * input.width as usize * 3);
     let progress = Progress::new(args.iterations, !messages.quiet && !args.json);
-    let (latencies, layer_times) = measure(&mut session, &pixels, args, &progress)?;
+    let (first, latencies, layer_times) = measure(&mut session, &pixels, args, &progress)?;
     drop(progress);
 
     let layers = model::layers(&network);
@@ -80,12 +88,15 @@ pub fn run(args: &BenchArgs, messages: Messages) -> Result<Outcome> {
         warmup: args.warmup,
         iterations: args.iterations,
         load_ms: as_ms(load),
+        first_ms: as_ms(first),
         latency_ms: Statistics::of(latencies),
         arena_bytes: network.arena_len(),
         session_bytes: session.memory_len(),
         packed_bytes: layers.iter().map(|layer| layer.packed_bytes).sum(),
         peak_memory_bytes: machine::peak_memory(),
-        layers: args.profile.then(|| timed_layers(&network, &layer_times, args.iterations)),
+        layers: args
+            .profile
+            .then(|| timed_layers(&network, &layer_times, args.iterations, session.threads())),
     };
     if args.json {
         output::print_json(&document)?;
@@ -124,16 +135,18 @@ fn network(args: &BenchArgs) -> Result<(String, Arc<Network>)> {
     Ok((name, Arc::new(network)))
 }
 
-/// Times the network. The second result is each layer's time, summed over the iterations; empty
-/// without profile.
+/// Times the network: its first inference, all timed ones, and each layer summed over the timed ones
+/// (empty without profile).
 fn measure(
     session: &mut Session,
     pixels: &[u8],
     args: &BenchArgs,
     progress: &Progress,
-) -> Result<(Vec<Duration>, Vec<Duration>)> {
+) -> Result<(Duration, Vec<Duration>, Vec<Duration>)> {
+    let mut first = None;
     for _ in 0..args.warmup {
         session.run_pixels(pixels)?;
+        first.get_or_insert(session.times().inference);
     }
     let mut latencies = Vec::with_capacity(args.iterations);
     let mut layer_times = Vec::new();
@@ -146,7 +159,7 @@ fn measure(
         }
         progress.set(iteration + 1, "inferences");
     }
-    Ok((latencies, layer_times))
+    Ok((first.unwrap_or(latencies[0]), latencies, layer_times))
 }
 
 /// A random picture, the same on every machine: high bytes of SplitMix64 (G. L. Steele et al.,
@@ -162,15 +175,15 @@ fn random_pixels(len: usize) -> Vec<u8> {
     (0..len).map(|_| (next() >> 56) as u8).collect()
 }
 
-fn timed_layers(network: &Network, sums: &[Duration], iterations: usize) -> Vec<TimedLayer> {
+fn timed_layers(network: &Network, sums: &[Duration], iterations: usize, threads: usize) -> Vec<TimedLayer> {
     let total: f64 = sums.iter().map(Duration::as_secs_f64).sum();
-    let timed = |(layer, sum): (Layer, &Duration)| {
+    let timed = |((layer, sum), balance): ((Layer, &Duration), f64)| {
         let mean = sum.as_secs_f64() / iterations as f64;
         let macs_per_second = if mean > 0.0 { layer.macs as f64 / mean } else { 0.0 };
         let share = if total > 0.0 { sum.as_secs_f64() / total } else { 0.0 };
-        TimedLayer { layer, mean_ms: mean * 1e3, share, macs_per_second }
+        TimedLayer { layer, mean_ms: mean * 1e3, share, macs_per_second, balance }
     };
-    model::layers(network).into_iter().zip(sums).map(timed).collect()
+    model::layers(network).into_iter().zip(sums).zip(network.balance(threads)).map(timed).collect()
 }
 
 impl Document {
@@ -216,7 +229,7 @@ impl Document {
             "{}: {width}x{height} input, {} MACs\n\
              machine     {board}{} ({}; {}), {} on {}\n\
              {clock}\
-             load        {}\n\
+             load        {}, first inference {}\n\
              inference   min {}, median {}, p95 {}, mean {} ({} iterations after {})\n\
              throughput  {:.1} images/s, {:.2} GMAC/s at the median\n\
              memory      activations {}, with working memory {}, packed weights {}{memory}\n",
@@ -228,6 +241,7 @@ impl Document {
             output::count(self.threads, "thread"),
             output::count(machine.processors, "processor"),
             ms(self.load_ms),
+            ms(self.first_ms),
             ms(latency.min),
             ms(latency.median),
             ms(latency.p95),
@@ -256,9 +270,10 @@ fn profile_table(layers: &[TimedLayer]) -> Table {
         ("ms", Align::Right),
         ("share", Align::Right),
         ("GMAC/s", Align::Right),
+        ("balance", Align::Right),
         ("kernel", Align::Left),
     ]);
-    for TimedLayer { layer, mean_ms, share, macs_per_second } in layers {
+    for TimedLayer { layer, mean_ms, share, macs_per_second, balance } in layers {
         let rate = if layer.macs == 0 { String::new() } else { format!("{:.2}", macs_per_second / 1e9) };
         table.row(vec![
             layer.name.clone(),
@@ -268,6 +283,7 @@ fn profile_table(layers: &[TimedLayer]) -> Table {
             format!("{mean_ms:.3}"),
             format!("{:.1} %", 100.0 * share),
             rate,
+            format!("{:.0} %", 100.0 * balance),
             layer.kernel.clone(),
         ]);
     }

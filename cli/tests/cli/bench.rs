@@ -48,12 +48,14 @@ fn json_has_numbers() {
     let ordered = ["min", "median", "p95", "max"].map(|name| number(&latency[name]));
     assert!(ordered[0] > 0.0 && ordered.is_sorted(), "{latency}");
     assert!(number(&latency["mean"]) >= ordered[0] && number(&latency["mean"]) <= ordered[3], "{latency}");
-    assert!(number(&json["load_ms"]) > 0.0 && number(&json["arena_bytes"]) > 0.0);
+    assert!(number(&json["load_ms"]) > 0.0 && number(&json["first_ms"]) > 0.0);
+    assert!(number(&json["arena_bytes"]) > 0.0);
     assert_eq!(json["machine"]["architecture"], std::env::consts::ARCH);
     assert!(json["machine"]["clock"]["groups"].is_array());
     let layer = &json["layers"][0];
     assert_eq!((&layer["name"], number(&layer["share"])), (&"/head".into(), 1.0));
     assert!(number(&layer["mean_ms"]) > 0.0 && number(&layer["macs_per_second"]) > 0.0);
+    assert!((0.0..=1.0).contains(&number(&layer["balance"])), "{layer}");
 }
 
 #[test]
@@ -67,6 +69,27 @@ fn times_a_network_without_a_file() {
     assert_says(&error, &["multiples of 32"]);
     assert_eq!(folder.run(&["bench", "tiny.ylb", "--net", "yolov5n"]).status, 2);
     assert_eq!(folder.run(&["bench"]).status, 2);
+}
+
+#[test]
+fn times_every_micro_kernel() {
+    let folder = Folder::new("bench_kernels");
+    let document = folder.run(&["bench", "--kernels", "--json"]).json();
+    let kernels = document["kernels"].as_array().unwrap();
+    assert!(kernels.iter().all(|kernel| kernel["macs_per_second"].as_f64().unwrap() > 0.0));
+    let chosen: Vec<_> = kernels.iter().filter(|kernel| kernel["chosen"] == true).collect();
+    assert_eq!(chosen.len(), 3 * 7, "one choice for each layer and precision");
+    for operation in ["bsconv", "mulconv"] {
+        let generic = |kernel: &&serde_json::Value| {
+            let kernel = kernel["kernel"].as_str().unwrap();
+            kernel.starts_with(operation) && kernel.contains("generic")
+        };
+        assert!(kernels.iter().any(|kernel| generic(&kernel)), "the portable {operation} runs everywhere");
+    }
+    let restricted = folder.command(&["bench", "--kernels"]).env("YLB_KERNELS", "generic").output().unwrap();
+    let text = String::from_utf8(restricted.stdout).unwrap();
+    assert_says(&text, &["GMAC/s", "3x3, 64 to 64", "W2A2", "chosen"]);
+    assert_eq!(folder.run(&["bench", "--kernels", "--row"]).status, 2);
 }
 
 #[test]

@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""Times yolo-lowbit alone on this machine: sizes n to x, pictures of 320 to 1280, one thread and two;
+and counts how evenly the rows of each layer occupy 1 to 4 threads. Needs no package.
+
+`scaling.py [--program PROGRAM] [--update]`: the program is Cargo's release build unless given; --update
+writes benches/results and docs/performance.md.
+"""
+
+import argparse
+import datetime
+import json
+import pathlib
+import re
+import subprocess
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "performance.md"
+SECTIONS = {
+    "scaling": "<!-- scaling: written by `make bench-scaling UPDATE=1` -->\n",
+    "balance": "<!-- balance: written by `make bench-scaling UPDATE=1` -->\n",
+}
+END = "<!-- end of {} -->"
+NETWORKS = [("n", 320), ("n", 480), ("n", 640), ("n", 960), ("n", 1280),
+            ("s", 640), ("m", 640), ("l", 640), ("x", 640)]
+BITS = "w2a2"
+SECONDS = 1.5  # Of timed inferences, about.
+
+
+def bench(program, size, side, threads, warmup, iterations, *more):
+    command = [program, "bench", "--net", f"yolov5{size}", "--bits", BITS, "--imgsz", str(side)]
+    command += ["--threads", str(threads), "--warmup", str(warmup), "--iterations", str(iterations), "--json"]
+    run = subprocess.run(command + list(more), check=True, capture_output=True, text=True)
+    return json.loads(run.stdout)
+
+
+def timed(program, size, side, threads):
+    pilot = bench(program, size, side, threads, 1, 1)
+    iterations = max(3, int(1e3 * SECONDS / pilot["latency_ms"]["median"]))
+    return bench(program, size, side, threads, 2, iterations)
+
+
+def scaling(documents):
+    """Rows of (size, side) -> documents of one thread and two."""
+    text = "\n| network | MACs | one thread, ms | two threads, ms | as fast | activations, MB | process, MB | load, ms |\n"
+    text += f"|{'---|' * 8}\n"
+    for (size, side), (one, two) in documents.items():
+        cells = [f"{size} at {side}", f"{one['macs'] / 1e9:.1f} G"]
+        for document in (one, two):
+            latency = document["latency_ms"]
+            cells.append(f"{latency['min']:.2f} / {latency['median']:.2f}")
+        cells.append(f"{one['latency_ms']['median'] / two['latency_ms']['median']:.2f} times")
+        cells.append(f"{one['arena_bytes'] / 1e6:.1f}")
+        cells.append(f"{one.get('peak_memory_bytes', 0) / 1e6:.1f}")
+        cells.append(f"{one['load_ms']:.0f}, first inference {one['first_ms']:.1f}")
+        text += f"| {' | '.join(cells)} |\n"
+    return text + "\n"
+
+
+def balance(program):
+    """For each height of an output, the share of the time that threads are busy."""
+    text = ""
+    for side in (640, 320):
+        layers = {threads: bench(program, "n", side, threads, 0, 1, "--profile")["layers"]
+                  for threads in (1, 2, 3, 4)}
+        groups = {}
+        for number, layer in enumerate(layers[1]):
+            groups.setdefault(layer["output_shape"][1], []).append(number)
+        total = sum(layer["macs"] for layer in layers[1])
+        text += f"\n| YOLOv5n at {side}: rows of the output | layers | share of the MACs | 2 threads | 3 | 4 |\n"
+        text += f"|{'---|' * 6}\n"
+        for rows, numbers in groups.items():
+            share = sum(layers[1][number]["macs"] for number in numbers) / total
+            # A concat without work is even at any number of threads.
+            even = [min(layers[threads][number]["balance"] for number in numbers) for threads in (2, 3, 4)]
+            cells = [str(rows), str(len(numbers)), f"{100 * share:.0f} %", *(f"{100 * e:.0f} %" for e in even)]
+            text += f"| {' | '.join(cells)} |\n"
+        whole = []
+        for threads in (2, 3, 4):
+            whole.append(total / sum(layer["macs"] / layer["balance"] for layer in layers[threads]))
+        text += f"| all | {len(layers[1])} | 100 % | {' | '.join(f'{100 * even:.1f} %' for even in whole)} |\n"
+    return text + "\n"
+
+
+def put(page, section, text):
+    before, rest = page.split(SECTIONS[section])
+    end = END.format(section)
+    return before + SECTIONS[section] + text + end + rest.split(end, 1)[1]
+
+
+def release_build():
+    command = ["cargo", "metadata", "--no-deps", "--format-version", "1"]
+    run = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+    return pathlib.Path(json.loads(run.stdout)["target_directory"]) / "release" / "yolo-lowbit"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--program", help="yolo-lowbit, a release build")
+    parser.add_argument("--update", action="store_true", help="write benches/results and docs/performance.md")
+    options = parser.parse_args()
+    program = options.program or str(release_build())
+    sections = {"balance": balance(program)}
+    documents = {network: [timed(program, *network, threads) for threads in (1, 2)] for network in NETWORKS}
+    first = documents["n", 640][0]
+    describe = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude", "*"]
+    commit = subprocess.run(describe, capture_output=True, text=True).stdout.strip() or "unknown"
+    machine = first["machine"]
+    head = f"\n{BITS.upper()}, {machine['cpu']} ({', '.join(machine['features'])}), commit {commit}, "
+    head += f"{datetime.date.today().isoformat()}. Times are the least and the median.\n"
+    sections["scaling"] = head + scaling(documents)
+    print(sections["scaling"] + sections["balance"])
+    if options.update:
+        slug = re.sub("[^a-z0-9]+", "-", machine["cpu"].lower()).strip("-")
+        path = ROOT / "benches" / "results" / f"x86-{slug}-scaling.json"
+        kept = {f"{size} {side}": both for (size, side), both in documents.items()}
+        result = {"command": "make bench-scaling UPDATE=1", "commit": commit, "bits": BITS, "results": kept}
+        path.write_text(json.dumps(result, indent=1) + "\n")
+        page = PAGE.read_text()
+        for section, text in sections.items():
+            page = put(page, section, text)
+        PAGE.write_text(page)
+        print(f"wrote {path.relative_to(ROOT)} and the tables of {PAGE.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+//! `bench --kernels`: how fast each micro-kernel is on this CPU, beside the dispatcher's choice.
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use serde::Serialize;
+use ylb_kernels::registry::Dispatch;
+use ylb_kernels::synthetic::{Shape, Strip};
+
+use crate::commands::Outcome;
+use crate::machine::Machine;
+use crate::output::{self, Align, Table};
+
+/// Weight and activation bits.
+const BITS: [[u8; 2]; 7] = [[1, 1], [1, 2], [2, 2], [2, 4], [3, 3], [4, 4], [8, 8]];
+
+/// Pixels of a call: as many as the runtime passes at a time.
+const PIXELS: usize = 32;
+
+/// Layers of YOLOv5n: the bottlenecks of its second and third stage, and a 1x1 convolution at depth.
+const SHAPES: [Shape; 3] = [
+    Shape { kernel: [3, 3], channels: 32, outputs: 32, pixels: PIXELS },
+    Shape { kernel: [3, 3], channels: 64, outputs: 64, pixels: PIXELS },
+    Shape { kernel: [1, 1], channels: 128, outputs: 64, pixels: PIXELS },
+];
+
+/// Time that calls are repeated for, and how often; the fastest counts.
+const SAMPLE: Duration = Duration::from_millis(4);
+const SAMPLES: usize = 5;
+
+#[derive(Debug, Serialize)]
+struct Document {
+    version: &'static str,
+    machine: Machine,
+    kernels: Vec<TimedKernel>,
+}
+
+#[derive(Debug, Serialize)]
+struct TimedKernel {
+    weight_bits: u8,
+    activation_bits: u8,
+    /// Rows and columns of the convolution's kernel.
+    window: [usize; 2],
+    channels: usize,
+    outputs: usize,
+    kernel: &'static str,
+    macs_per_second: f64,
+    /// Whether the dispatcher chooses it here.
+    chosen: bool,
+}
+
+/// Times the micro-kernels and prints them.
+///
+/// # Errors
+/// If the environment names micro-kernels that do not exist, or standard output cannot be written to.
+pub fn run(json: bool) -> Result<Outcome> {
+    let kernels = timed_kernels(&Dispatch::from_environment()?);
+    let document = Document { version: env!("CARGO_PKG_VERSION"), machine: Machine::this(), kernels };
+    if json {
+        output::print_json(&document)?;
+    } else {
+        io::stdout().lock().write_all(document.text().as_bytes())?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn timed_kernels(dispatch: &Dispatch) -> Vec<TimedKernel> {
+    let mut kernels = Vec::new();
+    for shape in SHAPES {
+        for [weight_bits, activation_bits] in BITS {
+            let operands = shape.operands(weight_bits, activation_bits);
+            let choice = dispatch.conv(&[operands]).map(|conv| conv.kernel().name);
+            let first = kernels.len();
+            for conv in dispatch.available().iter().filter(|conv| (conv.kernel().supports)(&operands)) {
+                let name = conv.kernel().name;
+                kernels.push(TimedKernel {
+                    weight_bits,
+                    activation_bits,
+                    window: shape.kernel,
+                    channels: shape.channels,
+                    outputs: shape.outputs,
+                    kernel: name,
+                    macs_per_second: macs_per_second(&mut Strip::new(*conv, shape, &operands)),
+                    chosen: choice == Some(name),
+                });
+            }
+            kernels[first..].sort_by(|a, b| b.macs_per_second.total_cmp(&a.macs_per_second));
+        }
+    }
+    kernels
+}
+
+fn macs_per_second(strip: &mut Strip) -> f64 {
+    let mut shortest = f64::INFINITY;
+    for _ in 0..SAMPLES {
+        let start = Instant::now();
+        let mut calls = 0;
+        while start.elapsed() < SAMPLE {
+            // Several at a time: reading the clock takes as long as a part of a short call.
+            for _ in 0..16 {
+                strip.run();
+            }
+            calls += 16;
+        }
+        shortest = shortest.min(start.elapsed().as_secs_f64() / f64::from(calls));
+    }
+    strip.macs() as f64 / shortest
+}
+
+impl Document {
+    fn text(&self) -> String {
+        let mut table = Table::new(&[
+            ("layer", Align::Left),
+            ("bits", Align::Left),
+            ("GMAC/s", Align::Right),
+            ("", Align::Left),
+            ("kernel", Align::Left),
+        ]);
+        let mut last = None;
+        for kernel in &self.kernels {
+            let TimedKernel { weight_bits, activation_bits, window: [rows, columns], .. } = kernel;
+            let layer = format!("{rows}x{columns}, {} to {}", kernel.channels, kernel.outputs);
+            let bits = format!("W{weight_bits}A{activation_bits}");
+            let group = (layer.clone(), bits.clone());
+            let [layer, bits] =
+                if last.as_ref() == Some(&group) { Default::default() } else { [layer, bits] };
+            last = Some(group);
+            table.row(vec![
+                layer,
+                bits,
+                format!("{:.2}", kernel.macs_per_second / 1e9),
+                if kernel.chosen { "chosen" } else { "" }.to_owned(),
+                kernel.kernel.to_owned(),
+            ]);
+        }
+        format!(
+            "Micro-kernels on {} ({}; {}): sums of {PIXELS} pixels, one thread, in the cache\n\n{table}",
+            self.machine.cpu,
+            self.machine.architecture,
+            self.machine.features.join(", ")
+        )
+    }
+}
