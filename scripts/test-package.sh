@@ -131,7 +131,7 @@ try_packages() {
     # Not `inside`: it is static and needs no folder, and PRoot 5.1 does not know the system call `statx`.
     command="$run $root/usr/bin/yolo-lowbit"
     [ "$($command --version)" = "yolo-lowbit $version" ] || fail "$1: the command's version is wrong"
-    $command run "$root$models/cells-w4a4.ylb" "$work/sample.png" --no-save --json | boxes >"$work/boxes"
+    $command run "$root$models/cells-w4a4.ylb" "$work/sample.png" --quiet --no-save --json | boxes >"$work/boxes"
     [ "$(wc -l <"$work/boxes")" -gt 5 ] || fail "$1: the command finds nothing"
     [ -e "$work/expected" ] || cp "$work/boxes" "$work/expected"
     cmp "$work/boxes" "$work/expected" || fail "$1: other boxes than on the other architecture"
@@ -174,7 +174,7 @@ try_archive() {
     tar -C "$work" -xzf "$DIST/yolo-lowbit-$version-$architecture-linux.tar.gz"
     sample=$work/sample
     model=$unpacked/share/yolo-lowbit/cells-w4a4.ylb
-    $run "$unpacked/bin/yolo-lowbit" run "$model" "$sample.png" --no-save --json | boxes |
+    $run "$unpacked/bin/yolo-lowbit" run "$model" "$sample.png" --quiet --no-save --json | boxes |
         cmp - "$work/expected" || fail "$architecture: the archive's command finds other boxes"
     # Wherever it was unpacked.
     static=$(PKG_CONFIG_LIBDIR=$unpacked/lib/pkgconfig pkg-config --static --cflags --libs yolo-lowbit)
@@ -194,7 +194,7 @@ try_install() {
     make --quiet install PREFIX="$prefix" >/dev/null
     sample=$work/sample
     model=$prefix/share/yolo-lowbit/cells-w4a4.ylb
-    "$prefix/bin/yolo-lowbit" run "$model" "$sample.png" --no-save --json | boxes | cmp - "$work/expected"
+    "$prefix/bin/yolo-lowbit" run "$model" "$sample.png" --quiet --no-save --json | boxes | cmp - "$work/expected"
     # shellcheck disable=SC2046
     gcc -o "$work/dynamic" "$examples/detect.c" $(PKG_CONFIG_PATH=$prefix/lib/pkgconfig pkg-config --cflags --libs yolo-lowbit)
     agrees "make install" timeout 120 env "LD_LIBRARY_PATH=$prefix/lib" "$work/dynamic" "$model"
@@ -246,6 +246,9 @@ for architecture; do
 done
 try_install
 try_32_bit
+say "crates"
+# Their contents are compiled above; what a registry wants to know of them is checked here.
+cargo publish --workspace --dry-run --no-verify --allow-dirty >"$work/log" 2>&1 || fail "cargo publish: $(grep -v "ignoring test" "$work/log")"
 say "commands of the documents"
 scripts/test-documents.py >"$work/log" 2>&1 || fail "a command of a document: $(tail -n 40 "$work/log")"
 grep '^== ' "$work/log"
