@@ -29,6 +29,14 @@ pub static CONV_KERNELS: &[&ConvKernel] = &[
     #[cfg(target_arch = "aarch64")]
     &arch::aarch64::dotprod::MULCONV_DOTPROD,
     #[cfg(target_arch = "x86_64")]
+    &arch::x86_64::avx512::bsconv::BSCONV_8X32_AVX512,
+    #[cfg(target_arch = "x86_64")]
+    &arch::x86_64::avx512::bsconv::BSCONV_8X16_AVX512,
+    #[cfg(target_arch = "x86_64")]
+    &arch::x86_64::avx512::mulconv::MULCONV_8X32_AVX512,
+    #[cfg(target_arch = "x86_64")]
+    &arch::x86_64::avx512::mulconv::MULCONV_16X16_AVX512,
+    #[cfg(target_arch = "x86_64")]
     &arch::x86_64::bsconv::BSCONV_1X64_AVX2,
     #[cfg(target_arch = "x86_64")]
     &arch::x86_64::bsconv::BSCONV_1X32_AVX2,

@@ -12,8 +12,9 @@ mod steps;
 #[cfg(target_arch = "aarch64")]
 use crate::arch::aarch64::simd::Neon;
 #[cfg(target_arch = "x86_64")]
-use crate::arch::x86_64::simd::Avx2;
+use crate::arch::x86_64::{avx512::Avx512, simd::Avx2};
 use crate::arch::{self, generic::requantize as generic};
+use crate::ukernel::Engine;
 use forms::Form;
 
 pub use plane_steps::PlaneSteps;
@@ -140,7 +141,9 @@ impl AccumulatorTransform {
         };
         let tile = TransformTile { scale: self.sum_scale, constants, total_scales, pixels, stride };
         #[cfg(target_arch = "x86_64")]
-        if let Some(avx2) = Avx2::new() {
+        if let Some(avx512) = Avx512::new() {
+            return arch::x86_64::avx512::requantize::transform(avx512, &tile, sums, totals);
+        } else if let Some(avx2) = Avx2::new() {
             return arch::x86_64::requantize::transform(avx2, &tile, sums, totals);
         }
         generic::transform(&tile, sums, totals);
@@ -184,7 +187,8 @@ pub struct Requantizer {
     form: Form,
     channels: usize,
     terms: usize,
-    portable: bool,
+    /// Instructions that may be used at most.
+    engine: Engine,
 }
 
 impl Requantizer {
@@ -200,14 +204,21 @@ impl Requantizer {
             form: Form::new(spec, ranges),
             channels: spec.channels(),
             terms: spec.terms(),
-            portable: false,
+            engine: Self::engines().next().unwrap_or(Engine::Generic),
         }
     }
 
-    /// The same with portable code only.
+    /// The instruction sets of this CPU that there is code for, fastest first.
+    pub fn engines() -> impl Iterator<Item = Engine> {
+        let engines = [Engine::Neon, Engine::Avx512, Engine::Avx2, Engine::Generic];
+        engines.into_iter().filter(|engine| engine.is_available())
+    }
+
+    /// The same with the instructions of an engine. Of one that this CPU has not, or that there is no code for,
+    /// portable code.
     #[must_use]
-    pub fn portable(self) -> Self {
-        Self { portable: true, ..self }
+    pub fn with_engine(self, engine: Engine) -> Self {
+        Self { engine: Self::engines().find(|&known| known == engine).unwrap_or(Engine::Generic), ..self }
     }
 
     /// Which arithmetic was chosen, for people: `thresholds16`, `thresholds32`, `narrow`, `fixed`,
@@ -237,13 +248,19 @@ impl Requantizer {
             (tile.channels, tile.pixels) = (tile.channels * tile.pixels, 1);
         }
         #[cfg(target_arch = "aarch64")]
-        if !self.portable
+        if self.engine == Engine::Neon
             && let Some(neon) = Neon::new()
         {
             return arch::aarch64::requantize::requantize(neon, &self.form, one_for_all, tile);
         }
         #[cfg(target_arch = "x86_64")]
-        if !self.portable
+        if self.engine == Engine::Avx512
+            && let Some(avx512) = Avx512::new()
+        {
+            return arch::x86_64::avx512::requantize::requantize(avx512, &self.form, one_for_all, tile);
+        }
+        #[cfg(target_arch = "x86_64")]
+        if self.engine == Engine::Avx2
             && let Some(avx2) = Avx2::new()
         {
             return generic::requantize(avx2, &self.form, one_for_all, tile);

@@ -27,12 +27,27 @@ pub(crate) struct RowKernels {
     /// - The CPU has the engine's instructions.
     /// - The row has been checked by [`CombineRow::check`].
     pub(crate) combine: unsafe fn(&mut CombineRow<'_>),
+    /// # Safety
+    /// - The CPU has the engine's instructions.
+    /// - The rows have one length.
+    pub(crate) lookup2: unsafe fn(Lookup2<'_>, output: &mut [u8]),
+}
+
+/// A function of two levels, as a table, and two rows of levels: see [`Rows::lookup2`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lookup2<'a> {
+    pub(crate) a: &'a [u8],
+    pub(crate) b: &'a [u8],
+    pub(crate) b_levels: usize,
+    pub(crate) table: &'a [u8],
 }
 
 /// THE list of row functions, fastest first.
 static ROW_KERNELS: &[&RowKernels] = &[
     #[cfg(target_arch = "aarch64")]
     &arch::aarch64::pack::ROWS_NEON,
+    #[cfg(target_arch = "x86_64")]
+    &arch::x86_64::avx512::pack::ROWS_AVX512,
     #[cfg(target_arch = "x86_64")]
     &arch::x86_64::pack::ROWS_AVX2,
     &arch::generic::pack::ROWS_GENERIC,
@@ -102,6 +117,7 @@ impl Rows {
             Engine::Generic => "generic",
             Engine::Neon | Engine::Dotprod => "neon",
             Engine::Avx2 => "avx2",
+            Engine::Avx512 => "avx512",
         }
     }
 
@@ -150,12 +166,11 @@ impl Rows {
     /// of `b`.
     ///
     /// # Panics
-    /// If the rows' lengths differ, or the table has no entry for a pair.
+    /// If the rows' lengths differ. If the table has no entry for a pair, panics or gives any level.
     pub fn lookup2(&self, a: &[u8], b: &[u8], b_levels: usize, table: &[u8], output: &mut [u8]) {
         assert!(a.len() == output.len() && b.len() == output.len(), "row lengths differ");
-        for ((output, &a), &b) in output.iter_mut().zip(a).zip(b) {
-            *output = table[usize::from(a) * b_levels + usize::from(b)];
-        }
+        // SAFETY: only available kernels are handed out, and the lengths were checked in the line before.
+        unsafe { (self.0.lookup2)(Lookup2 { a, b, b_levels, table }, output) }
     }
 
     /// `output[i] = max(output[i], input[i])`: a row of a max-pool's window. Compilers vectorise it.

@@ -30,6 +30,8 @@ pub enum Engine {
     Dotprod,
     /// x86-64 with AVX2.
     Avx2,
+    /// x86-64 with AVX-512 and the extensions of Ice Lake and Zen 4.
+    Avx512,
 }
 
 /// Which levels and weights a convolution has: what decides whether a micro-kernel can compute it,

@@ -74,7 +74,7 @@ fn check(spec: &RequantizeSpec, ranges: &[AccumulatorRange], forms: &mut HashSet
     }
     let best = Requantizer::new(spec, ranges);
     forms.insert(best.form());
-    for requantizer in [best.clone(), best.portable()] {
+    for requantizer in Requantizer::engines().map(|engine| best.clone().with_engine(engine)) {
         for (first_channel, count) in [(0, channels), (channels / 3, channels - channels / 3)] {
             let level_stride = channels + 1;
             let mut levels = vec![0xee; pixels * level_stride];
@@ -304,7 +304,7 @@ fn check_tile(
         .collect();
     let terms: Vec<&[i32]> = accumulators.iter().map(Vec::as_slice).collect();
     let best = Requantizer::new(spec, ranges);
-    for requantizer in [best.clone(), best.portable()] {
+    for requantizer in Requantizer::engines().map(|engine| best.clone().with_engine(engine)) {
         let mut levels = vec![0; pixels * channels];
         requantizer.apply(&mut RequantizeTile {
             accumulators: &terms,

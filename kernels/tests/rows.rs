@@ -97,17 +97,23 @@ fn unpack_reads_the_planes_of_the_layout() {
 #[test]
 fn lookups_and_maxima() {
     let table: [u8; 256] = std::array::from_fn(|level| (level * 7 + 3) as u8);
-    let table2: Vec<u8> = (0..16 * 4).map(|pair| (pair * 5 + 1) as u8).collect();
     for rows in Rows::available() {
-        for len in [0, 1, 15, 16, 17, 31, 33, 100] {
+        for len in [0, 1, 15, 16, 17, 31, 33, 64, 65, 100, 200] {
             let (a, b) = (random_levels(len, 4, len), random_levels(len, 2, len + 1));
             let wide = random_levels(len, 8, len + 2);
             let mut output = vec![0; len];
             rows.lookup(&wide, &table, &mut output);
             assert_eq!(output, ylb_kernels::reference::map(&wide, &table));
-            rows.lookup2(&a, &b, 4, &table2, &mut output);
-            let pair = |(&a, &b): (&u8, &u8)| table2[usize::from(a) * 4 + usize::from(b)];
-            assert_eq!(output, a.iter().zip(&b).map(pair).collect::<Vec<_>>());
+            for (a_levels, b_levels) in [(4, 4), (16, 4), (16, 5), (16, 16), (3, 16), (2, 200), (256, 3)] {
+                let [a, b] = [(&a, a_levels), (&wide, b_levels)].map(|(row, levels)| {
+                    row.iter().map(|level| (usize::from(*level) % levels) as u8).collect()
+                });
+                let (a, b): (Vec<u8>, Vec<u8>) = (a, b);
+                let table2: Vec<u8> = (0..a_levels * b_levels).map(|pair| (pair * 5 + 1) as u8).collect();
+                rows.lookup2(&a, &b, b_levels, &table2, &mut output);
+                let pair = |(&a, &b): (&u8, &u8)| table2[usize::from(a) * b_levels + usize::from(b)];
+                assert_eq!(output, a.iter().zip(&b).map(pair).collect::<Vec<_>>());
+            }
             let mut largest = a.clone();
             rows.max_assign(&mut largest, &wide);
             assert_eq!(largest, a.iter().zip(&wide).map(|(&a, &b)| a.max(b)).collect::<Vec<_>>());

@@ -13,7 +13,7 @@ use ylb_format::model::{Conv as ModelConv, ConvTerm, Encoding, Model, WeightEnco
 use ylb_kernels::depthwise::Depthwise;
 use ylb_kernels::layout::Form;
 use ylb_kernels::registry::Dispatch;
-use ylb_kernels::ukernel::{Conv, Operands};
+use ylb_kernels::ukernel::{Conv, Engine, Operands};
 
 use crate::plan::index;
 
@@ -36,8 +36,8 @@ pub struct ConvChoice {
     pub compute: Compute,
     /// The form in which each term's input is read.
     pub forms: Vec<Form>,
-    /// Whether requantization is to use portable code.
-    pub portable: bool,
+    /// The instructions that requantization is to use.
+    pub engine: Engine,
     /// Each term's weights as codes.
     pub codes: Vec<WeightCodes>,
 }
@@ -59,12 +59,12 @@ pub struct WeightCodes {
 /// Chooses for one convolution. `None` if no micro-kernel takes it, which does not happen for models
 /// that the format's reader let pass.
 pub fn choose(model: &Model, conv: &ModelConv, dispatch: &Dispatch) -> Option<ConvChoice> {
-    let portable = dispatch.is_portable();
+    let engine = dispatch.rows().engine();
     if is_depthwise(conv) {
-        let kernel = if portable { Depthwise::portable() } else { Depthwise::new() };
+        let kernel = if dispatch.is_portable() { Depthwise::portable() } else { Depthwise::new() };
         let forms = vec![Form::Bytes; conv.terms.len()];
         let codes = conv.terms.iter().map(|term| plain_codes(&term.weights)).collect();
-        return Some(ConvChoice { compute: Compute::Depthwise(kernel), forms, portable, codes });
+        return Some(ConvChoice { compute: Compute::Depthwise(kernel), forms, engine, codes });
     }
     let byte_codes: Vec<WeightCodes> = conv.terms.iter().map(|term| byte_codes(&term.weights)).collect();
     let operands: Vec<Operands> =
@@ -76,7 +76,7 @@ pub fn choose(model: &Model, conv: &ModelConv, dispatch: &Dispatch) -> Option<Co
     } else {
         byte_codes
     };
-    Some(ConvChoice { compute: Compute::Dense(compute), forms, portable, codes })
+    Some(ConvChoice { compute: Compute::Dense(compute), forms, engine, codes })
 }
 
 fn is_depthwise(conv: &ModelConv) -> bool {

@@ -5,6 +5,7 @@ use std::ops::Range;
 use ylb_format::model::{Model, Node, Operator, ValueId};
 use ylb_kernels::registry::Dispatch;
 use ylb_kernels::rows::Rows;
+use ylb_kernels::ukernel::Engine;
 
 use crate::choice::{self, ConvChoice};
 use crate::error::LoadErrorKind;
@@ -84,7 +85,7 @@ impl Program {
             .nodes
             .iter()
             .zip(&choices)
-            .map(|(node, choice)| Step::new(model, node, choice.as_ref(), &plan, dispatch.is_portable()))
+            .map(|(node, choice)| Step::new(model, node, choice.as_ref(), &plan, dispatch.rows().engine()))
             .collect();
         let (input, input_copy) = input(model, &plan);
         let scratch = steps.iter().map(|step| step.op.scratch());
@@ -95,13 +96,13 @@ impl Program {
 }
 
 impl Step {
-    fn new(model: &Model, node: &Node, choice: Option<&ConvChoice>, plan: &Plan, portable: bool) -> Self {
+    fn new(model: &Model, node: &Node, choice: Option<&ConvChoice>, plan: &Plan, engine: Engine) -> Self {
         let output = node.output;
         let op = match (&node.operator, choice) {
             (Operator::Conv(conv), Some(choice)) => Op::Conv(ConvOp::new(model, conv, choice, output, plan)),
             (Operator::Conv(_), None) => unreachable!("every convolution has a choice"),
             (Operator::Add { inputs, requantize }, _) => {
-                Op::Add(AddOp::new(model, inputs, requantize, output, plan, portable))
+                Op::Add(AddOp::new(model, inputs, requantize, output, plan, engine))
             }
             (Operator::Map { input, table }, _) => Op::Map(MapOp::new(model, *input, table, plan)),
             (Operator::MaxPool { input, window }, _) => {

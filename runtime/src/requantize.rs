@@ -2,6 +2,7 @@
 
 use ylb_format::model::{ConvTerm, Encoding, Model, Requantize};
 use ylb_kernels::requantize::{AccumulatorRange, RequantizeSpec, Requantizer};
+use ylb_kernels::ukernel::Engine;
 
 use crate::choice::encoding;
 
@@ -23,10 +24,9 @@ pub fn prepare(
     requantize: &Requantize,
     max_level: u8,
     ranges: &[AccumulatorRange],
-    portable: bool,
+    engine: Engine,
 ) -> Requantizer {
-    let requantizer = Requantizer::new(&spec(requantize, max_level), ranges);
-    if portable { requantizer.portable() } else { requantizer }
+    Requantizer::new(&spec(requantize, max_level), ranges).with_engine(engine)
 }
 
 /// The accumulators that a term can reach, by output channel: each weight with its least and largest

@@ -1,5 +1,6 @@
-//! x86-64 with AVX2.
+//! x86-64 with AVX2, and with AVX-512.
 
+pub(crate) mod avx512;
 pub(crate) mod bsconv;
 pub(crate) mod depthwise;
 pub(crate) mod mulconv;

@@ -9,6 +9,7 @@ use ylb_kernels::combine::{CombineRow, PlaneFunction};
 use ylb_kernels::layout::Form;
 use ylb_kernels::reference;
 use ylb_kernels::requantize::{AccumulatorRange, RequantizeTile, Requantizer};
+use ylb_kernels::ukernel::Engine;
 
 use super::{Context, level_stride};
 use crate::bands::{Band, read_row};
@@ -45,7 +46,7 @@ impl AddOp {
         requantize: &Requantize,
         output: ValueId,
         plan: &Plan,
-        portable: bool,
+        engine: Engine,
     ) -> Self {
         let encoding = |value: &ValueId| *model.values[index(*value)].encoding().expect("sums are of levels");
         let encodings: Vec<Encoding> = inputs.iter().map(encoding).collect();
@@ -63,7 +64,7 @@ impl AddOp {
                 Method::Planes(PlaneFunction::new(bits, level_of(a, b, requantize, max_level)))
             }
             ([a, b], _) => table(a, b, requantize, max_level),
-            _ => accumulators(&encodings, requantize, max_level, portable),
+            _ => accumulators(&encodings, requantize, max_level, engine),
         };
         let value = &model.values[index(output)];
         Self {
@@ -173,7 +174,7 @@ fn table(a: &Encoding, b: &Encoding, requantize: &Requantize, max_level: u8) -> 
     Method::Table { table, b_levels: usize::from(b.max_level) + 1 }
 }
 
-fn accumulators(encodings: &[Encoding], requantize: &Requantize, max_level: u8, portable: bool) -> Method {
+fn accumulators(encodings: &[Encoding], requantize: &Requantize, max_level: u8, engine: Engine) -> Method {
     let integers = encodings
         .iter()
         .map(|encoding| std::array::from_fn(|level| encoding.integer((level as u8).min(encoding.max_level))))
@@ -185,6 +186,6 @@ fn accumulators(encodings: &[Encoding], requantize: &Requantize, max_level: u8, 
         .collect();
     Method::Accumulators {
         integers,
-        requantizer: requantize::prepare(requantize, max_level, &ranges, portable),
+        requantizer: requantize::prepare(requantize, max_level, &ranges, engine),
     }
 }

@@ -92,7 +92,7 @@ impl ConvOp {
             (Some(requantize), ValueKind::Levels(encoding)) => {
                 let spec = requantize::spec(requantize, encoding.max_level);
                 let planes = compute.plane_steps(&spec, &ranges, plan, output).filter(|_| conv.groups == 1);
-                (Some(requantize::prepare(requantize, encoding.max_level, &ranges, choice.portable)), planes)
+                (Some(requantize::prepare(requantize, encoding.max_level, &ranges, choice.engine)), planes)
             }
             _ => (None, None),
         };

@@ -15,13 +15,18 @@ use std::arch::aarch64::*;
 
 use crate::arch::aarch64::combine::combine_row;
 use crate::arch::aarch64::simd::Neon;
-use crate::arch::generic::pack::{pack_pixel, unpack_pixel};
+use crate::arch::generic::pack::{lookup2_row, pack_pixel, unpack_pixel};
 use crate::rows::{PackRow, RowKernels, UnpackRow};
 use crate::ukernel::Engine;
 
 /// Row functions with NEON.
-pub(crate) static ROWS_NEON: RowKernels =
-    RowKernels { engine: Engine::Neon, pack: pack_row, unpack: unpack_row, combine: combine_row };
+pub(crate) static ROWS_NEON: RowKernels = RowKernels {
+    engine: Engine::Neon,
+    pack: pack_row,
+    unpack: unpack_row,
+    combine: combine_row,
+    lookup2: lookup2_row,
+};
 
 /// Lane `i` of each half stands for bit `i` of a byte of a plane.
 static BIT_OF_LANE: [u8; 16] = [1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128];

@@ -1,7 +1,7 @@
 //! Portable packing and unpacking: eight levels in a `u64`.
 
 use crate::arch::generic::combine::combine_row;
-use crate::rows::{PackRow, RowKernels, UnpackRow};
+use crate::rows::{Lookup2, PackRow, RowKernels, UnpackRow};
 use crate::ukernel::Engine;
 
 /// A 1 in every byte.
@@ -13,8 +13,13 @@ const GATHER: u64 = 0x0102_0408_1020_4080;
 const DIAGONAL: u64 = 0x8040_2010_0804_0201;
 
 /// Portable row functions.
-pub(crate) static ROWS_GENERIC: RowKernels =
-    RowKernels { engine: Engine::Generic, pack: pack_row, unpack: unpack_row, combine: combine_row };
+pub(crate) static ROWS_GENERIC: RowKernels = RowKernels {
+    engine: Engine::Generic,
+    pack: pack_row,
+    unpack: unpack_row,
+    combine: combine_row,
+    lookup2: lookup2_row,
+};
 
 /// Bit `plane` of each of 8 codes or levels; that of the first in the lowest bit.
 ///
@@ -53,6 +58,14 @@ pub(crate) fn unpack_pixel(planes: &[u8], bits: u8, levels: &mut [u8]) {
             group | bit << plane
         });
         levels.copy_from_slice(&group.to_le_bytes()[..levels.len()]);
+    }
+}
+
+/// # Safety
+/// - As [`RowKernels::lookup2`], though this one relies on nothing.
+pub(crate) unsafe fn lookup2_row(Lookup2 { a, b, b_levels, table }: Lookup2<'_>, output: &mut [u8]) {
+    for ((output, &a), &b) in output.iter_mut().zip(a).zip(b) {
+        *output = table[usize::from(a) * b_levels + usize::from(b)];
     }
 }
 

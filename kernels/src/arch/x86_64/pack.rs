@@ -3,14 +3,19 @@
 use std::arch::x86_64::*;
 
 use crate::arch::generic::combine::combine_row;
-use crate::arch::generic::pack::{pack_pixel, unpack_row};
+use crate::arch::generic::pack::{lookup2_row, pack_pixel, unpack_row};
 use crate::arch::x86_64::simd::Avx2;
 use crate::rows::{PackRow, RowKernels};
 use crate::ukernel::Engine;
 
 /// Row functions with AVX2.
-pub(crate) static ROWS_AVX2: RowKernels =
-    RowKernels { engine: Engine::Avx2, pack: pack_row, unpack: unpack_row, combine: combine_row };
+pub(crate) static ROWS_AVX2: RowKernels = RowKernels {
+    engine: Engine::Avx2,
+    pack: pack_row,
+    unpack: unpack_row,
+    combine: combine_row,
+    lookup2: lookup2_row,
+};
 
 /// By `[planes − 1]`: where the bytes `[group][plane]` are in `[plane][group]`, 4 groups of 8 levels.
 static INTERLEAVE: [[u8; 16]; 4] = {
