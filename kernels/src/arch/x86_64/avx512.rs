@@ -1,6 +1,7 @@
 //! x86-64 with AVX-512 as of Ice Lake and Zen 4: VNNI multiplies bytes, VPOPCNTDQ and BITALG count bits.
 //!
-//! Measured with all operands in the L1 cache, GMAC/s of one thread:
+//! GMAC/s of one thread; on Intel these micro-kernels over a layer (`docs/kernels.md`), on AMD prototypes of the
+//! same loops with all operands in the L1 cache:
 //!
 //! | | VPDPBUSD, 8 bits | 1 × 1 bit | 1 × 2 | 2 × 2 |
 //! |---|---|---|---|---|
