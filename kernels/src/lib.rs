@@ -1,11 +1,13 @@
 //! Micro-kernels for low-bit convolutional networks.
 //!
-//! A network's tensors are small unsigned integers, *levels* of 1 to 8 bits. Two families of
+//! A network's tensors are small unsigned integers, *levels* of 1 to 8 bits. Three families of
 //! convolution micro-kernels multiply them with weights:
 //!
 //! * `bsconv`, bit-serial: levels and weights of 1 to 4 bits lie as bit planes, and a dot product is
 //!   `Σ_{i,j} 2^{i+j} · popcount(weight plane i AND activation plane j)`;
-//! * `mulconv`, multiplying: levels lie as bytes and weights as signed bytes.
+//! * `mulconv`, multiplying: levels lie as bytes and weights as signed bytes. `winconv` is its relative for 3×3
+//!   kernels;
+//! * `lutconv`, looking up: levels become tables of sums, and weights of 2 or 3 bits choose among them.
 //!
 //! | module | holds |
 //! |---|---|
@@ -13,6 +15,8 @@
 //! | [`layout`] | where the levels of a tensor lie in memory |
 //! | [`ukernel`] | the contract between a micro-kernel and its caller |
 //! | [`registry`] | THE list of micro-kernels, and the choice among them |
+//! | [`winograd`] | 3×3 convolutions of few bits with 16 multiplications instead of 36 |
+//! | [`lookup`] | convolution by tables of sums of four levels, for weights of 2 and 3 bits |
 //! | [`depthwise`] | convolution of every channel by itself |
 //! | [`cpu`] | what this CPU can do, and the override by environment variable |
 //! | [`requantize`] | accumulators to levels |
@@ -36,12 +40,14 @@ pub mod cpu;
 pub mod depthwise;
 pub mod encoding;
 pub mod layout;
+pub mod lookup;
 pub mod reference;
 pub mod registry;
 pub mod requantize;
 pub mod rows;
 pub mod synthetic;
 pub mod ukernel;
+pub mod winograd;
 
 mod arch;
 mod simd;

@@ -5,8 +5,10 @@
 
 use crate::arch;
 use crate::cpu;
+use crate::lookup::{self, Lookup, LookupKernel};
 use crate::rows::Rows;
 use crate::ukernel::{Conv, ConvKernel, Engine, Operands};
+use crate::winograd::{self, Winograd, WinogradKernel};
 
 /// Every convolution micro-kernel of this architecture, whether or not this CPU can run it.
 pub static CONV_KERNELS: &[&ConvKernel] = &[
@@ -48,11 +50,29 @@ pub static CONV_KERNELS: &[&ConvKernel] = &[
     &arch::x86_64::mulconv::MULCONV_AVX2_4BIT,
 ];
 
+/// Every Winograd micro-kernel of this architecture.
+pub static WINOGRAD_KERNELS: &[&WinogradKernel] = &[
+    &arch::generic::winconv::WINCONV_GENERIC,
+    #[cfg(target_arch = "aarch64")]
+    &arch::aarch64::winconv::WINCONV_NEON,
+];
+
+/// Every micro-kernel of this architecture that looks up.
+pub static LOOKUP_KERNELS: &[&LookupKernel] = &[
+    &arch::generic::lutconv::LUTCONV_GENERIC,
+    #[cfg(target_arch = "aarch64")]
+    &arch::aarch64::lutconv::LUTCONV_NEON,
+];
+
 /// The micro-kernels that may be chosen on this CPU.
 #[derive(Clone, Debug)]
 pub struct Dispatch {
     preferred: Vec<Conv>,
     all: Vec<Conv>,
+    /// Those that the restriction leaves.
+    winograd: Vec<Winograd>,
+    /// Likewise.
+    lookup: Vec<Lookup>,
     restriction: String,
 }
 
@@ -81,13 +101,23 @@ impl Dispatch {
         let all: Vec<Conv> = CONV_KERNELS.iter().copied().filter_map(Conv::new).collect();
         let parts: Vec<&str> =
             restriction.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
-        let fits = |part: &str| all.iter().any(|conv| conv.kernel().name.contains(part));
+        let mut winograd: Vec<Winograd> =
+            WINOGRAD_KERNELS.iter().copied().filter_map(Winograd::new).collect();
+        let mut lookup: Vec<Lookup> = LOOKUP_KERNELS.iter().copied().filter_map(Lookup::new).collect();
+        let names = || {
+            let convs = all.iter().map(|conv| conv.kernel().name);
+            let convs = convs.chain(winograd.iter().map(|winograd| winograd.kernel().name));
+            convs.chain(lookup.iter().map(|lookup| lookup.kernel().name))
+        };
+        let fits = |part: &str| names().any(|name| name.contains(part));
         if let Some(part) = parts.iter().find(|part| !fits(part)) {
             return Err(UnknownKernel { part: (*part).to_owned() });
         }
-        let wanted = |conv: &&Conv| parts.iter().any(|part| conv.kernel().name.contains(part));
-        let preferred = all.iter().filter(wanted).copied().collect();
-        Ok(Self { preferred, all, restriction: restriction.to_owned() })
+        let wanted = |name: &str| parts.iter().any(|part| name.contains(part));
+        let preferred = all.iter().filter(|conv| wanted(conv.kernel().name)).copied().collect();
+        winograd.retain(|winograd| parts.is_empty() || wanted(winograd.kernel().name));
+        lookup.retain(|lookup| parts.is_empty() || wanted(lookup.kernel().name));
+        Ok(Self { preferred, all, winograd, lookup, restriction: restriction.to_owned() })
     }
 
     /// Row operations under the same restriction.
@@ -120,6 +150,50 @@ impl Dispatch {
                 .map(|(conv, _)| conv)
         };
         fastest(&self.preferred).or_else(|| fastest(&self.all))
+    }
+
+    /// The fastest Winograd micro-kernel for a 3×3 convolution of stride 1 with one term, and its rate, if there
+    /// is one that is exact and faster than what [`conv`](Self::conv) gave, or what the restriction names
+    /// instead of that.
+    pub fn winograd(&self, term: &Operands, conv: Conv) -> Option<(Winograd, f32)> {
+        let rates = self.winograd.iter().map(|winograd| (*winograd, (winograd.kernel().rate)(term)));
+        self.fastest(rates, term, conv).filter(|_| winograd::supports(term))
+    }
+
+    /// The same for a micro-kernel that looks up. `window` levels meet a weight each, of which `fresh` are in no
+    /// window before; weights have `planes` planes.
+    pub fn lookup(
+        &self,
+        term: &Operands,
+        [window, fresh]: [usize; 2],
+        planes: usize,
+        conv: Conv,
+    ) -> Option<(Lookup, f32)> {
+        if term.max_level > lookup::MAX_LEVEL {
+            return None;
+        }
+        let rate = |lookup: &Lookup| {
+            let cost = lookup.kernel().cost;
+            let lookups = window * planes * term.outputs.next_multiple_of(lookup::OUTPUTS);
+            let cycles = lookups as f32 / cost.rate + fresh as f32 * cost.table;
+            (window * term.outputs) as f32 / cycles
+        };
+        self.fastest(self.lookup.iter().map(|lookup| (*lookup, rate(lookup))), term, conv)
+    }
+
+    /// The first of the largest rates, unless what [`conv`](Self::conv) gave is as fast and named as well.
+    fn fastest<T>(
+        &self,
+        rates: impl Iterator<Item = (T, f32)>,
+        term: &Operands,
+        conv: Conv,
+    ) -> Option<(T, f32)> {
+        let same = |other: &Conv| std::ptr::eq(other.kernel(), conv.kernel());
+        let unrestricted = self.restriction.trim().is_empty();
+        let rival = (unrestricted || self.preferred.iter().any(same)).then(|| (conv.kernel().rate)(term));
+        rates
+            .filter(|(_, rate)| rival.is_none_or(|rival| *rate > rival))
+            .reduce(|best, next| if next.1 > best.1 { next } else { best })
     }
 }
 

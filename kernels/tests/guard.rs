@@ -7,9 +7,12 @@ mod case;
 use std::ops::{Deref, DerefMut};
 
 use case::{Case, Fill, Random, Shape, operands_of};
-use ylb_kernels::registry::CONV_KERNELS;
+use ylb_kernels::layout::READ_SLACK;
+use ylb_kernels::lookup::{self, Lookup, LookupTile};
+use ylb_kernels::registry::{CONV_KERNELS, LOOKUP_KERNELS, WINOGRAD_KERNELS};
 use ylb_kernels::rows::{PackRow, Rows, UnpackRow};
 use ylb_kernels::ukernel::Conv;
+use ylb_kernels::winograd::{self, LevelsStrip, OutputsStrip, Winograd};
 
 /// Numbers that end where a protected page begins.
 struct Guarded<T> {
@@ -81,6 +84,72 @@ fn convolution_stays_inside_its_operands() {
                 assert_eq!(*sums, *case.expected_sums, "{} {operands:?} {shape:?}", kernel.name);
                 assert_eq!(*totals, *case.expected_totals, "{} {operands:?} {shape:?}", kernel.name);
             }
+        }
+    }
+}
+
+#[test]
+fn winograd_stays_inside_its_operands() {
+    for kernel in WINOGRAD_KERNELS.iter().copied().filter_map(Winograd::new) {
+        for (channels, rows, columns) in [(1, 1, 1), (16, 2, 2), (17, 1, 3), (40, 2, 7), (8, 2, 32)] {
+            let (row_stride, pixel_stride) = ((columns + 2) * channels, channels);
+            let input = Guarded::new(&vec![3u8; (rows + 2) * row_stride + READ_SLACK]);
+            let len = winograd::transformed_len(channels, columns);
+            let mut transformed = Guarded::new(&vec![0i8; len]);
+            kernel.transform(&mut LevelsStrip {
+                input: &input,
+                input_offset: 0,
+                row_stride,
+                pixel_stride,
+                channels,
+                rows,
+                columns,
+                transformed: &mut transformed,
+            });
+            let mut weights = vec![0; kernel.packed_len(channels)];
+            kernel.pack(&vec![2; winograd::OUTPUTS * 9 * channels], channels, &mut weights);
+            let weights = Guarded::new(&weights);
+            let mut partial = Guarded::new(&vec![0i32; winograd::partial_len(columns)]);
+            let mut sums = Guarded::new(&vec![0i32; winograd::sums_len(columns)]);
+            kernel.run(&mut OutputsStrip {
+                transformed: &transformed,
+                channels,
+                columns,
+                weights: &weights,
+                partial: &mut partial,
+                sums: &mut sums,
+            });
+            let expected = 9 * 3 * 2 * channels as i32;
+            assert_eq!(sums[..winograd::OUTPUTS], [expected; winograd::OUTPUTS], "{}", kernel.kernel().name);
+        }
+    }
+}
+
+#[test]
+fn look_ups_stay_inside_their_operands() {
+    for kernel in LOOKUP_KERNELS.iter().copied().filter_map(Lookup::new) {
+        for (pixels, quads, planes) in [(1, 1, 2), (4, 3, 2), (5, 4, 3), (9, 7, 2)] {
+            let levels = Guarded::new(&vec![3u8; (pixels + quads) * lookup::QUAD]);
+            let mut tables = Guarded::new(&vec![0u8; (pixels + quads) * lookup::TABLE]);
+            kernel.make_tables(&levels, &mut tables);
+            let mut weights = vec![0; kernel.packed_len(1, quads, planes)];
+            let codes = vec![1; lookup::OUTPUTS * quads * lookup::QUAD];
+            kernel.pack(&codes, [1, quads, planes], &mut weights);
+            let weights = Guarded::new(&weights);
+            let mut sums = Guarded::new(&vec![0i32; pixels * lookup::OUTPUTS]);
+            kernel.run(&mut LookupTile {
+                tables: &tables,
+                offset: lookup::TABLE,
+                pixel_step: lookup::TABLE,
+                runs: &[0],
+                quads,
+                planes,
+                weights: &weights,
+                pixels,
+                sums: &mut sums,
+            });
+            let expected = vec![(3 * lookup::QUAD * quads) as i32; sums.len()];
+            assert_eq!(*sums, *expected, "{}", kernel.kernel().name);
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use ylb_kernels::registry::CONV_KERNELS;
-use ylb_kernels::ukernel::{ConvKernel, Engine};
+use ylb_kernels::registry::{CONV_KERNELS, LOOKUP_KERNELS, WINOGRAD_KERNELS};
+use ylb_kernels::ukernel::Engine;
 
 /// Takes the next part of a name; it must be one of `allowed`.
 fn one_of<'a>(parts: &mut impl Iterator<Item = &'a str>, allowed: &[&str]) -> Result<&'a str, String> {
@@ -21,12 +21,43 @@ fn operand<'a>(parts: &mut impl Iterator<Item = &'a str>) -> Result<(), String> 
     known.then_some(()).ok_or_else(|| format!("{part:?} is no operand"))
 }
 
-fn check(kernel: &ConvKernel) -> Result<(), String> {
+/// What a micro-kernel is, and so must be called.
+struct Entry {
+    name: &'static str,
+    ops: &'static [&'static str],
+    mr: usize,
+    nr: usize,
+    engine: Engine,
+}
+
+fn entries() -> Vec<Entry> {
+    let convs = CONV_KERNELS.iter().map(|kernel| Entry {
+        name: kernel.name,
+        ops: if kernel.bit_serial { &["bsconv"] } else { &["mulconv"] },
+        mr: kernel.mr,
+        nr: kernel.nr,
+        engine: kernel.engine,
+    });
+    let winograd = WINOGRAD_KERNELS.iter().map(|kernel| Entry {
+        name: kernel.name,
+        ops: &["winconv"],
+        mr: 4,
+        nr: ylb_kernels::winograd::OUTPUTS,
+        engine: kernel.engine,
+    });
+    let lookup = LOOKUP_KERNELS.iter().map(|kernel| Entry {
+        name: kernel.name,
+        ops: &["lutconv"],
+        mr: kernel.mr,
+        nr: ylb_kernels::lookup::OUTPUTS,
+        engine: kernel.engine,
+    });
+    convs.chain(winograd).chain(lookup).collect()
+}
+
+fn check(kernel: &Entry) -> Result<(), String> {
     let mut parts = kernel.name.split('_');
-    let op = one_of(&mut parts, &["bsconv", "lutconv", "mulconv"])?;
-    if kernel.bit_serial != (op == "bsconv") {
-        return Err("the operation is not what the micro-kernel does".into());
-    }
+    one_of(&mut parts, kernel.ops)?;
     one_of(&mut parts, &["i32"])?;
     operand(&mut parts)?;
     operand(&mut parts)?;
@@ -61,7 +92,7 @@ fn check(kernel: &ConvKernel) -> Result<(), String> {
 
 #[test]
 fn names_follow_the_grammar() {
-    let wrong: Vec<String> = CONV_KERNELS
+    let wrong: Vec<String> = entries()
         .iter()
         .filter_map(|kernel| check(kernel).err().map(|why| format!("{}: {why}", kernel.name)))
         .collect();
@@ -70,6 +101,6 @@ fn names_follow_the_grammar() {
 
 #[test]
 fn names_are_unique() {
-    let names: HashSet<&str> = CONV_KERNELS.iter().map(|kernel| kernel.name).collect();
-    assert_eq!(names.len(), CONV_KERNELS.len());
+    let names: HashSet<&str> = entries().iter().map(|kernel| kernel.name).collect();
+    assert_eq!(names.len(), entries().len());
 }

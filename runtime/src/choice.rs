@@ -9,11 +9,13 @@
 //! Σ weight · level = code_scale · Σ code · level + code_offset[o] · Σ level
 //! ```
 
-use ylb_format::model::{Conv as ModelConv, ConvTerm, Encoding, Model, WeightEncoding, Weights};
+use ylb_format::model::{Conv as ModelConv, ConvTerm, Encoding, Model, WeightEncoding, Weights, Window};
 use ylb_kernels::depthwise::Depthwise;
 use ylb_kernels::layout::Form;
+use ylb_kernels::lookup::{self, Lookup};
 use ylb_kernels::registry::Dispatch;
 use ylb_kernels::ukernel::{Conv, Engine, Operands};
+use ylb_kernels::winograd::Winograd;
 
 use crate::plan::index;
 
@@ -25,6 +27,10 @@ const MAX_PLANES: u8 = 4;
 pub enum Compute {
     /// A micro-kernel, group by group.
     Dense(Conv),
+    /// Winograd's algorithm.
+    Winograd(Winograd),
+    /// Tables, for weights of that many planes.
+    Lookup(Lookup, usize),
     /// Each channel by itself.
     Depthwise(Depthwise),
 }
@@ -70,6 +76,10 @@ pub fn choose(model: &Model, conv: &ModelConv, dispatch: &Dispatch) -> Option<Co
     let operands: Vec<Operands> =
         conv.terms.iter().zip(&byte_codes).map(|(term, codes)| operands(model, conv, term, codes)).collect();
     let compute = dispatch.conv(&operands)?;
+    if let Some(compute) = special(model, conv, dispatch, (&operands[0], &byte_codes[0]), compute) {
+        let forms = vec![Form::Bytes];
+        return Some(ConvChoice { compute, forms, engine, codes: byte_codes });
+    }
     let forms = operands.iter().map(|term| compute.input_form(term.max_level)).collect();
     let codes = if compute.kernel().bit_serial {
         conv.terms.iter().map(|term| unsigned_codes(&term.weights)).collect()
@@ -77,6 +87,51 @@ pub fn choose(model: &Model, conv: &ModelConv, dispatch: &Dispatch) -> Option<Co
         byte_codes
     };
     Some(ConvChoice { compute: Compute::Dense(compute), forms, engine, codes })
+}
+
+/// A micro-kernel that is made for some convolutions only, where it is exact and faster than `dense`.
+fn special(
+    model: &Model,
+    conv: &ModelConv,
+    dispatch: &Dispatch,
+    (operands, codes): (&Operands, &WeightCodes),
+    dense: Conv,
+) -> Option<Compute> {
+    if conv.groups != 1 || conv.terms.len() != 1 || conv.requantize.is_none() || !codes.offsets.is_empty() {
+        return None;
+    }
+    let winograd = dispatch.winograd(operands, dense).filter(|_| fits_winograd(&conv.window));
+    let lookup = lookup_planes(&conv.terms[0], codes, encoding(model, &conv.terms[0]).max_level);
+    let lookup = lookup.and_then(|planes| {
+        let [_, channels, rows, columns] = conv.terms[0].weights.shape.map(|extent| extent as usize);
+        let [row_step, column_step] = conv.window.stride.map(|step| step as usize);
+        let fresh = channels * row_step.min(rows) * column_step;
+        let (lookup, rate) = dispatch.lookup(operands, [channels * rows * columns, fresh], planes, dense)?;
+        Some((Compute::Lookup(lookup, planes), rate))
+    });
+    let winograd = winograd.map(|(winograd, rate)| (Compute::Winograd(winograd), rate));
+    match (winograd, lookup) {
+        (Some(winograd), Some(lookup)) if winograd.1 < lookup.1 => Some(lookup.0),
+        (Some(choice), _) | (None, Some(choice)) => Some(choice.0),
+        (None, None) => None,
+    }
+}
+
+/// Whether Winograd micro-kernels are made for a window.
+fn fits_winograd(window: &Window) -> bool {
+    window.kernel == [3, 3] && window.stride == [1, 1] && window.padding == [1; 4]
+}
+
+/// Planes of weights that can be looked up: tables are of four channels, and sums of 16 bits.
+fn lookup_planes(term: &ConvTerm, codes: &WeightCodes, max_level: u8) -> Option<usize> {
+    let (min, max) = codes.codes.iter().fold((0, 0), |(min, max), &code| (code.min(min), code.max(max)));
+    let planes = lookup::planes(i8::try_from(min).ok()?, i8::try_from(max).ok()?)?;
+    let fits = |codes: &[i16]| {
+        let sum = |sign: i64| -> i64 { codes.iter().map(|&code| (sign * i64::from(code)).max(0)).sum() };
+        sum(1).max(sum(-1)) * i64::from(max_level) <= i64::from(i16::MAX)
+    };
+    let fits = codes.codes.chunks(per_output(&term.weights)).all(fits);
+    (fits && (term.weights.shape[1] as usize).is_multiple_of(lookup::QUAD)).then_some(planes)
 }
 
 fn is_depthwise(conv: &ModelConv) -> bool {

@@ -112,6 +112,8 @@ impl Executor {
         let storage = &program.plan.storage[crate::plan::index(step.output)];
         self.run_bands(program, storage, step.height, &|band, context| match &step.op {
             Op::Conv(op) => op.run(band, context),
+            Op::Winograd(op) => op.run(band, context),
+            Op::Lookup(op) => op.run(band, context),
             Op::Add(op) => op.run(band, context),
             Op::Map(op) => op.run(band, context),
             Op::MaxPool(op) => op.run(band, context),

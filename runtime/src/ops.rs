@@ -6,10 +6,12 @@
 pub mod add;
 pub mod concat;
 pub mod conv;
+pub mod lookup;
 pub mod map;
 pub mod max_pool;
 pub mod prepack;
 pub mod upsample;
+pub mod winograd;
 
 use ylb_format::model::ValueId;
 use ylb_kernels::rows::Rows;

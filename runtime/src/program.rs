@@ -7,14 +7,16 @@ use ylb_kernels::registry::Dispatch;
 use ylb_kernels::rows::Rows;
 use ylb_kernels::ukernel::Engine;
 
-use crate::choice::{self, ConvChoice};
+use crate::choice::{self, Compute, ConvChoice};
 use crate::error::LoadErrorKind;
 use crate::ops::add::AddOp;
 use crate::ops::concat::{self, CopyOp};
 use crate::ops::conv::ConvOp;
+use crate::ops::lookup::LookupOp;
 use crate::ops::map::MapOp;
 use crate::ops::max_pool::MaxPoolOp;
 use crate::ops::upsample::UpsampleOp;
+use crate::ops::winograd::WinogradOp;
 use crate::plan::{Plan, index, plan};
 use crate::scratch::ScratchLen;
 use crate::storage::{MAX_WRITTEN, Store, ValueStorage};
@@ -51,6 +53,10 @@ pub struct Step {
 pub enum Op {
     /// Convolution.
     Conv(ConvOp),
+    /// Convolution by Winograd's algorithm.
+    Winograd(WinogradOp),
+    /// Convolution by table look-up.
+    Lookup(LookupOp),
     /// Sum.
     Add(AddOp),
     /// Look-up table.
@@ -99,7 +105,17 @@ impl Step {
     fn new(model: &Model, node: &Node, choice: Option<&ConvChoice>, plan: &Plan, engine: Engine) -> Self {
         let output = node.output;
         let op = match (&node.operator, choice) {
-            (Operator::Conv(conv), Some(choice)) => Op::Conv(ConvOp::new(model, conv, choice, output, plan)),
+            (Operator::Conv(conv), Some(choice)) => match choice.compute {
+                Compute::Winograd(kernel) => {
+                    Op::Winograd(WinogradOp::new(model, conv, choice, kernel, output, plan))
+                }
+                Compute::Lookup(kernel, planes) => {
+                    Op::Lookup(LookupOp::new(model, conv, choice, (kernel, planes), output, plan))
+                }
+                Compute::Dense(_) | Compute::Depthwise(_) => {
+                    Op::Conv(ConvOp::new(model, conv, choice, output, plan))
+                }
+            },
             (Operator::Conv(_), None) => unreachable!("every convolution has a choice"),
             (Operator::Add { inputs, requantize }, _) => {
                 Op::Add(AddOp::new(model, inputs, requantize, output, plan, engine))
@@ -123,6 +139,8 @@ impl Op {
     pub fn scratch(&self) -> ScratchLen {
         match self {
             Self::Conv(op) => op.scratch(),
+            Self::Winograd(op) => op.scratch(),
+            Self::Lookup(op) => op.scratch(),
             Self::Add(op) => op.scratch(),
             Self::Map(op) => op.scratch(),
             Self::MaxPool(op) => op.scratch(),
@@ -137,6 +155,8 @@ impl Op {
     pub fn kernel_name(&self) -> &'static str {
         match self {
             Self::Conv(op) => op.kernel_name(),
+            Self::Winograd(op) => op.kernel_name(),
+            Self::Lookup(op) => op.kernel_name(),
             Self::Add(_) => "add",
             Self::Map(_) => "map",
             Self::MaxPool(_) => "max_pool",
@@ -150,6 +170,8 @@ impl Op {
     pub fn packed_len(&self) -> usize {
         match self {
             Self::Conv(op) => op.packed_len(),
+            Self::Winograd(op) => op.packed_len(),
+            Self::Lookup(op) => op.packed_len(),
             _ => 0,
         }
     }

@@ -13,6 +13,10 @@ pub struct ScratchLen {
     pub totals: usize,
     /// Bytes of level rows.
     pub levels: usize,
+    /// Transformed levels of a strip.
+    pub transformed: usize,
+    /// Bytes of tables.
+    pub tables: usize,
 }
 
 /// Working memory of one thread.
@@ -24,6 +28,10 @@ pub struct Scratch {
     pub totals: Vec<i32>,
     /// Rows of levels.
     pub levels: Vec<u8>,
+    /// Transformed levels of a strip.
+    pub transformed: Vec<i8>,
+    /// Tables of rows of levels.
+    pub tables: Vec<u8>,
 }
 
 /// The working memory of all threads of a session.
@@ -36,6 +44,8 @@ impl ScratchLen {
             sums: self.sums.max(other.sums),
             totals: self.totals.max(other.totals),
             levels: self.levels.max(other.levels),
+            transformed: self.transformed.max(other.transformed),
+            tables: self.tables.max(other.tables),
         }
     }
 }
@@ -43,8 +53,13 @@ impl ScratchLen {
 impl ScratchPool {
     /// Memory for a number of threads.
     pub fn new(threads: usize, len: ScratchLen) -> Self {
-        let scratch =
-            || Scratch { sums: vec![0; len.sums], totals: vec![0; len.totals], levels: vec![0; len.levels] };
+        let scratch = || Scratch {
+            sums: vec![0; len.sums],
+            totals: vec![0; len.totals],
+            levels: vec![0; len.levels],
+            transformed: vec![0; len.transformed],
+            tables: vec![0; len.tables],
+        };
         Self((0..threads).map(|_| Mutex::new(scratch())).collect())
     }
 
@@ -58,7 +73,9 @@ impl ScratchPool {
     pub fn len_bytes(&self) -> usize {
         let bytes = |scratch: &Mutex<Scratch>| {
             let scratch = scratch.lock().unwrap_or_else(PoisonError::into_inner);
-            (scratch.sums.len() + scratch.totals.len()) * size_of::<i32>() + scratch.levels.len()
+            let words = scratch.sums.len() + scratch.totals.len();
+            let bytes = scratch.levels.len() + scratch.transformed.len() + scratch.tables.len();
+            words * size_of::<i32>() + bytes
         };
         self.0.iter().map(bytes).sum()
     }

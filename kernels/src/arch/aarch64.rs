@@ -3,7 +3,9 @@
 pub(crate) mod bsconv;
 pub(crate) mod combine;
 pub(crate) mod dotprod;
+pub(crate) mod lutconv;
 pub(crate) mod mulconv;
 pub(crate) mod pack;
 pub(crate) mod requantize;
 pub(crate) mod simd;
+pub(crate) mod winconv;

@@ -88,7 +88,7 @@ impl AddOp {
             Method::Table { .. } | Method::Planes(_) => 0,
             Method::Accumulators { .. } => row * self.inputs.len(),
         };
-        ScratchLen { levels: (self.inputs.len() + 1) * row, sums, totals: 0 }
+        ScratchLen { levels: (self.inputs.len() + 1) * row, sums, ..Default::default() }
     }
 
     fn run_on_planes(&self, function: &PlaneFunction, band: &mut Band<'_>, context: &mut Context<'_, '_>) {

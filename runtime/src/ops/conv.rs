@@ -81,6 +81,7 @@ impl ConvOp {
                 let pack = |((term, codes), store)| DepthwiseTerm::new(model, conv, term, codes, store);
                 (Prepared::Depthwise(kernel, terms.map(pack).collect()), channels)
             }
+            Compute::Winograd(_) | Compute::Lookup(..) => unreachable!("another operator"),
         };
         let blocks = match compute {
             Prepared::Dense(..) => blocks(channels, conv.groups as usize, nr),
@@ -115,6 +116,7 @@ impl ConvOp {
             sums: self.terms() * STRIP * self.nr,
             totals: self.terms() * self.width,
             levels: self.width * level_stride(self.channels as u32),
+            ..Default::default()
         }
     }
 

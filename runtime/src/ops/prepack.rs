@@ -176,7 +176,7 @@ pub fn transform(
 }
 
 /// The block's codes as `[output][kernel row][kernel column][stored channel]`; zeros elsewhere.
-fn gather(
+pub fn gather(
     term: &ConvTerm,
     codes: &WeightCodes,
     store: &Store,

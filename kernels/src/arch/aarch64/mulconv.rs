@@ -29,8 +29,8 @@ mod multiply;
 pub(super) mod planes;
 pub(crate) mod two_bits;
 
-pub(super) use self::multiply::Multiply;
-use self::multiply::{Mlal, Mull};
+use self::multiply::Mull;
+pub(super) use self::multiply::{Mlal, Multiply};
 use crate::arch::generic::mulconv::{OUTPUTS, add_up_totals, pack, packed_len, utilisation};
 use crate::ukernel::{ConvKernel, ConvTile, Engine, PlanesTile, WeightBlock};
 

@@ -34,7 +34,7 @@ pub(in crate::arch::aarch64) trait Multiply {
 }
 
 /// Adds pairs of products in 16 bits.
-pub(super) struct Mlal;
+pub(in crate::arch::aarch64) struct Mlal;
 
 /// Adds no products in 16 bits.
 pub(super) struct Mull;

@@ -1,0 +1,218 @@
+//! Convolution by table look-up: the tables of the rows under a row of outputs, then the outputs.
+//!
+//! ```text
+//! for each output row y of the band:
+//!     make the tables of those rows of its windows that row y − 1 had not       # a ring of rows
+//!     for each block of output channels, each strip of STRIP pixels:
+//!         sums = micro-kernel(strip, block);  accumulators = transform(sums)
+//!         levels[strip, block] = requantize(accumulators)
+//!     write the row of levels
+//! ```
+
+use ylb_format::model::{Conv as ModelConv, Model, ValueId};
+use ylb_kernels::lookup::{Lookup, LookupTile, OUTPUTS, QUAD, TABLE};
+use ylb_kernels::requantize::{AccumulatorTransform, RequantizeTile, Requantizer};
+
+use super::prepack::{Block, BorderCorrection, blocks, gather, transform};
+use super::{Context, level_stride};
+use crate::bands::Band;
+use crate::choice::ConvChoice;
+use crate::plan::{Plan, index};
+use crate::requantize;
+use crate::scratch::ScratchLen;
+use crate::storage::{AlignedBytes, Store};
+
+/// Output pixels whose sums are kept before they become levels: 4 KiB.
+const STRIP: usize = 32;
+
+/// A convolution by table look-up, ready to run.
+pub struct LookupOp {
+    kernel: Lookup,
+    input: Store,
+    /// Planes of weights.
+    planes: usize,
+    /// Kernel rows.
+    rows: usize,
+    /// Tables of a kernel row.
+    quads: usize,
+    /// For each row of the ring that the first kernel row may be in: the runs of a window.
+    runs: Vec<Vec<usize>>,
+    blocks: Vec<Block>,
+    /// Packed blocks, one after another.
+    weights: AlignedBytes,
+    block_len: usize,
+    /// `None`: sums are accumulators. Finding out takes as long as some transforms.
+    transform: Option<AccumulatorTransform>,
+    correction: Option<BorderCorrection>,
+    stride: [usize; 2],
+    padding: [isize; 2],
+    width: usize,
+    channels: usize,
+    requantizer: Requantizer,
+}
+
+impl LookupOp {
+    /// Packs the weights for the plan.
+    pub fn new(
+        model: &Model,
+        conv: &ModelConv,
+        choice: &ConvChoice,
+        (kernel, planes): (Lookup, usize),
+        output: ValueId,
+        plan: &Plan,
+    ) -> Self {
+        let value = &model.values[index(output)];
+        let encoding = value.encoding().expect("the choice is for levels only");
+        let map = conv.requantize.as_ref().expect("levels are requantized");
+        let (term, codes) = (&conv.terms[0], &choice.codes[0]);
+        let input = plan.storage[index(term.input)]
+            .store(choice.forms[0])
+            .expect("the plan stores what choices read");
+        let channels = value.channels as usize;
+        let in_channels = input.layout.channels;
+        let [rows, columns] = conv.window.kernel.map(|extent| extent as usize);
+        let quads = columns * in_channels / QUAD;
+        let blocks = blocks(channels, 1, OUTPUTS);
+        let block_len = kernel.packed_len(rows, quads, planes);
+        let mut weights = AlignedBytes::zeroed(block_len * blocks.len());
+        let mut plain = vec![0u8; OUTPUTS * rows * columns * in_channels];
+        for (block, out) in blocks.iter().zip(weights.bytes_mut().chunks_exact_mut(block_len)) {
+            gather(term, codes, input, block, in_channels, &mut plain);
+            kernel.pack(&plain, [rows, quads, planes], out);
+        }
+        let (transform, correction) = transform(model, conv, term, codes);
+        let ranges = requantize::conv_ranges(model, term);
+        let row_len = table_row_len(input);
+        let runs = |first: usize| (0..rows).map(|row| (first + row) % rows * row_len).collect();
+        Self {
+            kernel,
+            input: input.clone(),
+            planes,
+            rows,
+            quads,
+            runs: (0..rows).map(runs).collect(),
+            blocks,
+            weights,
+            block_len,
+            transform: Some(transform).filter(|transform| !transform.is_identity()),
+            correction,
+            stride: conv.window.stride.map(|step| step as usize),
+            padding: [conv.window.padding[0] as isize, conv.window.padding[1] as isize],
+            width: value.width as usize,
+            channels,
+            requantizer: requantize::prepare(map, encoding.max_level, &ranges, choice.engine),
+        }
+    }
+
+    /// Working memory of a thread: sums of a strip, a row of levels, the tables of a window's rows.
+    pub fn scratch(&self) -> ScratchLen {
+        ScratchLen {
+            sums: STRIP * OUTPUTS,
+            levels: self.width * level_stride(self.channels as u32),
+            tables: self.rows * table_row_len(&self.input),
+            ..Default::default()
+        }
+    }
+
+    /// Bytes of packed weights.
+    pub fn packed_len(&self) -> usize {
+        self.weights.bytes().len()
+    }
+
+    /// Name of the micro-kernel.
+    pub fn kernel_name(&self) -> &'static str {
+        self.kernel.kernel().name
+    }
+
+    /// Computes the band's rows.
+    pub fn run(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
+        let stride = level_stride(self.channels as u32);
+        // The first row of the input, counted from the border's first, that has no tables yet.
+        let mut next = 0;
+        let above = self.input.layout.border.top as isize - self.padding[0];
+        for y in band.rows.clone() {
+            let first = ((y * self.stride[0]) as isize + above) as usize;
+            for row in next.max(first)..first + self.rows {
+                self.make_tables(context, row);
+            }
+            next = first + self.rows;
+            self.row(context, y, first % self.rows);
+            let levels = &context.scratch.levels[..self.width * stride];
+            band.write_row(context.rows, y, levels, stride, self.channels);
+        }
+    }
+
+    /// Makes the tables of a row of the input, counted from the border's first.
+    fn make_tables(&self, context: &mut Context<'_, '_>, row: usize) {
+        let layout = &self.input.layout;
+        let (y, left) = (row as isize - layout.border.top as isize, layout.border.left as isize);
+        let levels = &context.memory.read(&self.input.range)[self.input.offset(y, -left)..];
+        let row_len = table_row_len(&self.input);
+        let tables = &mut context.scratch.tables[row % self.rows * row_len..][..row_len];
+        let pixels = row_pixels(&self.input);
+        if layout.pixel_stride == layout.channels {
+            self.kernel.make_tables(&levels[..pixels * layout.channels], tables);
+            return;
+        }
+        let tables = tables.chunks_exact_mut(pixel_len(&self.input));
+        for (levels, tables) in levels.chunks(layout.pixel_stride).zip(tables) {
+            self.kernel.make_tables(&levels[..layout.channels], tables);
+        }
+    }
+
+    /// Levels of row `y`, whose windows begin in row `first` of the ring.
+    fn row(&self, context: &mut Context<'_, '_>, y: usize, first: usize) {
+        let scratch = &mut *context.scratch;
+        let stride = level_stride(self.channels as u32);
+        let left = self.input.layout.border.left as isize - self.padding[1];
+        for (block, weights) in self.blocks.iter().zip(self.weights.bytes().chunks_exact(self.block_len)) {
+            for x in (0..self.width).step_by(STRIP) {
+                let pixels = STRIP.min(self.width - x);
+                let column = ((x * self.stride[1]) as isize + left) as usize;
+                let sums = &mut scratch.sums[..pixels * OUTPUTS];
+                self.kernel.run(&mut LookupTile {
+                    tables: &scratch.tables,
+                    offset: column * pixel_len(&self.input),
+                    pixel_step: self.stride[1] * pixel_len(&self.input),
+                    runs: &self.runs[first],
+                    quads: self.quads,
+                    planes: self.planes,
+                    weights,
+                    pixels,
+                    sums,
+                });
+                if let Some(transform) = &self.transform {
+                    transform.apply(sums, &[], pixels, OUTPUTS, block.first, block.outputs);
+                }
+                if let Some(correction) = &self.correction {
+                    let channels = block.first..block.first + block.outputs;
+                    correction.apply([y, x], sums, pixels, OUTPUTS, channels);
+                }
+                self.requantizer.apply(&mut RequantizeTile {
+                    accumulators: &[sums],
+                    stride: OUTPUTS,
+                    pixels,
+                    first_channel: block.first,
+                    channels: block.outputs,
+                    levels: &mut scratch.levels[x * stride + block.first..],
+                    level_stride: stride,
+                });
+            }
+        }
+    }
+}
+
+/// Pixels of a row with its border.
+fn row_pixels(store: &Store) -> usize {
+    store.layout.border.left + store.layout.width + store.layout.border.right
+}
+
+/// Bytes of a pixel's tables.
+fn pixel_len(store: &Store) -> usize {
+    store.layout.channels / QUAD * TABLE
+}
+
+/// Bytes of a row's tables.
+fn table_row_len(store: &Store) -> usize {
+    row_pixels(store) * pixel_len(store)
+}

@@ -1,0 +1,171 @@
+//! Convolution of 3×3 kernels with stride 1 by Winograd's algorithm: two rows of outputs at a time.
+//!
+//! ```text
+//! for each two output rows of the band:
+//!     for each strip of columns:
+//!         transform the strip's levels                       # once for all outputs
+//!         for each block of output channels:
+//!             sums = micro-kernel(strip, block);  accumulators = transform(sums)
+//!             levels[rows, strip, block] = requantize(accumulators)
+//!     write both rows of levels
+//! ```
+
+use ylb_format::model::{Conv as ModelConv, Model, ValueId};
+use ylb_kernels::requantize::{AccumulatorRange, AccumulatorTransform, RequantizeTile, Requantizer};
+use ylb_kernels::winograd::{
+    LevelsStrip, OUTPUTS, OutputsStrip, STRIP, Winograd, partial_len, sums_len, transformed_len,
+};
+
+use super::prepack::{Block, BorderCorrection, blocks, gather, transform};
+use super::{Context, level_stride};
+use crate::bands::Band;
+use crate::choice::ConvChoice;
+use crate::plan::{Plan, index};
+use crate::requantize;
+use crate::scratch::ScratchLen;
+use crate::storage::{AlignedBytes, Store};
+
+/// A convolution by Winograd's algorithm, ready to run.
+pub struct WinogradOp {
+    kernel: Winograd,
+    input: Store,
+    in_channels: usize,
+    blocks: Vec<Block>,
+    /// Packed blocks, one after another.
+    weights: AlignedBytes,
+    block_len: usize,
+    /// `None`: sums are accumulators. Finding out takes as long as some transforms.
+    transform: Option<AccumulatorTransform>,
+    correction: Option<BorderCorrection>,
+    padding: [isize; 2],
+    width: usize,
+    channels: usize,
+    requantizer: Requantizer,
+}
+
+impl WinogradOp {
+    /// Packs the weights for the plan.
+    pub fn new(
+        model: &Model,
+        conv: &ModelConv,
+        choice: &ConvChoice,
+        kernel: Winograd,
+        output: ValueId,
+        plan: &Plan,
+    ) -> Self {
+        let value = &model.values[index(output)];
+        let encoding = value.encoding().expect("the choice is for levels only");
+        let map = conv.requantize.as_ref().expect("levels are requantized");
+        let (term, codes) = (&conv.terms[0], &choice.codes[0]);
+        let store = plan.storage[index(term.input)]
+            .store(choice.forms[0])
+            .expect("the plan stores what choices read");
+        let channels = value.channels as usize;
+        let in_channels = store.layout.channels;
+        let blocks = blocks(channels, 1, OUTPUTS);
+        let block_len = kernel.packed_len(in_channels);
+        let mut weights = AlignedBytes::zeroed(block_len * blocks.len());
+        let mut plain = vec![0u8; OUTPUTS * 9 * in_channels];
+        for (block, out) in blocks.iter().zip(weights.bytes_mut().chunks_exact_mut(block_len)) {
+            gather(term, codes, store, block, in_channels, &mut plain);
+            kernel.pack(&plain, in_channels, out);
+        }
+        let ranges: Vec<AccumulatorRange> = requantize::conv_ranges(model, term);
+        let (transform, correction) = transform(model, conv, term, codes);
+        Self {
+            kernel,
+            input: store.clone(),
+            in_channels,
+            blocks,
+            weights,
+            block_len,
+            transform: Some(transform).filter(|transform| !transform.is_identity()),
+            correction,
+            padding: [conv.window.padding[0] as isize, conv.window.padding[1] as isize],
+            width: value.width as usize,
+            channels,
+            requantizer: requantize::prepare(map, encoding.max_level, &ranges, choice.engine),
+        }
+    }
+
+    /// Working memory of a thread: sums and partial sums of a strip, two rows of levels.
+    pub fn scratch(&self) -> ScratchLen {
+        ScratchLen {
+            sums: sums_len(STRIP) + partial_len(STRIP),
+            levels: 2 * self.width * level_stride(self.channels as u32),
+            transformed: transformed_len(self.in_channels, STRIP),
+            ..Default::default()
+        }
+    }
+
+    /// Bytes of packed weights.
+    pub fn packed_len(&self) -> usize {
+        self.weights.bytes().len()
+    }
+
+    /// Name of the micro-kernel.
+    pub fn kernel_name(&self) -> &'static str {
+        self.kernel.kernel().name
+    }
+
+    /// Computes the band's rows.
+    pub fn run(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
+        let stride = level_stride(self.channels as u32);
+        let row_len = self.width * stride;
+        for first in band.rows.clone().step_by(2) {
+            let rows = 2.min(band.rows.end - first);
+            for x in (0..self.width).step_by(STRIP) {
+                self.strip(context, [first, x], [rows, STRIP.min(self.width - x)]);
+            }
+            for (y, levels) in (first..first + rows).zip(context.scratch.levels.chunks_exact(row_len)) {
+                band.write_row(context.rows, y, levels, stride, self.channels);
+            }
+        }
+    }
+
+    /// Levels of the outputs from (y, x) on.
+    fn strip(&self, context: &mut Context<'_, '_>, [y, x]: [usize; 2], [rows, columns]: [usize; 2]) {
+        let Context { memory, scratch, .. } = context;
+        let layout = &self.input.layout;
+        let stride = level_stride(self.channels as u32);
+        self.kernel.transform(&mut LevelsStrip {
+            input: memory.read(&self.input.range),
+            input_offset: self.input.offset(y as isize - self.padding[0], x as isize - self.padding[1]),
+            row_stride: layout.row_stride(),
+            pixel_stride: layout.pixel_stride,
+            channels: self.in_channels,
+            rows,
+            columns,
+            transformed: &mut scratch.transformed,
+        });
+        let (sums, partial) = scratch.sums.split_at_mut(sums_len(columns));
+        for (block, weights) in self.blocks.iter().zip(self.weights.bytes().chunks_exact(self.block_len)) {
+            self.kernel.run(&mut OutputsStrip {
+                transformed: &scratch.transformed,
+                channels: self.in_channels,
+                columns,
+                weights,
+                partial,
+                sums,
+            });
+            for (row, sums) in sums.chunks_exact_mut(sums_len(columns) / 2).enumerate().take(rows) {
+                if let Some(transform) = &self.transform {
+                    transform.apply(sums, &[], columns, OUTPUTS, block.first, block.outputs);
+                }
+                if let Some(correction) = &self.correction {
+                    let channels = block.first..block.first + block.outputs;
+                    correction.apply([y + row, x], sums, columns, OUTPUTS, channels);
+                }
+                self.requantizer.apply(&mut RequantizeTile {
+                    accumulators: &[sums],
+                    stride: OUTPUTS,
+                    pixels: columns,
+                    first_channel: block.first,
+                    channels: block.outputs,
+                    levels: &mut scratch.levels[(row * self.width + x) * stride + block.first..],
+                    level_stride: stride,
+                });
+            }
+        }
+    }
+}
