@@ -21,6 +21,7 @@
 //! | [`cpu`] | what this CPU can do, and the override by environment variable |
 //! | [`requantize`] | accumulators to levels |
 //! | [`rows`] | pooling, look-up, packing: everything that works on rows of levels |
+//! | [`sum`] | sums of two rows of few levels |
 //! | [`mod@reference`] | the oracle: naive loops, nothing else |
 //! | [`synthetic`] | calls on made-up operands, to time micro-kernels |
 //! | `arch` | the micro-kernels, a folder for each instruction set |
@@ -45,6 +46,7 @@ pub mod reference;
 pub mod registry;
 pub mod requantize;
 pub mod rows;
+pub mod sum;
 pub mod synthetic;
 pub mod ukernel;
 pub mod winograd;

@@ -1,14 +1,15 @@
 //! Residual sum with its quantizer.
 //!
-//! A sum of two values is a table over both levels, made at load from the exact map; on planes of one
-//! or two bits it is evaluated as polynomials ([`ylb_kernels::combine`]). Longer sums compute their
-//! accumulators.
+//! A sum of two values is a table over both levels, made at load from the exact map; where 16-bit arithmetic equals
+//! it, that ([`NarrowSum`]); on planes of one or two bits it is evaluated as polynomials
+//! ([`ylb_kernels::combine`]). Longer sums compute their accumulators.
 
 use ylb_format::model::{Encoding, Model, Requantize, ValueId};
 use ylb_kernels::combine::{CombineRow, PlaneFunction};
 use ylb_kernels::layout::Form;
 use ylb_kernels::reference;
-use ylb_kernels::requantize::{AccumulatorRange, RequantizeTile, Requantizer};
+use ylb_kernels::requantize::{AccumulatorRange, RequantizeSpec, RequantizeTile, Requantizer};
+use ylb_kernels::sum::NarrowSum;
 use ylb_kernels::ukernel::Engine;
 
 use super::{Context, level_stride};
@@ -32,6 +33,8 @@ pub struct AddOp {
 enum Method {
     /// `table[a · b_levels + b]`.
     Table { table: Vec<u8>, b_levels: usize },
+    /// Arithmetic of 16 bits.
+    Narrow(NarrowSum),
     /// Both inputs and the output in planes.
     Planes(PlaneFunction),
     /// One accumulator an addend; `integers[level]` by addend.
@@ -63,7 +66,8 @@ impl AddOp {
             ([a, b], Some(Form::Planes { bits })) => {
                 Method::Planes(PlaneFunction::new(bits, level_of(a, b, requantize, max_level)))
             }
-            ([a, b], _) => table(a, b, requantize, max_level),
+            ([a, b], _) => narrow(a, b, requantize, max_level)
+                .map_or_else(|| table(a, b, requantize, max_level), Method::Narrow),
             _ => accumulators(&encodings, requantize, max_level, engine),
         };
         let value = &model.values[index(output)];
@@ -85,7 +89,7 @@ impl AddOp {
     pub fn scratch(&self) -> ScratchLen {
         let row = self.width * level_stride(self.channels as u32);
         let sums = match self.method {
-            Method::Table { .. } | Method::Planes(_) => 0,
+            Method::Table { .. } | Method::Narrow(_) | Method::Planes(_) => 0,
             Method::Accumulators { .. } => row * self.inputs.len(),
         };
         ScratchLen { levels: (self.inputs.len() + 1) * row, sums, ..Default::default() }
@@ -130,6 +134,7 @@ impl AddOp {
                 Method::Table { table, b_levels } => {
                     rows.lookup2(levels[0], levels[1], *b_levels, table, out);
                 }
+                Method::Narrow(sum) => sum.apply(levels[0], levels[1], out),
                 Method::Planes(_) => unreachable!("ran above"),
                 Method::Accumulators { integers, requantizer } => {
                     let sums = &mut scratch.sums[..row_len * integers.len()];
@@ -165,6 +170,24 @@ fn level_of(a: &Encoding, b: &Encoding, requantize: &Requantize, max_level: u8) 
     let (a, b) = (*a, *b);
     let integer = |encoding: &Encoding, level: u8| i64::from(encoding.integer(level.min(encoding.max_level)));
     move |x, y| reference::requantize(&spec, 0, &[integer(&a, x), integer(&b, y)])
+}
+
+/// Largest level of a sum for which [`NarrowSum`] is looked for: all pairs of levels are tried.
+const NARROW_MAX_LEVEL: u8 = 31;
+
+fn narrow(a: &Encoding, b: &Encoding, requantize: &Requantize, max_level: u8) -> Option<NarrowSum> {
+    let RequantizeSpec::Scale { multipliers, shift, .. } = requantize::spec(requantize, max_level) else {
+        return None;
+    };
+    let [first, second] = multipliers[..] else {
+        return None;
+    };
+    let factors = [first, second].map(i64::from);
+    let factors = [factors[0] * i64::from(a.step), factors[1] * i64::from(b.step)];
+    let max_levels = [a.max_level, b.max_level];
+    let few = max_level.max(a.max_level).max(b.max_level) <= NARROW_MAX_LEVEL;
+    let level = level_of(a, b, requantize, max_level);
+    few.then(|| NarrowSum::new(factors, shift, max_levels, max_level, level)).flatten()
 }
 
 fn table(a: &Encoding, b: &Encoding, requantize: &Requantize, max_level: u8) -> Method {

@@ -47,10 +47,11 @@ static SUBSETS: [[u8; 8]; 3] = [
 
 #[target_feature(enable = "neon")]
 fn lutconv_i32_u6_sx_4x32_neon_tables(levels: &[u8], tables: &mut [u8]) {
-    // SAFETY: the static arrays have 8 bytes. Indices of further quads are 4 more each; none stays none.
-    let subsets: [[uint8x8_t; 3]; 4] = std::array::from_fn(|quad| {
-        SUBSETS.map(|subset| vqadd_u8(unsafe { vld1_u8(subset.as_ptr()) }, vdup_n_u8((QUAD * quad) as u8)))
-    });
+    // SAFETY: an array of 8 bytes is read.
+    let subsets = SUBSETS.map(|subset| unsafe { vld1_u8(subset.as_ptr()) });
+    // Indices of further quads are 4 more each; none stays none.
+    let of_quad = |quad| subsets.map(|subset| vqadd_u8(subset, vdup_n_u8((QUAD * quad) as u8)));
+    let subsets: [[uint8x8_t; 3]; 4] = std::array::from_fn(of_quad);
     let mut levels = levels.chunks_exact(4 * QUAD);
     let mut tables = tables.chunks_exact_mut(4 * TABLE);
     for (levels, tables) in levels.by_ref().zip(tables.by_ref()) {
