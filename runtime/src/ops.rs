@@ -6,6 +6,7 @@
 pub mod add;
 pub mod concat;
 pub mod conv;
+pub mod finish;
 pub mod lookup;
 pub mod map;
 pub mod max_pool;

@@ -11,14 +11,13 @@
 
 use ylb_format::model::{Conv as ModelConv, Model, ValueId};
 use ylb_kernels::lookup::{Lookup, LookupTile, OUTPUTS, QUAD, TABLE};
-use ylb_kernels::requantize::{AccumulatorTransform, RequantizeTile, Requantizer};
 
-use super::prepack::{Block, BorderCorrection, blocks, gather, transform};
+use super::finish::Finish;
+use super::prepack::{Block, blocks, gather};
 use super::{Context, level_stride};
 use crate::bands::Band;
 use crate::choice::ConvChoice;
 use crate::plan::{Plan, index};
-use crate::requantize;
 use crate::scratch::ScratchLen;
 use crate::storage::{AlignedBytes, Store};
 
@@ -41,14 +40,11 @@ pub struct LookupOp {
     /// Packed blocks, one after another.
     weights: AlignedBytes,
     block_len: usize,
-    /// `None`: sums are accumulators. Finding out takes as long as some transforms.
-    transform: Option<AccumulatorTransform>,
-    correction: Option<BorderCorrection>,
     stride: [usize; 2],
     padding: [isize; 2],
     width: usize,
     channels: usize,
-    requantizer: Requantizer,
+    finish: Finish,
 }
 
 impl LookupOp {
@@ -62,8 +58,6 @@ impl LookupOp {
         plan: &Plan,
     ) -> Self {
         let value = &model.values[index(output)];
-        let encoding = value.encoding().expect("the choice is for levels only");
-        let map = conv.requantize.as_ref().expect("levels are requantized");
         let (term, codes) = (&conv.terms[0], &choice.codes[0]);
         let input = plan.storage[index(term.input)]
             .store(choice.forms[0])
@@ -80,8 +74,6 @@ impl LookupOp {
             gather(term, codes, input, block, in_channels, &mut plain);
             kernel.pack(&plain, [rows, quads, planes], out);
         }
-        let (transform, correction) = transform(model, conv, term, codes);
-        let ranges = requantize::conv_ranges(model, term);
         let row_len = table_row_len(input);
         let runs = |first: usize| (0..rows).map(|row| (first + row) % rows * row_len).collect();
         Self {
@@ -94,13 +86,11 @@ impl LookupOp {
             blocks,
             weights,
             block_len,
-            transform: Some(transform).filter(|transform| !transform.is_identity()),
-            correction,
             stride: conv.window.stride.map(|step| step as usize),
             padding: [conv.window.padding[0] as isize, conv.window.padding[1] as isize],
             width: value.width as usize,
             channels,
-            requantizer: requantize::prepare(map, encoding.max_level, &ranges, choice.engine),
+            finish: Finish::new(model, conv, choice, output),
         }
     }
 
@@ -181,22 +171,7 @@ impl LookupOp {
                     pixels,
                     sums,
                 });
-                if let Some(transform) = &self.transform {
-                    transform.apply(sums, &[], pixels, OUTPUTS, block.first, block.outputs);
-                }
-                if let Some(correction) = &self.correction {
-                    let channels = block.first..block.first + block.outputs;
-                    correction.apply([y, x], sums, pixels, OUTPUTS, channels);
-                }
-                self.requantizer.apply(&mut RequantizeTile {
-                    accumulators: &[sums],
-                    stride: OUTPUTS,
-                    pixels,
-                    first_channel: block.first,
-                    channels: block.outputs,
-                    levels: &mut scratch.levels[x * stride + block.first..],
-                    level_stride: stride,
-                });
+                self.finish.apply(block, [y, x], sums, OUTPUTS, &mut scratch.levels[x * stride..]);
             }
         }
     }

@@ -11,17 +11,16 @@
 //! ```
 
 use ylb_format::model::{Conv as ModelConv, Model, ValueId};
-use ylb_kernels::requantize::{AccumulatorRange, AccumulatorTransform, RequantizeTile, Requantizer};
 use ylb_kernels::winograd::{
     LevelsStrip, OUTPUTS, OutputsStrip, STRIP, Winograd, partial_len, sums_len, transformed_len,
 };
 
-use super::prepack::{Block, BorderCorrection, blocks, gather, transform};
+use super::finish::Finish;
+use super::prepack::{Block, blocks, gather};
 use super::{Context, level_stride};
 use crate::bands::Band;
 use crate::choice::ConvChoice;
 use crate::plan::{Plan, index};
-use crate::requantize;
 use crate::scratch::ScratchLen;
 use crate::storage::{AlignedBytes, Store};
 
@@ -34,13 +33,10 @@ pub struct WinogradOp {
     /// Packed blocks, one after another.
     weights: AlignedBytes,
     block_len: usize,
-    /// `None`: sums are accumulators. Finding out takes as long as some transforms.
-    transform: Option<AccumulatorTransform>,
-    correction: Option<BorderCorrection>,
     padding: [isize; 2],
     width: usize,
     channels: usize,
-    requantizer: Requantizer,
+    finish: Finish,
 }
 
 impl WinogradOp {
@@ -54,8 +50,6 @@ impl WinogradOp {
         plan: &Plan,
     ) -> Self {
         let value = &model.values[index(output)];
-        let encoding = value.encoding().expect("the choice is for levels only");
-        let map = conv.requantize.as_ref().expect("levels are requantized");
         let (term, codes) = (&conv.terms[0], &choice.codes[0]);
         let store = plan.storage[index(term.input)]
             .store(choice.forms[0])
@@ -70,8 +64,6 @@ impl WinogradOp {
             gather(term, codes, store, block, in_channels, &mut plain);
             kernel.pack(&plain, in_channels, out);
         }
-        let ranges: Vec<AccumulatorRange> = requantize::conv_ranges(model, term);
-        let (transform, correction) = transform(model, conv, term, codes);
         Self {
             kernel,
             input: store.clone(),
@@ -79,12 +71,10 @@ impl WinogradOp {
             blocks,
             weights,
             block_len,
-            transform: Some(transform).filter(|transform| !transform.is_identity()),
-            correction,
             padding: [conv.window.padding[0] as isize, conv.window.padding[1] as isize],
             width: value.width as usize,
             channels,
-            requantizer: requantize::prepare(map, encoding.max_level, &ranges, choice.engine),
+            finish: Finish::new(model, conv, choice, output),
         }
     }
 
@@ -149,22 +139,8 @@ impl WinogradOp {
                 sums,
             });
             for (row, sums) in sums.chunks_exact_mut(sums_len(columns) / 2).enumerate().take(rows) {
-                if let Some(transform) = &self.transform {
-                    transform.apply(sums, &[], columns, OUTPUTS, block.first, block.outputs);
-                }
-                if let Some(correction) = &self.correction {
-                    let channels = block.first..block.first + block.outputs;
-                    correction.apply([y + row, x], sums, columns, OUTPUTS, channels);
-                }
-                self.requantizer.apply(&mut RequantizeTile {
-                    accumulators: &[sums],
-                    stride: OUTPUTS,
-                    pixels: columns,
-                    first_channel: block.first,
-                    channels: block.outputs,
-                    levels: &mut scratch.levels[(row * self.width + x) * stride + block.first..],
-                    level_stride: stride,
-                });
+                let levels = &mut scratch.levels[(row * self.width + x) * stride..];
+                self.finish.apply(block, [y + row, x], &mut sums[..columns * OUTPUTS], OUTPUTS, levels);
             }
         }
     }
