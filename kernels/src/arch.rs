@@ -1,8 +1,8 @@
 //! The micro-kernels, a folder for each instruction set.
 //!
-//! `generic` holds the bodies, written once over [`Simd`](crate::simd::Simd), and their portable
-//! instantiation; the other folders instantiate the same bodies with their vectors. File names are
-//! the same everywhere, so that a difference between two folders means something.
+//! `generic` holds the bodies, written once over [`Simd`](crate::simd::Simd) or as loops that compilers
+//! vectorise, and portable forms; the other folders instantiate the same bodies with their vectors. File
+//! names are the same everywhere, so that a difference between two folders means something.
 //!
 //! A body, like every method of the vector trait, is `#[inline(always)]` and has no
 //! `#[target_feature]`: only the outermost function, the instantiation, has the attribute. Otherwise

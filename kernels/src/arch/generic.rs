@@ -1,4 +1,4 @@
-//! Bodies over [`Simd`](crate::simd::Simd), and their portable instantiations.
+//! Bodies over [`Simd`](crate::simd::Simd), and portable forms.
 
 pub(crate) mod bsconv;
 pub(crate) mod combine;
@@ -7,5 +7,4 @@ pub(crate) mod lutconv;
 pub(crate) mod mulconv;
 pub(crate) mod pack;
 pub(crate) mod requantize;
-pub(crate) mod simd;
 pub(crate) mod winconv;

@@ -56,15 +56,16 @@
 //! Quantized Neural Networks", 2017.
 
 mod counters;
+pub(crate) mod portable;
 mod total;
 
 pub(crate) use self::counters::Counters;
 use self::counters::count_steps;
+pub(crate) use self::portable::BSCONV_GENERIC;
 pub(crate) use self::total::window_total;
 use crate::arch::generic::pack::plane_byte;
-use crate::arch::generic::simd::Swar;
 use crate::simd::Simd;
-use crate::ukernel::{ConvKernel, ConvTile, Engine, Operands, WeightBlock};
+use crate::ukernel::{ConvTile, Operands, WeightBlock};
 
 /// Widest weights and levels.
 pub(crate) const MAX_BITS: usize = 4;
@@ -120,22 +121,26 @@ pub(crate) const fn packed_len(outputs: usize, runs: usize, depth: usize, weight
     outputs * runs * (depth / 8) * weight_bits as usize
 }
 
-/// Packs a block as `[strip][run][step][plane][lane]`.
+/// Packs a block as `[strip][run][step][plane][lane]` for the lanes of an instruction set.
 ///
 /// # Panics
 /// If `out` is shorter than [`packed_len`].
 pub(crate) fn pack<S: Simd>(block: &WeightBlock<'_>, outputs: usize, out: &mut [u8]) {
+    pack_strips(block, outputs, S::LANES, out);
+}
+
+/// [`pack`] for any number of lanes.
+fn pack_strips(block: &WeightBlock<'_>, outputs: usize, lanes: usize, out: &mut [u8]) {
     let WeightBlock { codes, runs, depth, weight_bits } = *block;
     let steps = runs * (depth / 8);
     if steps == 0 {
         return;
     }
     let planes = usize::from(weight_bits);
-    for (strip, out) in out.chunks_exact_mut(S::LANES * steps * planes).take(outputs / S::LANES).enumerate() {
+    for (strip, out) in out.chunks_exact_mut(lanes * steps * planes).take(outputs / lanes).enumerate() {
         for (index, out) in out.iter_mut().enumerate() {
-            let (step, plane, lane) =
-                (index / S::LANES / planes, index / S::LANES % planes, index % S::LANES);
-            let first = ((strip * S::LANES + lane) * steps + step) * 8;
+            let (step, plane, lane) = (index / lanes / planes, index / lanes % planes, index % lanes);
+            let first = ((strip * lanes + lane) * steps + step) * 8;
             *out = plane_byte(&codes[first..][..8], plane);
         }
     }
@@ -285,37 +290,4 @@ pub(crate) unsafe fn convolve_window<
             }
         }
     }
-}
-
-/// Bit-serial convolution in portable integer arithmetic, eight outputs in a `u64`.
-pub(crate) static BSCONV_GENERIC: ConvKernel = ConvKernel {
-    name: "bsconv_i32_ux_ux_1x16_generic",
-    engine: Engine::Generic,
-    bit_serial: true,
-    nr: NR,
-    mr: 1,
-    supports,
-    rate: |operands| rate(operands, NR, Swar::LANES, 4.7),
-    packed_len: |runs, depth, weight_bits| packed_len(NR, runs, depth, weight_bits),
-    pack: |block, out| pack::<Swar>(block, NR, out),
-    run: bsconv_i32_ux_ux_1x16_generic,
-    run_planes: None,
-};
-
-/// Outputs of a block: two strips, see [`Simd::REGISTERS`] of [`Swar`].
-const NR: usize = 16;
-
-/// # Safety
-/// - As [`ConvKernel::run`].
-unsafe fn bsconv_i32_ux_ux_1x16_generic(tile: &mut ConvTile<'_>) {
-    static INSTANCES: Instances = instances!(conv_generic);
-    // SAFETY: portable instructions; the tile is the caller's promise.
-    unsafe { run_instance(&INSTANCES, tile, NR) }
-}
-
-/// # Safety
-/// - As [`conv`].
-unsafe fn conv_generic<const W: usize, const A: usize>(tile: &mut ConvTile<'_>, outputs: usize) {
-    // SAFETY: the caller's promise.
-    unsafe { conv::<Swar, W, A>(Swar, tile, outputs) }
 }

@@ -28,9 +28,8 @@ use std::arch::x86_64::*;
 use super::mulconv::{LANES, store_sums};
 use super::planes::{narrow_steps, store_planes};
 use super::{counting_cycles, for_pixels};
-use crate::arch::generic::bsconv::{self as generic, MAX_BITS, window_total};
+use crate::arch::generic::bsconv::{self as generic, MAX_BITS};
 use crate::arch::generic::pack::plane_byte;
-use crate::arch::generic::simd::Swar;
 use crate::ukernel::{ConvKernel, ConvTile, Engine, Operands, PlanesTile, WeightBlock};
 
 /// For layers of more than 16 outputs.
@@ -225,14 +224,12 @@ unsafe fn convolve<const W: usize, const A: usize, const V: usize, const P: usiz
 unsafe fn add_up_totals<const A: usize>(tile: &mut ConvTile<'_>) {
     let len = tile.depth / 8 * A;
     for (pixel, total) in tile.totals.iter_mut().take(tile.pixels).enumerate() {
-        // SAFETY: `check` found every run of every pixel's window in the input, and READ_SLACK behind.
-        *total = unsafe {
-            let window = tile.input.as_ptr().add(tile.input_offset + pixel * tile.pixel_step);
-            if 8 % A == 0 {
-                tile.runs.iter().map(|&run| run_total::<A>(window.add(run), len)).sum()
-            } else {
-                window_total::<Swar, A>(Swar, window, tile.runs, tile.depth / 8)
-            }
+        let window = &tile.input[tile.input_offset + pixel * tile.pixel_step..];
+        *total = if 8 % A == 0 {
+            // SAFETY: `check` found every run of every pixel's window in the input, and READ_SLACK behind.
+            tile.runs.iter().map(|&run| unsafe { run_total::<A>(window[run..].as_ptr(), len) }).sum()
+        } else {
+            tile.runs.iter().map(|&run| generic::portable::levels_total(&window[run..][..len], A)).sum()
         };
     }
 }
