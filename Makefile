@@ -33,9 +33,11 @@ test-host:
 test-arm:
 	scripts/test-arm.sh
 
-# Criterion: micro-kernels, layers against FP32, networks against rten. Compiles both peers.
+# Criterion: micro-kernels, layers against FP32, networks against rten. Compiles both peers;
+# UPDATE=1 commits the figures.
 bench:
 	$(CARGO) bench -p ylb-benches --features fp32
+	$(PYTHON) benches/criterion.py $(if $(UPDATE),--update)
 
 # Lints of the benchmarks with their peers, which `check` leaves out: they take minutes to compile.
 check-bench:
