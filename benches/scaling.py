@@ -26,29 +26,38 @@ BITS = "w2a2"
 SECONDS = 1.5  # Of timed inferences, about.
 
 
-def bench(program, size, side, threads, warmup, iterations, *more):
+def bench(program, size, side, threads, warmup, iterations, *more, processes=1):
+    """The documents of as many processes side by side."""
     command = [program, "bench", "--net", f"yolov5{size}", "--bits", BITS, "--imgsz", str(side)]
-    command += ["--threads", str(threads), "--warmup", str(warmup), "--iterations", str(iterations), "--json"]
-    run = subprocess.run(command + list(more), check=True, capture_output=True, text=True)
-    return json.loads(run.stdout)
+    command += ["--threads", str(threads), "--warmup", str(warmup), "--iterations", str(iterations), "--json", *more]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
+    printed = [process.communicate()[0] for process in running]
+    if any(process.returncode for process in running):
+        raise SystemExit(f"{' '.join(command)} failed")
+    return [json.loads(text) for text in printed]
 
 
-def timed(program, size, side, threads):
-    pilot = bench(program, size, side, threads, 1, 1)
+def timed(program, size, side):
+    """Documents of one thread, of two, and of one thread in each of two processes side by side: what the
+    second of these takes longer than the first, the machine takes, and no program gets back."""
+    pilot = bench(program, size, side, 1, 1, 1)[0]
     iterations = max(3, int(1e3 * SECONDS / pilot["latency_ms"]["median"]))
-    return bench(program, size, side, threads, 2, iterations)
+    one, two = (bench(program, size, side, threads, 2, iterations)[0] for threads in (1, 2))
+    return one, two, *bench(program, size, side, 1, 2, iterations, processes=2)
 
 
 def scaling(documents):
-    """Rows of (size, side) -> documents of one thread and two."""
-    text = "\n| network | MACs | one thread, ms | two threads, ms | as fast | activations, MB | process, MB | load, ms |\n"
-    text += f"|{'---|' * 8}\n"
-    for (size, side), (one, two) in documents.items():
+    """Rows of (size, side) -> documents of `timed`."""
+    text = "\n| network | MACs | one thread, ms | two threads, ms | as fast | two processes |"
+    text += f" activations, MB | process, MB | load, ms |\n|{'---|' * 9}\n"
+    for (size, side), (one, two, *pair) in documents.items():
         cells = [f"{size} at {side}", f"{one['macs'] / 1e9:.1f} G"]
         for document in (one, two):
             latency = document["latency_ms"]
             cells.append(f"{latency['min']:.2f} / {latency['median']:.2f}")
-        cells.append(f"{one['latency_ms']['median'] / two['latency_ms']['median']:.2f} times")
+        alone = one["latency_ms"]["median"]
+        cells.append(f"{alone / two['latency_ms']['median']:.2f} times")
+        cells.append(f"{sum(alone / each['latency_ms']['median'] for each in pair):.2f} times")
         cells.append(f"{one['arena_bytes'] / 1e6:.1f}")
         cells.append(f"{one.get('peak_memory_bytes', 0) / 1e6:.1f}")
         cells.append(f"{one['load_ms']:.0f}, first inference {one['first_ms']:.1f}")
@@ -60,7 +69,7 @@ def balance(program):
     """For each height of an output, the share of the time that threads are busy."""
     text = ""
     for side in (640, 320):
-        layers = {threads: bench(program, "n", side, threads, 0, 1, "--profile")["layers"]
+        layers = {threads: bench(program, "n", side, threads, 0, 1, "--profile")[0]["layers"]
                   for threads in (1, 2, 3, 4)}
         groups = {}
         for number, layer in enumerate(layers[1]):
@@ -100,7 +109,7 @@ def main():
     options = parser.parse_args()
     program = options.program or str(release_build())
     sections = {"balance": balance(program)}
-    documents = {network: [timed(program, *network, threads) for threads in (1, 2)] for network in NETWORKS}
+    documents = {network: timed(program, *network) for network in NETWORKS}
     first = documents["n", 640][0]
     describe = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude", "*"]
     commit = subprocess.run(describe, capture_output=True, text=True).stdout.strip() or "unknown"
@@ -112,7 +121,7 @@ def main():
     if options.update:
         slug = re.sub("[^a-z0-9]+", "-", machine["cpu"].lower()).strip("-")
         path = ROOT / "benches" / "results" / f"x86-{slug}-scaling.json"
-        kept = {f"{size} {side}": both for (size, side), both in documents.items()}
+        kept = {f"{size} {side}": runs for (size, side), runs in documents.items()}
         result = {"command": "make bench-scaling UPDATE=1", "commit": commit, "bits": BITS, "results": kept}
         path.write_text(json.dumps(result, indent=1) + "\n")
         page = PAGE.read_text()
