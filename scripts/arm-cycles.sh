@@ -7,6 +7,7 @@
 #   UPDATE=1                  write the committed file anew
 #   ARM_CYCLES="w1a1 w2a2"    count these only
 #   JOBS=2                    QEMU processes at a time
+#   CACHE=1                   count cache misses at W2A2 instead, by a model of the Cortex-A72's caches
 #
 # Where that is impossible it says so and succeeds, unless CI=true.
 set -eu
@@ -36,4 +37,4 @@ compiler=$(eval "$environment" && "${RUSTC:-rustc}" --version)
 exec python3 scripts/arm-cycles.py \
     --plugin "$target/a64count/release/liba64count.so" \
     --program "$target/aarch64-unknown-linux-gnu/release/yolo-lowbit" \
-    --compiler "$compiler" --jobs "${JOBS:-2}" ${UPDATE:+--update} ${ARM_CYCLES:+--only "$ARM_CYCLES"}
+    --compiler "$compiler" --jobs "${JOBS:-2}" ${UPDATE:+--update} ${ARM_CYCLES:+--only "$ARM_CYCLES"} ${CACHE:+--cache}

@@ -4,6 +4,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use crate::cache::Caches;
 use crate::report::{self, Block};
 
 /// `qemu_plugin_tb`: a block in translation.
@@ -14,6 +15,13 @@ pub struct Translation([u8; 0]);
 #[repr(C)]
 pub struct Instruction([u8; 0]);
 
+/// `qemu_plugin_meminfo_t`: what an access is like.
+type AccessInfo = u32;
+
+/// `QEMU_PLUGIN_CB_NO_REGS`: a callback that reads no registers.
+const NO_REGISTERS: c_int = 0;
+/// `QEMU_PLUGIN_MEM_RW`: reads and writes.
+const READS_AND_WRITES: c_int = 3;
 /// `QEMU_PLUGIN_INLINE_ADD_U64`.
 const INLINE_ADD_U64: c_int = 0;
 
@@ -34,6 +42,14 @@ unsafe extern "C" {
         counter: *mut c_void,
         addend: u64,
     );
+    fn qemu_plugin_register_vcpu_mem_cb(
+        instruction: *mut Instruction,
+        callback: extern "C" fn(u32, AccessInfo, u64, *mut c_void),
+        registers: c_int,
+        accesses: c_int,
+        user_data: *mut c_void,
+    );
+    fn qemu_plugin_mem_size_shift(info: AccessInfo) -> u32;
 }
 
 /// Version of the plugin API, which QEMU checks before it calls anything.
@@ -48,9 +64,12 @@ struct Counted {
 }
 
 static OUTPUT: OnceLock<String> = OnceLock::new();
+/// Set if accesses are to be followed.
+static CACHES: OnceLock<Mutex<Caches>> = OnceLock::new();
 static BLOCKS: Mutex<Vec<Counted>> = Mutex::new(Vec::new());
 
-/// What QEMU calls once it has loaded the plugin. The only argument is `out=FILE`.
+/// What QEMU calls once it has loaded the plugin. The arguments are `out=FILE`, and `cache=on` to follow data
+/// accesses.
 ///
 /// # Safety
 /// - `arguments` points to `count` C strings, valid during the call, as QEMU promises.
@@ -66,10 +85,15 @@ pub unsafe extern "C" fn qemu_plugin_install(
         unsafe { CStr::from_ptr(*arguments.add(index)) }.to_string_lossy()
     });
     let output = texts.next().and_then(|text| text.strip_prefix("out=").map(str::to_owned));
-    let output = output.filter(|_| texts.next().is_none());
+    let rest: Vec<_> = texts.collect();
+    let cache = rest.iter().map(AsRef::as_ref).eq(["cache=on"]);
+    let output = output.filter(|_| cache || rest.is_empty());
     if output.is_none_or(|output| OUTPUT.set(output).is_err()) {
-        eprintln!("a64count: expected once, and with one argument: -plugin liba64count.so,out=FILE");
+        eprintln!("a64count: expected, once: -plugin liba64count.so,out=FILE[,cache=on]");
         return 1;
+    }
+    if cache {
+        CACHES.get_or_init(|| Mutex::new(Caches::cortex_a72()));
     }
     // SAFETY: the id is QEMU's, and both callbacks have the signatures of the API.
     unsafe {
@@ -93,8 +117,33 @@ extern "C" fn translated(_id: u64, block: *mut Translation) {
         };
         (qemu_plugin_tb_vaddr(block), (0..qemu_plugin_tb_n_insns(block)).map(word).collect())
     };
+    if CACHES.get().is_some() {
+        // SAFETY: QEMU keeps the block and its instructions valid during this call, and calls back with the
+        // signature of the API.
+        unsafe {
+            for index in 0..qemu_plugin_tb_n_insns(block) {
+                let instruction = qemu_plugin_tb_get_insn(block, index);
+                let nothing = std::ptr::null_mut();
+                qemu_plugin_register_vcpu_mem_cb(
+                    instruction,
+                    accessed,
+                    NO_REGISTERS,
+                    READS_AND_WRITES,
+                    nothing,
+                );
+            }
+        }
+    }
     let mut blocks = BLOCKS.lock().unwrap_or_else(PoisonError::into_inner);
     blocks.push(Counted { address, code, executions });
+}
+
+/// Follows an access. QEMU tells one of 16 bytes as two of 8.
+extern "C" fn accessed(_cpu: u32, info: AccessInfo, address: u64, _user_data: *mut c_void) {
+    let Some(caches) = CACHES.get() else { return };
+    // SAFETY: the value is QEMU's, of this access.
+    let bytes = 1 << unsafe { qemu_plugin_mem_size_shift(info) };
+    caches.lock().unwrap_or_else(PoisonError::into_inner).access(address, bytes);
 }
 
 extern "C" fn finished(_id: u64, _user_data: *mut c_void) {
@@ -108,7 +157,8 @@ extern "C" fn finished(_id: u64, _user_data: *mut c_void) {
         })
         .collect();
     let Some(path) = OUTPUT.get() else { return };
-    if let Err(error) = std::fs::write(path, report::text(&blocks)) {
+    let caches = CACHES.get().map(|caches| caches.lock().unwrap_or_else(PoisonError::into_inner));
+    if let Err(error) = std::fs::write(path, report::text(&blocks, caches.as_deref())) {
         eprintln!("a64count: cannot write {path}: {error}");
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use crate::cache::Caches;
 use crate::encodings::{BRANCH, SYSTEM, classify};
 use crate::slots::{PER_CYCLE, Slots};
 
@@ -32,7 +33,9 @@ struct Merged<'a> {
 /// page of the program and after some hundred instructions, and a bound for each half of a loop's body
 /// is larger than that of the whole: so blocks that execution falls through are joined to runs first.
 /// Otherwise the figures would depend on the addresses that the linker chose.
-pub fn text(blocks: &[Block<'_>]) -> String {
+///
+/// With `caches` there are their accesses and misses, too.
+pub fn text(blocks: &[Block<'_>], caches: Option<&Caches>) -> String {
     let mut sum = Slots::NONE;
     let mut classes = BTreeMap::<&str, u64>::new();
     for block in blocks {
@@ -62,6 +65,9 @@ pub fn text(blocks: &[Block<'_>]) -> String {
     for (name, figure) in figures {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{name} {figure}");
+    }
+    for (level, cache) in caches.iter().flat_map(|caches| [("l1", &caches.first), ("l2", &caches.second)]) {
+        let _ = writeln!(text, "{level}_accesses {}\n{level}_misses {}", cache.accesses(), cache.misses());
     }
     for (class, executions) in classes.iter().filter(|(_, executions)| **executions > 0) {
         let _ = writeln!(text, "class_{class} {executions}");
@@ -165,7 +171,7 @@ mod tests {
     fn the_report_names_every_figure() {
         let body = Block { address: 0, code: &[UMLAL, SADALP, RET], executions: 1_000_000_000_000 };
         let never = Block { address: 0x100, code: &[MRS], executions: 0 };
-        let report = text(&[body, never]);
+        let report = text(&[body, never], None);
         let trillion = "1000000000000";
         let expected = format!(
             "a72_cycles {trillion}\na76_cycles {trillion}\ninstructions 3000000000000\n\
@@ -174,5 +180,10 @@ mod tests {
              class_v_accumulate {trillion}\nclass_v_mul_long {trillion}\n"
         );
         assert_eq!(report, expected);
+        let mut caches = Caches::cortex_a72();
+        caches.access(0, 8);
+        caches.access(8, 8);
+        let report = text(&[body, never], Some(&caches));
+        assert!(report.contains("\nl1_accesses 2\nl1_misses 1\nl2_accesses 1\nl2_misses 1\n"), "{report}");
     }
 }
