@@ -16,7 +16,8 @@
 //! Sums are kept in 16 bits that wrap around: they are exact where the result fits an i16, and it is for the caller
 //! to see to it.
 
-use crate::ukernel::Engine;
+use crate::requantize::Requantizer;
+use crate::ukernel::{Engine, LevelsEnd};
 
 /// Output channels of a block.
 pub const OUTPUTS: usize = 32;
@@ -50,6 +51,22 @@ pub struct LookupKernel {
     /// - The CPU has the engine's instructions.
     /// - The tile has been checked by `LookupTile::check`.
     pub(crate) run: unsafe fn(&mut LookupTile<'_>),
+    /// Computes a tile to levels, if the micro-kernel can.
+    pub(crate) levels: Option<LookupLevels>,
+}
+
+/// How a micro-kernel that looks up ends in levels.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LookupLevels {
+    /// Whether it has the arithmetic of a requantizer, which is one for a single term.
+    pub(crate) takes: fn(&Requantizer) -> bool,
+    /// Computes a tile, whose own sums are not used.
+    ///
+    /// # Safety
+    /// - The CPU has the engine's instructions.
+    /// - Both have been checked, by `LookupTile::check_tables` and `LevelsEnd::check`, and `takes` accepts the
+    ///   requantizer.
+    pub(crate) run: unsafe fn(&mut LookupTile<'_>, &mut LevelsEnd<'_>),
 }
 
 /// What a micro-kernel takes, for the choice among micro-kernels.
@@ -156,9 +173,37 @@ impl Lookup {
     }
 }
 
+impl Lookup {
+    /// Whether the micro-kernel can end in levels with this requantizer.
+    pub fn makes_levels(&self, requantizer: &Requantizer) -> bool {
+        self.0.levels.is_some_and(|levels| requantizer.terms() == 1 && (levels.takes)(requantizer))
+    }
+
+    /// Computes a tile to levels; the tile's own sums are not used.
+    ///
+    /// # Panics
+    /// If an operand is shorter than the tile's geometry asks for, or the requantizer is not one that
+    /// [`makes_levels`](Self::makes_levels) accepts.
+    pub fn run_levels(&self, tile: &mut LookupTile<'_>, end: &mut LevelsEnd<'_>) {
+        let takes = self.makes_levels(end.requantizer);
+        let levels = self.0.levels.filter(|_| takes).expect("the micro-kernel takes the requantizer");
+        tile.check_tables(self.packed_len(tile.runs.len(), tile.quads, tile.planes));
+        end.check(tile.pixels, OUTPUTS);
+        // SAFETY: the CPU has the instructions, or `self` could not have been made; both were checked in
+        // the lines before.
+        unsafe { (levels.run)(tile, end) }
+    }
+}
+
 impl LookupTile<'_> {
     /// Panics unless every access of a micro-kernel that keeps its contract is inside its operand.
     fn check(&self, packed_len: usize) {
+        self.check_tables(packed_len);
+        assert!(self.pixels <= self.sums.len() / OUTPUTS, "sums are too short");
+    }
+
+    /// The same without the sums.
+    fn check_tables(&self, packed_len: usize) {
         assert!((1..=8).contains(&self.planes), "{} planes", self.planes);
         let last_run = self.runs.iter().copied().max().unwrap_or(0);
         let windows = self.pixels.saturating_sub(1).checked_mul(self.pixel_step);
@@ -168,6 +213,5 @@ impl LookupTile<'_> {
             .expect("tile geometry overflows");
         assert!(end <= self.tables.len(), "tables of {} bytes, {end} needed", self.tables.len());
         assert!(packed_len <= self.weights.len(), "weights are too short");
-        assert!(self.pixels <= self.sums.len() / OUTPUTS, "sums are too short");
     }
 }

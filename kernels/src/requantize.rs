@@ -221,6 +221,22 @@ impl Requantizer {
         Self { engine: Self::engines().find(|&known| known == engine).unwrap_or(Engine::Generic), ..self }
     }
 
+    /// Number of channels; 1 if all have the same constants.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// Number of terms.
+    pub fn terms(&self) -> usize {
+        self.terms
+    }
+
+    /// The arithmetic that was chosen.
+    #[cfg(target_arch = "aarch64")]
+    pub(crate) fn arithmetic(&self) -> &Form {
+        &self.form
+    }
+
     /// Which arithmetic was chosen, for people: `thresholds16`, `thresholds32`, `narrow`, `fixed`,
     /// `wide` or `search`.
     pub fn form(&self) -> &'static str {

@@ -16,6 +16,11 @@
 //! points) is an affine function of `sums` and `totals` and is applied behind the micro-kernel, by
 //! [`crate::requantize::AccumulatorTransform`].
 
+mod levels;
+
+pub(crate) use levels::ConvLevels;
+pub use levels::{LevelsEnd, LevelsTile};
+
 use crate::layout::Form;
 use crate::requantize::{AccumulatorRange, AccumulatorTransform, PlaneSteps, PlaneStepsRows, RequantizeSpec};
 
@@ -151,6 +156,8 @@ pub struct ConvKernel {
     pub(crate) run: unsafe fn(&mut ConvTile<'_>),
     /// Computes a tile to bit planes, if the micro-kernel can.
     pub(crate) run_planes: Option<RunPlanes>,
+    /// Computes a tile to levels, if the micro-kernel can.
+    pub(crate) levels: Option<ConvLevels>,
 }
 
 /// Computes a tile to bit planes.

@@ -89,6 +89,56 @@ impl<'a> Band<'a> {
             target.write_border(y, self.height);
         }
     }
+
+    /// Where the levels of the rows from `y` on are to be computed: in the store, if there is but one and it
+    /// holds bytes, and otherwise in `buffer`, `[row][column][level_stride]`.
+    pub fn levels_rows<'s>(
+        &'s mut self,
+        y: usize,
+        buffer: &'s mut [u8],
+        [width, level_stride]: [usize; 2],
+    ) -> LevelsRows<'s> {
+        match self.bytes_target() {
+            Some(target) => {
+                let layout = &target.store.layout;
+                let start = target.store.offset(y as isize, 0) - target.start;
+                LevelsRows {
+                    bytes: &mut target.bytes[start..],
+                    pixel_stride: layout.pixel_stride,
+                    row_stride: layout.row_stride(),
+                }
+            }
+            None => {
+                LevelsRows { bytes: buffer, pixel_stride: level_stride, row_stride: width * level_stride }
+            }
+        }
+    }
+
+    /// Completes rows whose levels are where [`levels_rows`](Self::levels_rows) said: copies them, if that is
+    /// the buffer, and writes the borders. `channels` of each pixel are in use.
+    pub fn finish_levels_rows(
+        &mut self,
+        rows: &Rows,
+        written: Range<usize>,
+        buffer: &[u8],
+        ([width, level_stride], channels): ([usize; 2], usize),
+    ) {
+        let height = self.height;
+        if let Some(target) = self.bytes_target() {
+            return written.for_each(|y| target.write_border(y, height));
+        }
+        for (y, levels) in written.zip(buffer.chunks_exact(width * level_stride)) {
+            self.write_row(rows, y, levels, level_stride, channels);
+        }
+    }
+
+    /// The only store, if it holds levels as bytes.
+    fn bytes_target<'s>(&'s mut self) -> Option<&'s mut Target<'a>> {
+        match &mut self.targets {
+            [Some(target), None] if target.store.layout.form == Form::Bytes => Some(target),
+            _ => None,
+        }
+    }
 }
 
 /// Pieces and rows of the left part, where so many rows in so many pieces are cut in two.
@@ -121,6 +171,16 @@ pub fn balance(rows: usize, pieces: usize, threads: usize) -> f64 {
     }
     let last = loads.iter().max().copied().unwrap_or(0);
     if last == 0 { 1.0 } else { rows as f64 / (loads.len() * last) as f64 }
+}
+
+/// Rows of levels, to be written.
+pub struct LevelsRows<'a> {
+    /// From the first level of the first pixel on.
+    pub bytes: &'a mut [u8],
+    /// Bytes from a pixel to the next.
+    pub pixel_stride: usize,
+    /// Bytes from a row to the next.
+    pub row_stride: usize,
 }
 
 /// A row of a store in bit planes, to be written.

@@ -3,6 +3,7 @@
 pub(crate) mod bsconv;
 pub(crate) mod combine;
 pub(crate) mod dotprod;
+mod levels;
 pub(crate) mod lutconv;
 pub(crate) mod mulconv;
 pub(crate) mod pack;

@@ -17,7 +17,7 @@ use ylb_format::model::{Conv as ModelConv, Model, ValueId, ValueKind};
 use ylb_kernels::depthwise::{Depthwise, DepthwiseTile};
 use ylb_kernels::layout::Form;
 use ylb_kernels::requantize::{AccumulatorRange, PlaneSteps, RequantizeSpec, RequantizeTile, Requantizer};
-use ylb_kernels::ukernel::{Conv, ConvTile, PlanesTile};
+use ylb_kernels::ukernel::{Conv, ConvTile, LevelsEnd, LevelsTile, PlanesTile};
 
 use super::prepack::{Block, BorderCorrection, Term, blocks};
 use super::{Context, level_stride};
@@ -25,7 +25,7 @@ use crate::bands::Band;
 use crate::choice::{Compute, ConvChoice, WeightCodes};
 use crate::plan::{Plan, index};
 use crate::requantize;
-use crate::scratch::ScratchLen;
+use crate::scratch::{Scratch, ScratchLen};
 use crate::storage::Store;
 
 /// Output pixels whose sums are kept before they become levels: with 64 channels 8 KiB, a quarter of
@@ -46,6 +46,8 @@ pub struct ConvOp {
     requantizer: Option<Requantizer>,
     /// From sums to the output's planes, where the micro-kernel does it.
     planes: Option<PlaneSteps>,
+    /// Whether the micro-kernel requantizes itself.
+    ends_in_levels: bool,
 }
 
 enum Prepared {
@@ -97,7 +99,10 @@ impl ConvOp {
             }
             _ => (None, None),
         };
+        let ends_in_levels =
+            requantizer.as_ref().is_some_and(|requantizer| compute.makes_levels(requantizer));
         Self {
+            ends_in_levels: ends_in_levels && conv.groups == 1,
             compute,
             blocks,
             nr,
@@ -192,21 +197,30 @@ impl ConvOp {
         requantizer: &Requantizer,
         y: usize,
     ) {
-        let stride = level_stride(self.channels as u32);
+        let row = [self.width, level_stride(self.channels as u32)];
         let Context { memory, rows, scratch } = context;
+        let Scratch { sums, totals, levels, .. } = &mut **scratch;
+        let out = band.levels_rows(y, levels, row);
         for (number, block) in self.blocks.iter().enumerate() {
+            if let (true, Prepared::Dense(kernel, terms)) = (self.ends_in_levels, &self.compute) {
+                let position = [(y * self.stride[0]) as isize - self.padding[0], -self.padding[1]];
+                kernel.run_levels(&mut LevelsTile {
+                    conv: terms[0].tile(memory, number, position, self.stride[1], self.width),
+                    end: LevelsEnd {
+                        requantizer,
+                        first_channel: block.first,
+                        outputs: block.outputs,
+                        levels: &mut out.bytes[block.first..],
+                        level_stride: out.pixel_stride,
+                    },
+                });
+                continue;
+            }
             for x in (0..self.width).step_by(STRIP) {
                 let pixels = STRIP.min(self.width - x);
-                self.accumulate(
-                    memory,
-                    (&mut scratch.sums, self.nr),
-                    &mut scratch.totals,
-                    (number, block),
-                    [y, x],
-                    pixels,
-                );
+                self.accumulate(memory, (&mut *sums, self.nr), totals, (number, block), [y, x], pixels);
                 let mut accumulators: [&[i32]; MAX_TERMS] = [&[]; MAX_TERMS];
-                for (slot, sums) in accumulators.iter_mut().zip(scratch.sums.chunks(STRIP * self.nr)) {
+                for (slot, sums) in accumulators.iter_mut().zip(sums.chunks(STRIP * self.nr)) {
                     *slot = sums;
                 }
                 requantizer.apply(&mut RequantizeTile {
@@ -215,12 +229,12 @@ impl ConvOp {
                     pixels,
                     first_channel: block.first,
                     channels: block.outputs,
-                    levels: &mut scratch.levels[x * stride + block.first..],
-                    level_stride: stride,
+                    levels: &mut out.bytes[x * out.pixel_stride + block.first..],
+                    level_stride: out.pixel_stride,
                 });
             }
         }
-        band.write_row(rows, y, &scratch.levels[..self.width * stride], stride, self.channels);
+        band.finish_levels_rows(rows, y..y + 1, levels, (row, self.channels));
     }
 
     fn accumulators_row(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>, y: usize) {
@@ -319,6 +333,21 @@ impl ConvOp {
 }
 
 impl Prepared {
+    /// Whether the micro-kernel can requantize itself: it can sums of a single term that are accumulators.
+    fn makes_levels(&self, requantizer: &Requantizer) -> bool {
+        match self {
+            Self::Dense(kernel, terms) => match &terms[..] {
+                [term] => {
+                    term.sums_are_accumulators
+                        && term.correction.is_none()
+                        && kernel.makes_levels(requantizer)
+                }
+                _ => false,
+            },
+            Self::Depthwise(..) => false,
+        }
+    }
+
     /// The way from sums to planes, if there is one: for a single term without corrections at the border
     /// whose output is kept in planes, and then perhaps as bytes.
     fn plane_steps(

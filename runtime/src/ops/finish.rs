@@ -4,7 +4,6 @@
 use ylb_format::model::{Conv as ModelConv, Model, ValueId};
 use ylb_kernels::requantize::{AccumulatorTransform, RequantizeTile, Requantizer};
 
-use super::level_stride;
 use super::prepack::{Block, BorderCorrection, transform};
 use crate::choice::ConvChoice;
 use crate::plan::index;
@@ -16,7 +15,6 @@ pub struct Finish {
     transform: Option<AccumulatorTransform>,
     correction: Option<BorderCorrection>,
     requantizer: Requantizer,
-    level_stride: usize,
 }
 
 impl Finish {
@@ -32,13 +30,23 @@ impl Finish {
             transform: Some(transform).filter(|transform| !transform.is_identity()),
             correction,
             requantizer: requantize::prepare(map, encoding.max_level, &ranges, choice.engine),
-            level_stride: level_stride(value.channels),
         }
     }
 
+    /// The requantizer, if sums are accumulators and nothing else is to be done.
+    pub fn requantizer_of_sums(&self) -> Option<&Requantizer> {
+        (self.transform.is_none() && self.correction.is_none()).then_some(&self.requantizer)
+    }
+
     /// Levels of a block from its sums, `[pixel][nr]`, of the output pixels from (y, x) on. `levels` begins with
-    /// the first of these pixels, all its channels.
-    pub fn apply(&self, block: &Block, [y, x]: [usize; 2], sums: &mut [i32], nr: usize, levels: &mut [u8]) {
+    /// the first of these pixels, all its channels, and has `level_stride` bytes for each.
+    pub fn apply(
+        &self,
+        block: &Block,
+        [y, x]: [usize; 2],
+        (sums, nr): (&mut [i32], usize),
+        (levels, level_stride): (&mut [u8], usize),
+    ) {
         let pixels = sums.len() / nr;
         if let Some(transform) = &self.transform {
             transform.apply(sums, &[], pixels, nr, block.first, block.outputs);
@@ -53,7 +61,7 @@ impl Finish {
             first_channel: block.first,
             channels: block.outputs,
             levels: &mut levels[block.first..],
-            level_stride: self.level_stride,
+            level_stride,
         });
     }
 }

@@ -11,14 +11,15 @@
 
 use ylb_format::model::{Conv as ModelConv, Model, ValueId};
 use ylb_kernels::lookup::{Lookup, LookupTile, OUTPUTS, QUAD, TABLE};
+use ylb_kernels::ukernel::LevelsEnd;
 
 use super::finish::Finish;
 use super::prepack::{Block, blocks, gather};
 use super::{Context, level_stride};
-use crate::bands::Band;
+use crate::bands::{Band, LevelsRows};
 use crate::choice::ConvChoice;
 use crate::plan::{Plan, index};
-use crate::scratch::ScratchLen;
+use crate::scratch::{Scratch, ScratchLen};
 use crate::storage::{AlignedBytes, Store};
 
 /// Output pixels whose sums are kept before they become levels: 4 KiB.
@@ -116,7 +117,7 @@ impl LookupOp {
 
     /// Computes the band's rows.
     pub fn run(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
-        let stride = level_stride(self.channels as u32);
+        let pixels = [self.width, level_stride(self.channels as u32)];
         // The first row of the input, counted from the border's first, that has no tables yet.
         let mut next = 0;
         let above = self.input.layout.border.top as isize - self.padding[0];
@@ -126,9 +127,9 @@ impl LookupOp {
                 self.make_tables(context, row);
             }
             next = first + self.rows;
-            self.row(context, y, first % self.rows);
-            let levels = &context.scratch.levels[..self.width * stride];
-            band.write_row(context.rows, y, levels, stride, self.channels);
+            let Scratch { sums, tables, levels, .. } = &mut *context.scratch;
+            self.row((tables, sums), [y, first % self.rows], &mut band.levels_rows(y, levels, pixels));
+            band.finish_levels_rows(context.rows, y..y + 1, levels, (pixels, self.channels));
         }
     }
 
@@ -151,17 +152,19 @@ impl LookupOp {
     }
 
     /// Levels of row `y`, whose windows begin in row `first` of the ring.
-    fn row(&self, context: &mut Context<'_, '_>, y: usize, first: usize) {
-        let scratch = &mut *context.scratch;
-        let stride = level_stride(self.channels as u32);
+    fn row(&self, (tables, sums): (&[u8], &mut [i32]), [y, first]: [usize; 2], out: &mut LevelsRows<'_>) {
         let left = self.input.layout.border.left as isize - self.padding[1];
+        let requantizer =
+            self.finish.requantizer_of_sums().filter(|requantizer| self.kernel.makes_levels(requantizer));
+        // What ends in levels has no sums to keep.
+        let strip = if requantizer.is_some() { self.width } else { STRIP };
         for (block, weights) in self.blocks.iter().zip(self.weights.bytes().chunks_exact(self.block_len)) {
-            for x in (0..self.width).step_by(STRIP) {
-                let pixels = STRIP.min(self.width - x);
+            for x in (0..self.width).step_by(strip) {
+                let pixels = strip.min(self.width - x);
                 let column = ((x * self.stride[1]) as isize + left) as usize;
-                let sums = &mut scratch.sums[..pixels * OUTPUTS];
-                self.kernel.run(&mut LookupTile {
-                    tables: &scratch.tables,
+                let levels = &mut out.bytes[x * out.pixel_stride..];
+                let mut tile = LookupTile {
+                    tables,
                     offset: column * pixel_len(&self.input),
                     pixel_step: self.stride[1] * pixel_len(&self.input),
                     runs: &self.runs[first],
@@ -169,9 +172,22 @@ impl LookupOp {
                     planes: self.planes,
                     weights,
                     pixels,
-                    sums,
-                });
-                self.finish.apply(block, [y, x], sums, OUTPUTS, &mut scratch.levels[x * stride..]);
+                    sums: &mut *sums,
+                };
+                let Some(requantizer) = requantizer else {
+                    self.kernel.run(&mut tile);
+                    let sums = (&mut sums[..pixels * OUTPUTS], OUTPUTS);
+                    self.finish.apply(block, [y, x], sums, (levels, out.pixel_stride));
+                    continue;
+                };
+                let mut end = LevelsEnd {
+                    requantizer,
+                    first_channel: block.first,
+                    outputs: block.outputs,
+                    levels: &mut levels[block.first..],
+                    level_stride: out.pixel_stride,
+                };
+                self.kernel.run_levels(&mut tile, &mut end);
             }
         }
     }

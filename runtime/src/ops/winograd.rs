@@ -18,11 +18,11 @@ use ylb_kernels::winograd::{
 use super::finish::Finish;
 use super::prepack::{Block, blocks, gather};
 use super::{Context, level_stride};
-use crate::bands::Band;
+use crate::bands::{Band, LevelsRows};
 use crate::choice::ConvChoice;
 use crate::plan::{Plan, index};
-use crate::scratch::ScratchLen;
-use crate::storage::{AlignedBytes, Store};
+use crate::scratch::{Scratch, ScratchLen};
+use crate::storage::{AlignedBytes, Borrowed, Store};
 
 /// A convolution by Winograd's algorithm, ready to run.
 pub struct WinogradOp {
@@ -100,24 +100,29 @@ impl WinogradOp {
 
     /// Computes the band's rows.
     pub fn run(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
-        let stride = level_stride(self.channels as u32);
-        let row_len = self.width * stride;
+        let pixels = [self.width, level_stride(self.channels as u32)];
+        let Scratch { sums, transformed, levels, .. } = &mut *context.scratch;
         for first in band.rows.clone().step_by(2) {
             let rows = 2.min(band.rows.end - first);
+            let mut out = band.levels_rows(first, levels, pixels);
             for x in (0..self.width).step_by(STRIP) {
-                self.strip(context, [first, x], [rows, STRIP.min(self.width - x)]);
+                let columns = STRIP.min(self.width - x);
+                self.strip(context.memory, (transformed, sums), [first, x], [rows, columns], &mut out);
             }
-            for (y, levels) in (first..first + rows).zip(context.scratch.levels.chunks_exact(row_len)) {
-                band.write_row(context.rows, y, levels, stride, self.channels);
-            }
+            band.finish_levels_rows(context.rows, first..first + rows, levels, (pixels, self.channels));
         }
     }
 
-    /// Levels of the outputs from (y, x) on.
-    fn strip(&self, context: &mut Context<'_, '_>, [y, x]: [usize; 2], [rows, columns]: [usize; 2]) {
-        let Context { memory, scratch, .. } = context;
+    /// Levels of the outputs from (y, x) on; `out` begins in row y.
+    fn strip(
+        &self,
+        memory: &Borrowed<'_>,
+        (transformed, sums): (&mut [i8], &mut [i32]),
+        [y, x]: [usize; 2],
+        [rows, columns]: [usize; 2],
+        out: &mut LevelsRows<'_>,
+    ) {
         let layout = &self.input.layout;
-        let stride = level_stride(self.channels as u32);
         self.kernel.transform(&mut LevelsStrip {
             input: memory.read(&self.input.range),
             input_offset: self.input.offset(y as isize - self.padding[0], x as isize - self.padding[1]),
@@ -126,12 +131,12 @@ impl WinogradOp {
             channels: self.in_channels,
             rows,
             columns,
-            transformed: &mut scratch.transformed,
+            transformed,
         });
-        let (sums, partial) = scratch.sums.split_at_mut(sums_len(columns));
+        let (sums, partial) = sums.split_at_mut(sums_len(columns));
         for (block, weights) in self.blocks.iter().zip(self.weights.bytes().chunks_exact(self.block_len)) {
             self.kernel.run(&mut OutputsStrip {
-                transformed: &scratch.transformed,
+                transformed,
                 channels: self.in_channels,
                 columns,
                 weights,
@@ -139,8 +144,9 @@ impl WinogradOp {
                 sums,
             });
             for (row, sums) in sums.chunks_exact_mut(sums_len(columns) / 2).enumerate().take(rows) {
-                let levels = &mut scratch.levels[(row * self.width + x) * stride..];
-                self.finish.apply(block, [y + row, x], &mut sums[..columns * OUTPUTS], OUTPUTS, levels);
+                let levels = &mut out.bytes[row * out.row_stride + x * out.pixel_stride..];
+                let sums = (&mut sums[..columns * OUTPUTS], OUTPUTS);
+                self.finish.apply(block, [y + row, x], sums, (levels, out.pixel_stride));
             }
         }
     }

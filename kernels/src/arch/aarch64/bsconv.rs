@@ -45,6 +45,7 @@ const fn kernel<const NR: usize>(name: &'static str, run: unsafe fn(&mut ConvTil
         pack: |block, out| pack::<Neon>(block, NR, out),
         run,
         run_planes: Some(planes::run_planes),
+        levels: None,
     }
 }
 

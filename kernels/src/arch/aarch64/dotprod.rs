@@ -26,6 +26,7 @@ pub(crate) static MULCONV_DOTPROD: ConvKernel = ConvKernel {
     pack: pack_block::<Sdot>,
     run: mulconv_i32_u8_s8_4x16_neon_dotprod,
     run_planes: Some(mulconv_planes_u8_s8_4x16_neon_dotprod),
+    levels: None,
 };
 
 /// Adds four products in 32 bits.

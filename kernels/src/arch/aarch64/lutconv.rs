@@ -15,80 +15,103 @@
 //!    silent. So indices are taken 8 at a time.
 //! 3. Planes go outside, so that one set of sums suffices: it is doubled between planes, and negated after the top one.
 //!    Tables are read again for each plane, from the L1 cache.
-//! 4. A table is made of 7 operations of 64 bits. Its lower half, the subsets of three levels, is the sum of three
-//!    look-ups *in the levels*: an index beyond 15 gives 0. The upper half adds the fourth level. With masks of
-//!    128 bits it takes 11.
+//! 4. A table is made of 6 operations. It is looked up itself, in a vector of 8 levels and of the sums of each with its
+//!    neighbour, where an index beyond 15 gives 0: the subsets of two levels, to which those of the third are added
+//!    for one half, and the fourth with those of the third for the other. In levels alone it takes 7, with
+//!    masks of 128 bits 11.
 
 use std::arch::aarch64::*;
+use std::arch::asm;
 
-use crate::lookup::{LookupCost, LookupKernel, LookupTile, OUTPUTS, QUAD, TABLE};
-use crate::ukernel::Engine;
+use super::levels::{call_by_pre_shift, narrow, store_levels, takes};
+use crate::lookup::{LookupCost, LookupKernel, LookupLevels, LookupTile, OUTPUTS, QUAD, TABLE};
+use crate::requantize::forms::Narrow;
+use crate::ukernel::{Engine, LevelsEnd};
 
 /// Levels of up to 6 bits.
 pub(crate) static LUTCONV_NEON: LookupKernel = LookupKernel {
     name: "lutconv_i32_u6_sx_4x32_neon_tbl",
     engine: Engine::Neon,
     mr: 4,
-    cost: LookupCost { rate: 31.0, table: 1.0 },
+    cost: LookupCost { rate: 31.0, table: 0.8 },
     make_tables: lutconv_i32_u6_sx_4x32_neon_tables,
     run: lutconv_i32_u6_sx_4x32_neon_tbl,
+    levels: Some(LookupLevels { takes, run: lutconv_levels_u6_sx_4x32_neon_tbl }),
 };
 
 /// Vectors of sums of a pixel.
 const VECTORS: usize = OUTPUTS / 8;
 /// No index of a level.
 const NONE: u8 = 0xff;
-/// Which of three levels the lower half of a table adds up.
-static SUBSETS: [[u8; 8]; 3] = [
-    [NONE, 0, NONE, 0, NONE, 0, NONE, 0],
-    [NONE, NONE, 1, 1, NONE, NONE, 1, 1],
-    [NONE, NONE, NONE, NONE, 2, 2, 2, 2],
-];
+/// Indices, among 8 levels and then the sums of each with its neighbour, that the tables of the first four levels
+/// are made of: subsets of the first two levels; of the third; of the fourth, with and without the third.
+static SUBSETS: [[u8; 8]; 3] =
+    [[NONE, 0, 1, 8, NONE, 0, 1, 8], [NONE, NONE, NONE, NONE, 2, 2, 2, 2], [3, 3, 3, 3, 10, 10, 10, 10]];
 
 #[target_feature(enable = "neon")]
 fn lutconv_i32_u6_sx_4x32_neon_tables(levels: &[u8], tables: &mut [u8]) {
-    // SAFETY: an array of 8 bytes is read.
-    let subsets = SUBSETS.map(|subset| unsafe { vld1_u8(subset.as_ptr()) });
-    // Indices of further quads are 4 more each; none stays none.
-    let of_quad = |quad| subsets.map(|subset| vqadd_u8(subset, vdup_n_u8((QUAD * quad) as u8)));
-    let subsets: [[uint8x8_t; 3]; 4] = std::array::from_fn(of_quad);
-    let mut levels = levels.chunks_exact(4 * QUAD);
-    let mut tables = tables.chunks_exact_mut(4 * TABLE);
-    for (levels, tables) in levels.by_ref().zip(tables.by_ref()) {
-        // SAFETY: 16 levels, and 16 bytes for each four of them.
+    // SAFETY: an array of 8 bytes is read; the CPU has NEON.
+    let first = SUBSETS.map(|subset| unsafe { vld1_u8(subset.as_ptr()) });
+    // Indices of the second four levels are 4 more each; none stays none.
+    let second = first.map(|subset| vqadd_u8(subset, vdup_n_u8(QUAD as u8)));
+    // SAFETY: the CPU has NEON.
+    let subsets = [first, second]
+        .map(|subsets| subsets.map(|subset| unsafe { vget_low_u8(unknown(vcombine_u8(subset, subset))) }));
+    let quads = levels.len() / QUAD;
+    for quad in (0..quads / 4 * 4).step_by(4) {
+        // SAFETY: there are 16 levels from there on, and by this function's own contract as many tables.
         unsafe {
-            let levels = vld1q_u8(levels.as_ptr());
-            let out = tables.as_mut_ptr();
-            store_table(levels, &subsets[0], vdup_laneq_u8::<3>(levels), out);
-            store_table(levels, &subsets[1], vdup_laneq_u8::<7>(levels), out.add(TABLE));
-            store_table(levels, &subsets[2], vdup_laneq_u8::<11>(levels), out.add(2 * TABLE));
-            store_table(levels, &subsets[3], vdup_laneq_u8::<15>(levels), out.add(3 * TABLE));
+            let out = tables.as_mut_ptr().add(quad * TABLE);
+            store_tables(levels.as_ptr().add(quad * QUAD), &subsets, out);
         }
     }
-    let tables = tables.into_remainder().chunks_exact_mut(TABLE);
-    for (levels, table) in levels.remainder().chunks_exact(QUAD).zip(tables) {
-        let mut quad = [0; 16];
-        quad[..QUAD].copy_from_slice(levels);
-        // SAFETY: 16 bytes here and there.
-        unsafe {
-            let levels = vld1q_u8(quad.as_ptr());
-            store_table(levels, &subsets[0], vdup_laneq_u8::<3>(levels), table.as_mut_ptr());
-        }
+    let first = quads / 4 * 4;
+    if first < quads {
+        let (mut copy, mut made) = ([0; 4 * QUAD], [0; 4 * TABLE]);
+        let rest = &levels[first * QUAD..quads * QUAD];
+        copy[..rest.len()].copy_from_slice(rest);
+        // SAFETY: 16 levels, and four tables.
+        unsafe { store_tables(copy.as_ptr(), &subsets, made.as_mut_ptr()) };
+        tables[first * TABLE..quads * TABLE].copy_from_slice(&made[..(quads - first) * TABLE]);
     }
 }
 
-/// Stores the table of a quad.
+/// The same vector, of which the compiler no longer knows the contents: look-ups with indices that it knows
+/// it makes shuffles of, and those many instructions.
 ///
 /// # Safety
-/// - The CPU has NEON, and [`TABLE`] bytes are writable at `out`.
+/// - The CPU has NEON.
 #[inline(always)]
-unsafe fn store_table(levels: uint8x16_t, subsets: &[uint8x8_t; 3], fourth: uint8x8_t, out: *mut u8) {
+unsafe fn unknown(mut vector: uint8x16_t) -> uint8x16_t {
+    // SAFETY: no instruction at all; the register exists with NEON.
+    unsafe { asm!("/* {0:q} */", inout(vreg) vector, options(pure, nomem, nostack, preserves_flags)) };
+    vector
+}
+
+/// Stores four tables.
+///
+/// # Safety
+/// - The CPU has NEON, 16 levels are readable at `levels`, and four times [`TABLE`] bytes are writable at `out`.
+#[inline(always)]
+unsafe fn store_tables(levels: *const u8, subsets: &[[uint8x8_t; 3]; 2], out: *mut u8) {
     // SAFETY: the caller's promise.
     unsafe {
-        let [a, b, c] = subsets.map(|subset| vqtbl1_u8(levels, subset));
-        let low = vadd_u8(vadd_u8(a, b), c);
-        vst1_u8(out, low);
-        vst1_u8(out.add(TABLE / 2), vadd_u8(low, fourth));
+        let all = vld1q_u8(levels);
+        let sums = vaddq_u8(all, vrev16q_u8(all));
+        // Or it is a ZIP2, which is three slots.
+        let swapped = unknown(vextq_u8::<8>(all, all));
+        let halves = [all, swapped].map(|levels| vreinterpretq_u64_u8(levels));
+        let sums = vreinterpretq_u64_u8(sums);
+        let low = vreinterpretq_u8_u64(vcopyq_laneq_u64::<1, 0>(halves[0], sums));
+        let high = vreinterpretq_u8_u64(vcopyq_laneq_u64::<1, 1>(halves[1], sums));
+        for (half, indexed) in [low, high].into_iter().enumerate() {
+            for (quad, subsets) in subsets.iter().enumerate() {
+                let [two, third, fourth] = subsets.map(|subset| vqtbl1_u8(indexed, subset));
+                let out = out.add((2 * half + quad) * TABLE);
+                vst1_u8(out, vadd_u8(two, third));
+                vst1_u8(out.add(TABLE / 2), vadd_u8(two, fourth));
+            }
+        }
     }
 }
 
@@ -97,25 +120,110 @@ fn lutconv_i32_u6_sx_4x32_neon_tbl(tile: &mut LookupTile<'_>) {
     let mut pixel = 0;
     while pixel + 4 <= tile.pixels {
         // SAFETY: these 4 pixels exist; the CPU has NEON, and the tile was checked.
-        unsafe { look_up::<4>(tile, pixel) };
+        unsafe { store(&look_up::<4>(tile, pixel), tile, pixel) };
         pixel += 4;
     }
     while pixel < tile.pixels {
         // SAFETY: this pixel exists; as above.
-        unsafe { look_up::<1>(tile, pixel) };
+        unsafe { store(&look_up::<1>(tile, pixel), tile, pixel) };
         pixel += 1;
     }
 }
 
-/// Computes the pixels `pixel..pixel + P`.
+/// Ends in levels.
+///
+/// # Safety
+/// - The CPU has NEON.
+/// - Both have been checked, by `LookupTile::check_tables` and `LevelsEnd::check`, and the requantizer is narrow.
+#[target_feature(enable = "neon")]
+unsafe fn lutconv_levels_u6_sx_4x32_neon_tbl(tile: &mut LookupTile<'_>, end: &mut LevelsEnd<'_>) {
+    let narrow = narrow(end.requantizer);
+    // SAFETY: the caller's promises.
+    unsafe { call_by_pre_shift!(narrow.pre_shift, look_up_levels(tile, end, narrow)) }
+}
+
+/// # Safety
+/// - As [`lutconv_levels_u6_sx_4x32_neon_tbl`], and the pre-shift is `HALF + 1`.
+#[inline(never)]
+#[target_feature(enable = "neon")]
+unsafe fn look_up_levels<const HALF: i32>(
+    tile: &mut LookupTile<'_>,
+    end: &mut LevelsEnd<'_>,
+    narrow: &Narrow,
+) {
+    let mut pixel = 0;
+    while pixel + 4 <= tile.pixels {
+        // SAFETY: these 4 pixels exist; the rest is the caller's promise.
+        unsafe { end_in_levels::<HALF, 4>(&look_up::<4>(tile, pixel), end, narrow, pixel) };
+        pixel += 4;
+    }
+    while pixel < tile.pixels {
+        // SAFETY: this pixel exists; the rest is the caller's promise.
+        unsafe { end_in_levels::<HALF, 1>(&look_up::<1>(tile, pixel), end, narrow, pixel) };
+        pixel += 1;
+    }
+}
+
+/// # Safety
+/// - As [`store_levels`], for both halves of a block's outputs.
+#[inline(always)]
+unsafe fn end_in_levels<const HALF: i32, const P: usize>(
+    sums: &[[uint16x8_t; VECTORS]; P],
+    end: &mut LevelsEnd<'_>,
+    narrow: &Narrow,
+    pixel: usize,
+) {
+    for half in 0..VECTORS / 2 {
+        // SAFETY: the caller's promise.
+        let mut wide = [[unsafe { vdupq_n_s32(0) }; 4]; P];
+        for (wide, sums) in wide.iter_mut().zip(sums) {
+            let [low, high] = [sums[2 * half], sums[2 * half + 1]].map(|sums| widen(sums));
+            *wide = [low[0], low[1], high[0], high[1]];
+        }
+        // SAFETY: the caller's promises.
+        unsafe { store_levels::<HALF, P>(&wide, end, narrow, (pixel, 16 * half)) };
+    }
+}
+
+/// Stores the sums of the pixels `pixel..pixel + P`.
 ///
 /// # Safety
 /// - The CPU has NEON.
 /// - The tile has been checked by `LookupTile::check`, and `pixel + P <= tile.pixels`.
 #[inline(always)]
-unsafe fn look_up<const P: usize>(tile: &mut LookupTile<'_>, pixel: usize) {
-    // SAFETY: the caller's promises: `check` found a run's tables for each pixel, an index for each
-    // output, table and plane, and the sums.
+unsafe fn store<const P: usize>(sums: &[[uint16x8_t; VECTORS]; P], tile: &mut LookupTile<'_>, pixel: usize) {
+    for (p, sums) in sums.iter().enumerate() {
+        for (vector, &sums) in sums.iter().enumerate() {
+            let [low, high] = widen(sums);
+            // SAFETY: the caller's promises: `check` found the sums.
+            unsafe {
+                let out = tile.sums.as_mut_ptr().add((pixel + p) * OUTPUTS + 8 * vector);
+                vst1q_s32(out, low);
+                vst1q_s32(out.add(4), high);
+            }
+        }
+    }
+}
+
+/// Sums in 32 bits.
+#[inline(always)]
+fn widen(sums: uint16x8_t) -> [int32x4_t; 2] {
+    // SAFETY: vectors exist with NEON only.
+    unsafe {
+        let sums = vreinterpretq_s16_u16(sums);
+        [vmovl_s16(vget_low_s16(sums)), vmovl_high_s16(sums)]
+    }
+}
+
+/// The sums of the pixels `pixel..pixel + P`.
+///
+/// # Safety
+/// - The CPU has NEON.
+/// - The tile has been checked by `LookupTile::check_tables`, and `pixel + P <= tile.pixels`.
+#[inline(always)]
+unsafe fn look_up<const P: usize>(tile: &LookupTile<'_>, pixel: usize) -> [[uint16x8_t; VECTORS]; P] {
+    // SAFETY: the caller's promises: `check_tables` found a run's tables for each pixel, and an index for each
+    // output, table and plane.
     unsafe {
         let window = tile.tables.as_ptr().add(tile.offset + pixel * tile.pixel_step);
         let mut indices = tile.weights.as_ptr();
@@ -140,14 +248,7 @@ unsafe fn look_up<const P: usize>(tile: &mut LookupTile<'_>, pixel: usize) {
                 }
             }
         }
-        for (p, sums) in sums.iter().enumerate() {
-            for (vector, &sums) in sums.iter().enumerate() {
-                let out = tile.sums.as_mut_ptr().add((pixel + p) * OUTPUTS + 8 * vector);
-                let sums = vreinterpretq_s16_u16(sums);
-                vst1q_s32(out, vmovl_s16(vget_low_s16(sums)));
-                vst1q_s32(out.add(4), vmovl_high_s16(sums));
-            }
-        }
+        sums
     }
 }
 

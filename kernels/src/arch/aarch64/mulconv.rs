@@ -24,6 +24,7 @@
 
 use std::arch::aarch64::*;
 
+mod levels;
 pub(crate) mod masks;
 mod multiply;
 pub(super) mod planes;
@@ -31,8 +32,9 @@ pub(crate) mod two_bits;
 
 use self::multiply::Mull;
 pub(super) use self::multiply::{Mlal, Multiply};
+use crate::arch::aarch64::levels::takes;
 use crate::arch::generic::mulconv::{OUTPUTS, add_up_totals, pack, packed_len, utilisation};
-use crate::ukernel::{ConvKernel, ConvTile, Engine, PlanesTile, WeightBlock};
+use crate::ukernel::{ConvKernel, ConvLevels, ConvTile, Engine, PlanesTile, WeightBlock};
 
 /// Weights −127 to 127.
 pub(crate) static MULCONV_NEON: ConvKernel = ConvKernel {
@@ -47,6 +49,7 @@ pub(crate) static MULCONV_NEON: ConvKernel = ConvKernel {
     pack: pack_block::<Mlal>,
     run: mulconv_i32_u8_s8_4x16_neon_mlal,
     run_planes: Some(mulconv_planes_u8_s8_4x16_neon_mlal),
+    levels: Some(ConvLevels { takes, run: levels::convolve_levels }),
 };
 
 /// Any weights.
@@ -57,6 +60,7 @@ pub(crate) static MULCONV_NEON_FULL_RANGE: ConvKernel = ConvKernel {
     pack: pack_block::<Mull>,
     run: mulconv_i32_u8_s8_4x16_neon_mull,
     run_planes: Some(mulconv_planes_u8_s8_4x16_neon_mull),
+    levels: None,
     ..MULCONV_NEON
 };
 

@@ -78,7 +78,7 @@ struct Shifted<'a, const HALF: i32>(&'a Narrow);
 struct Fixed<'a>(&'a Scale64);
 
 /// 16 accumulators, multipliers or thresholds.
-type Words = [int32x4_t; 4];
+pub(super) type Words = [int32x4_t; 4];
 
 // SAFETY of all blocks below: the types are private to this file and only used in `requantize`, with
 // a token, so the CPU has NEON; pointers come from arrays and array references of the length that is loaded or
@@ -153,32 +153,60 @@ impl<const N: usize> Convert<1> for Few32<'_, N> {
 }
 
 impl<const HALF: i32> Convert<1> for Shifted<'_, HALF> {
-    type Constants = (Words, Words, uint8x16_t);
+    type Constants = NarrowConstants;
 
     #[inline(always)]
     fn constants(&self, channel: usize) -> Self::Constants {
-        let form = self.0;
-        let multipliers = load_words(lanes(&form.multipliers, channel));
-        (multipliers, load_words(lanes(&form.bias, channel)), load_bytes(&[form.max_level; LANES]))
+        NarrowConstants::new(self.0, channel)
     }
 
     #[inline(always)]
     fn convert(&self, constants: &Self::Constants, [accumulators]: Accumulators<'_, 1>) -> [u8; LANES] {
-        let (multipliers, bias, max_level) = constants;
-        let accumulators = load_words(accumulators);
         // SAFETY: as said above.
-        unsafe {
-            let product = |part: usize| {
-                let shifted = vshlq_n_s32::<HALF>(accumulators[part]);
-                vqdmulhq_s32(shifted, multipliers[part])
-            };
-            let sums = |part: usize| {
-                let low = vaddhn_s32(product(part), bias[part]);
-                vaddhn_high_s32(low, product(part + 1), bias[part + 1])
-            };
-            let levels = vqmovun_high_s16(vqmovun_s16(sums(0)), sums(2));
-            store_bytes(vminq_u8(levels, *max_level))
+        store_bytes(unsafe { narrow_levels::<HALF>(load_words(accumulators), constants) })
+    }
+}
+
+/// What [`narrow_levels`] needs for [`LANES`] channels.
+pub(super) struct NarrowConstants {
+    multipliers: Words,
+    bias: Words,
+    max_level: uint8x16_t,
+}
+
+impl NarrowConstants {
+    /// Those of the channels from `channel` on.
+    #[inline(always)]
+    pub(super) fn new(form: &Narrow, channel: usize) -> Self {
+        Self {
+            multipliers: load_words(lanes(&form.multipliers, channel)),
+            bias: load_words(lanes(&form.bias, channel)),
+            max_level: load_bytes(&[form.max_level; LANES]),
         }
+    }
+}
+
+/// [`Narrow`] with a pre-shift of `HALF + 1`.
+///
+/// # Safety
+/// - The CPU has NEON.
+#[inline(always)]
+pub(super) unsafe fn narrow_levels<const HALF: i32>(
+    accumulators: Words,
+    NarrowConstants { multipliers, bias, max_level }: &NarrowConstants,
+) -> uint8x16_t {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let product = |part: usize| {
+            let shifted = vshlq_n_s32::<HALF>(accumulators[part]);
+            vqdmulhq_s32(shifted, multipliers[part])
+        };
+        let sums = |part: usize| {
+            let low = vaddhn_s32(product(part), bias[part]);
+            vaddhn_high_s32(low, product(part + 1), bias[part + 1])
+        };
+        let levels = vqmovun_high_s16(vqmovun_s16(sums(0)), sums(2));
+        vminq_u8(levels, *max_level)
     }
 }
 

@@ -19,6 +19,7 @@ pub(crate) static LUTCONV_GENERIC: LookupKernel = LookupKernel {
     cost: LookupCost { rate: 3.0, table: 4.0 },
     make_tables,
     run: lutconv_i32_u6_sx_1x32_generic,
+    levels: None,
 };
 
 fn make_tables(levels: &[u8], tables: &mut [u8]) {

@@ -34,6 +34,7 @@ pub(crate) static MULCONV_GENERIC: ConvKernel = ConvKernel {
     },
     run: mulconv_i32_u8_s8_1x16_generic,
     run_planes: None,
+    levels: None,
 };
 
 fn mulconv_i32_u8_s8_1x16_generic(tile: &mut ConvTile<'_>) {

@@ -32,6 +32,7 @@ const fn kernel<const NR: usize>(name: &'static str, run: unsafe fn(&mut ConvTil
         pack: |block, out| pack::<Avx2>(block, NR, out),
         run,
         run_planes: None,
+        levels: None,
     }
 }
 

@@ -45,6 +45,7 @@ pub(crate) static MULCONV_AVX2: ConvKernel = ConvKernel {
     },
     run: mulconv_i32_u8_s8_4x16_avx2_madd,
     run_planes: None,
+    levels: None,
 };
 
 /// Operands of which two products fit 16 bits, such as 8-bit levels and 7-bit weights.

@@ -32,6 +32,7 @@ pub(crate) static MULCONV_NEON_MASKS: ConvKernel = ConvKernel {
     pack,
     run: mulconv_i32_u1_s8_1x32_neon_padal,
     run_planes: None,
+    levels: None,
 };
 
 /// Outputs of a block.

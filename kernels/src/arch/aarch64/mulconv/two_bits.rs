@@ -33,6 +33,7 @@ pub(crate) static MULCONV_NEON_TWO_BITS: ConvKernel = ConvKernel {
     pack,
     run: mulconv_i32_u2_s8_1x32_neon_padal,
     run_planes: None,
+    levels: None,
 };
 
 /// Levels of a vector that are multiplied; the others become masks.

@@ -18,6 +18,7 @@ pub(crate) static BSCONV_GENERIC: ConvKernel = ConvKernel {
     pack: |block, out| pack_strips(block, NR, NR, out),
     run: bsconv_i32_ux_ux_1x16_generic,
     run_planes: None,
+    levels: None,
 };
 
 /// Outputs of a block, and lanes of its only strip.

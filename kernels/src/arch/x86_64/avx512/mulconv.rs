@@ -65,6 +65,7 @@ const fn kernel<const V: usize>(
         pack: pack::<V>,
         run,
         run_planes: Some(run_planes),
+        levels: None,
     }
 }
 

@@ -1,0 +1,85 @@
+//! Micro-kernels that turn their sums into levels themselves.
+
+use super::{Conv, ConvTile};
+use crate::requantize::Requantizer;
+
+/// Where the sums of a block of outputs become levels: in registers, so that only levels are stored. The sums must be
+/// the accumulators.
+#[derive(Debug)]
+pub struct LevelsEnd<'a> {
+    /// From accumulators to levels: one that the micro-kernel takes.
+    pub requantizer: &'a Requantizer,
+    /// The block's first output channel.
+    pub first_channel: usize,
+    /// Output channels of the block that exist.
+    pub outputs: usize,
+    /// Result: the level of output `o` of pixel `p` at `p · level_stride + o`.
+    pub levels: &'a mut [u8],
+    /// Bytes from a pixel to the next in `levels`.
+    pub level_stride: usize,
+}
+
+/// One call of a micro-kernel that ends in levels.
+#[derive(Debug)]
+pub struct LevelsTile<'a> {
+    /// The convolution. Its `sums` and `totals` are not used.
+    pub conv: ConvTile<'a>,
+    /// Its end; [`Conv::makes_levels`] says which requantizers are taken.
+    pub end: LevelsEnd<'a>,
+}
+
+/// How a convolution micro-kernel ends in levels.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConvLevels {
+    /// Whether it has the arithmetic of a requantizer, which is one for a single term.
+    pub(crate) takes: fn(&Requantizer) -> bool,
+    /// Computes a tile.
+    ///
+    /// # Safety
+    /// - The CPU has the engine's instructions.
+    /// - The tile has been checked, by `ConvTile::check_input` and `LevelsEnd::check`, and `takes` accepts its requantizer.
+    pub(crate) run: unsafe fn(&mut LevelsTile<'_>),
+}
+
+impl Conv {
+    /// Whether the micro-kernel can compute [`LevelsTile`]s with this requantizer.
+    pub fn makes_levels(&self, requantizer: &Requantizer) -> bool {
+        self.0.levels.is_some_and(|levels| requantizer.terms() == 1 && (levels.takes)(requantizer))
+    }
+
+    /// Computes a tile to levels.
+    ///
+    /// # Panics
+    /// If an operand is shorter than the tile's geometry asks for, or the requantizer is not one that
+    /// [`makes_levels`](Self::makes_levels) accepts.
+    pub fn run_levels(&self, tile: &mut LevelsTile<'_>) {
+        let takes = self.makes_levels(tile.end.requantizer);
+        let levels = self.0.levels.filter(|_| takes).expect("the micro-kernel takes the requantizer");
+        tile.conv.check_input(self.0);
+        tile.end.check(tile.conv.pixels, self.0.nr);
+        // SAFETY: the CPU has the instructions, or `self` could not have been made; the tile was
+        // checked in the lines before.
+        unsafe { (levels.run)(tile) }
+    }
+}
+
+impl LevelsEnd<'_> {
+    /// Panics unless every access of a micro-kernel with blocks of `nr` outputs to levels and constants is inside its
+    /// operand.
+    pub(crate) fn check(&self, pixels: usize, nr: usize) {
+        assert!(self.outputs <= nr, "{} outputs in a block of {nr}", self.outputs);
+        let channels = self.requantizer.channels();
+        let end = self.first_channel.checked_add(self.outputs).expect("tile geometry overflows");
+        assert!(channels == 1 || end <= channels, "channels up to {end} of {channels}");
+        let before = pixels.saturating_sub(1).checked_mul(self.level_stride);
+        let end =
+            before.and_then(|before| before.checked_add(self.outputs)).expect("tile geometry overflows");
+        assert!(pixels == 0 || end <= self.levels.len(), "levels are too short");
+    }
+
+    /// The channel whose constants output `output` has: there is one for all, or one for each.
+    #[cfg(target_arch = "aarch64")]
+    pub(crate) fn constants_channel(&self, output: usize) -> usize {
+        if self.requantizer.channels() == 1 { 0 } else { self.first_channel + output }
+    }
+}
