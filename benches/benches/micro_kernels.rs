@@ -1,10 +1,11 @@
-//! Every registered convolution micro-kernel that this CPU can run, on one strip of pixels.
+//! Every registered convolution micro-kernel that this CPU can run, on one strip of pixels. Elements are the
+//! multiply-accumulates of a direct convolution, whatever the micro-kernel does instead.
 
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ylb_kernels::registry::Dispatch;
-use ylb_kernels::synthetic::{Shape, Strip};
+use ylb_kernels::synthetic::{Shape, Special, SpecialStrip, Strip};
 
 /// Weight and activation bits.
 const BITS: [[u8; 2]; 7] = [[1, 1], [1, 2], [2, 2], [2, 4], [3, 3], [4, 4], [8, 8]];
@@ -34,6 +35,13 @@ fn micro_kernels(criterion: &mut Criterion) {
                         bencher.iter(|| strip.run());
                     });
                 }
+            }
+            for special in Special::of(&dispatch, shape, &operands) {
+                let mut strip = SpecialStrip::new(special, shape, &operands);
+                group.throughput(Throughput::Elements(strip.macs()));
+                group.bench_function(BenchmarkId::from_parameter(special.name()), |bencher| {
+                    bencher.iter(|| strip.run());
+                });
             }
             group.finish();
         }

@@ -135,6 +135,16 @@ impl Dispatch {
         &self.all
     }
 
+    /// All Winograd micro-kernels that this CPU can run.
+    pub fn available_winograd(&self) -> impl Iterator<Item = Winograd> {
+        WINOGRAD_KERNELS.iter().copied().filter_map(Winograd::new)
+    }
+
+    /// All micro-kernels that look up and that this CPU can run.
+    pub fn available_lookup(&self) -> impl Iterator<Item = Lookup> {
+        LOOKUP_KERNELS.iter().copied().filter_map(Lookup::new)
+    }
+
     /// The fastest micro-kernel for all terms of a convolution. `None` does not happen for a valid
     /// model: the generic multiplying micro-kernel takes everything.
     pub fn conv(&self, terms: &[Operands]) -> Option<Conv> {

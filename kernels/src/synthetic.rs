@@ -1,5 +1,9 @@
 //! Calls of micro-kernels on made-up operands, to time them.
 
+mod special;
+
+pub use special::{Special, SpecialStrip};
+
 use crate::layout::{Border, Form, Layout, READ_SLACK};
 use crate::ukernel::{Conv, ConvTile, Operands, WeightBlock};
 

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde::Serialize;
 use ylb_kernels::registry::Dispatch;
-use ylb_kernels::synthetic::{Shape, Strip};
+use ylb_kernels::synthetic::{Shape, Special, SpecialStrip, Strip};
+use ylb_kernels::ukernel::Operands;
 
 use crate::commands::Outcome;
 use crate::machine::Machine;
@@ -45,6 +46,7 @@ struct TimedKernel {
     channels: usize,
     outputs: usize,
     kernel: &'static str,
+    /// Of a direct convolution.
     macs_per_second: f64,
     /// Whether the dispatcher chooses it here.
     chosen: bool,
@@ -70,10 +72,9 @@ fn timed_kernels(dispatch: &Dispatch) -> Vec<TimedKernel> {
     for shape in SHAPES {
         for [weight_bits, activation_bits] in BITS {
             let operands = shape.operands(weight_bits, activation_bits);
-            let choice = dispatch.conv(&[operands]).map(|conv| conv.kernel().name);
+            let choice = choice(dispatch, shape, &operands);
             let first = kernels.len();
-            for conv in dispatch.available().iter().filter(|conv| (conv.kernel().supports)(&operands)) {
-                let name = conv.kernel().name;
+            let mut push = |name, macs_per_second| {
                 kernels.push(TimedKernel {
                     weight_bits,
                     activation_bits,
@@ -81,9 +82,17 @@ fn timed_kernels(dispatch: &Dispatch) -> Vec<TimedKernel> {
                     channels: shape.channels,
                     outputs: shape.outputs,
                     kernel: name,
-                    macs_per_second: macs_per_second(&mut Strip::new(*conv, shape, &operands)),
+                    macs_per_second,
                     chosen: choice == Some(name),
                 });
+            };
+            for conv in dispatch.available().iter().filter(|conv| (conv.kernel().supports)(&operands)) {
+                let mut strip = Strip::new(*conv, shape, &operands);
+                push(conv.kernel().name, macs_per_second(strip.macs(), || strip.run()));
+            }
+            for special in Special::of(dispatch, shape, &operands) {
+                let mut strip = SpecialStrip::new(special, shape, &operands);
+                push(special.name(), macs_per_second(strip.macs(), || strip.run()));
             }
             kernels[first..].sort_by(|a, b| b.macs_per_second.total_cmp(&a.macs_per_second));
         }
@@ -91,7 +100,14 @@ fn timed_kernels(dispatch: &Dispatch) -> Vec<TimedKernel> {
     kernels
 }
 
-fn macs_per_second(strip: &mut Strip) -> f64 {
+/// The name of what the dispatcher chooses for such a convolution with stride 1.
+fn choice(dispatch: &Dispatch, shape: Shape, operands: &Operands) -> Option<&'static str> {
+    let dense = dispatch.conv(&[*operands])?;
+    let special = Special::chosen(dispatch, shape, operands, dense);
+    Some(special.map_or(dense.kernel().name, |special| special.name()))
+}
+
+fn macs_per_second(macs: u64, mut run: impl FnMut()) -> f64 {
     let mut shortest = f64::INFINITY;
     for _ in 0..SAMPLES {
         let start = Instant::now();
@@ -99,13 +115,13 @@ fn macs_per_second(strip: &mut Strip) -> f64 {
         while start.elapsed() < SAMPLE {
             // Several at a time: reading the clock takes as long as a part of a short call.
             for _ in 0..16 {
-                strip.run();
+                run();
             }
             calls += 16;
         }
         shortest = shortest.min(start.elapsed().as_secs_f64() / f64::from(calls));
     }
-    strip.macs() as f64 / shortest
+    macs as f64 / shortest
 }
 
 impl Document {
@@ -135,7 +151,9 @@ impl Document {
             ]);
         }
         format!(
-            "Micro-kernels on {} ({}; {}): sums of {PIXELS} pixels, one thread, in the cache\n\n{table}",
+            "Micro-kernels on {} ({}; {}): sums of {PIXELS} pixels, one thread, in the cache.\nMultiply-\
+             accumulates are those of a direct convolution; winconv and lutconv take fewer, and their rows include\n\
+             what they make of the levels first.\n\n{table}",
             self.machine.cpu,
             self.machine.architecture,
             self.machine.features.join(", ")
