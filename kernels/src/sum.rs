@@ -123,6 +123,22 @@ mod tests {
         assert!(found >= 8, "{found} sums of 20");
     }
 
+    /// Halves of a + b rounded to the nearest, where sums that are equal round in two ways: no bias is between
+    /// them, by one.
+    #[test]
+    fn a_bias_must_tell_levels_apart() {
+        let level = |a: u8, b: u8| match (a, b) {
+            (0, 1) => 0,
+            (2, 1) => 1,
+            _ => (a + b).div_ceil(2),
+        };
+        assert_eq!(NarrowSum::new([1 << 23; 2], 24, [2; 2], 3, level), None);
+        let sum = NarrowSum::new([1 << 23; 2], 24, [2; 2], 3, |a, b| (a + b).div_ceil(2));
+        let mut output = [0; 3];
+        sum.expect("a sum").apply(&[0, 2, 1], &[1, 1, 2], &mut output);
+        assert_eq!(output, [1, 2, 2]);
+    }
+
     #[test]
     fn a_map_that_is_no_sum_has_none() {
         let table = |a: u8, b: u8| (a * 7 + b * 5) % 16;
