@@ -217,7 +217,9 @@ impl Conv {
         bits: u8,
         (widths, depth): ([u8; 2], usize),
     ) -> Option<PlaneSteps> {
-        let steps = if self.0.bit_serial {
+        let steps = if self.counts_differences(widths[0]) {
+            PlaneSteps::of_differences(spec, ranges, transform, bits)
+        } else if self.0.bit_serial {
             let [weight_max, level_max] = widths.map(|bits| (1i64 << bits) - 1);
             PlaneSteps::narrow(spec, ranges, transform, bits, depth as i64 * weight_max * level_max)
         } else {
@@ -226,10 +228,16 @@ impl Conv {
         steps.filter(|steps| self.takes(widths, steps))
     }
 
+    /// Whether its way to planes takes bits of weights for −1 and +1, so that it needs no totals.
+    fn counts_differences(&self, weight_bits: u8) -> bool {
+        self.0.bit_serial && self.0.engine == Engine::Avx512 && weight_bits == 1
+    }
+
     fn takes(&self, [weight_bits, activation_bits]: [u8; 2], steps: &PlaneSteps) -> bool {
+        let differences = self.counts_differences(weight_bits);
         let fits = match steps.rows {
-            PlaneStepsRows::Wide(_) => !self.0.bit_serial,
-            PlaneStepsRows::Halved(_) => self.0.bit_serial && weight_bits == 1,
+            PlaneStepsRows::Wide(_) => !self.0.bit_serial || differences,
+            PlaneStepsRows::Halved(_) => self.0.bit_serial && weight_bits == 1 && !differences,
             PlaneStepsRows::Narrow(_) => self.0.bit_serial && weight_bits != 1,
         };
         fits && self.0.run_planes.is_some() && (!self.0.bit_serial || steps.bits == activation_bits)

@@ -7,7 +7,8 @@
 //! | weights | a level's threshold is passed if |
 //! |---|---|
 //! | two's complement and the like | `S + h > t[c]`, where `h = total_scale · T` is what the sum starts from |
-//! | bipolar of one bit | `2 S + h > t[c]`, that is `S − ⌊−h / 2⌋ > ⌊(t[c] + (h mod 2)) / 2⌋`: two lists of thresholds |
+//! | bipolar of one bit, where the micro-kernel makes `2 S − T` | `2 S − T > t[c]` |
+//! | otherwise bipolar of one bit | `2 S + h > t[c]`, that is `S − ⌊−h / 2⌋ > ⌊(t[c] + (h mod 2)) / 2⌋`: two lists of thresholds |
 //!
 //! With thresholds `t0 ≤ t1 ≤ t2` that are passed or not, the bits of a level of two bits are
 //! `t0 ^ t1 ^ t2` and `t1`. A channel whose levels fall inverts them.
@@ -80,6 +81,20 @@ impl PlaneSteps {
         bits: u8,
     ) -> Option<Self> {
         let (1, 0, divisor) = factors(transform)? else {
+            return None;
+        };
+        let (rows, falling) = rows(spec, ranges, transform, bits, divisor)?;
+        Some(Self { bits, total_scale: 0, falling, rows: Rows::Wide(rows) })
+    }
+
+    /// Steps for `2 S − T` in 32 bits, the sums of weights −1 and +1. `None` likewise, or for other weights.
+    pub(crate) fn of_differences(
+        spec: &RequantizeSpec,
+        ranges: &[AccumulatorRange],
+        transform: &AccumulatorTransform,
+        bits: u8,
+    ) -> Option<Self> {
+        let (2, -1, divisor) = factors(transform)? else {
             return None;
         };
         let (rows, falling) = rows(spec, ranges, transform, bits, divisor)?;

@@ -20,13 +20,19 @@
 //! 2. One bit by one bit takes VPOPCNTD and VPADDD, whose latency is 1 instead of 5, and no VPERMB.
 //! 3. Weights lie as `[run][32 channels][vector][plane][output][4 bytes]`, whatever `A` is. The words of a run's
 //!    last channels that hold none are left out.
+//! 4. Weights −1 and +1 need no totals on the way to planes: with `w` as bits, the sum is
+//!    `2 Σ w · level − Σ level = Σ_i 2^i · (ones in w − ones in (w ^ plane i))`. Totals would take the scalar pipes
+//!    half as long as a block takes the vector pipes, where runs are short. What lies behind a run then
+//!    counts, and is masked (in the same instruction, VPTERNLOGD). The ones in the weights lie behind them.
 //!
 //! For up to four pairs of planes; beyond, VPDPBUSD on bytes is faster on every CPU that has these instructions.
 
+mod planes;
+
 use std::arch::x86_64::*;
 
+use self::planes::run_planes;
 use super::mulconv::{LANES, store_sums};
-use super::planes::{narrow_steps, store_planes};
 use super::{counting_cycles, for_pixels};
 use crate::arch::generic::bsconv::{self as generic, MAX_BITS};
 use crate::arch::generic::pack::plane_byte;
@@ -60,13 +66,20 @@ const fn kernel<const V: usize>(
         },
         rate: |operands| rate(operands, V),
         packed_len: |runs, depth, weight_bits| {
-            runs * depth.div_ceil(8 * WORD) * V * usize::from(weight_bits) * size_of::<__m512i>()
+            let vectors =
+                runs * depth.div_ceil(8 * WORD) * usize::from(weight_bits) + ones_vectors(weight_bits);
+            vectors * V * size_of::<__m512i>()
         },
         pack: pack::<V>,
         run,
         run_planes: Some(run_planes),
         levels: None,
     }
+}
+
+/// Vectors behind the weights of 16 outputs: see 4. in the [module documentation](self).
+const fn ones_vectors(weight_bits: u8) -> usize {
+    if weight_bits == 1 { 1 } else { 0 }
 }
 
 fn level_bits(operands: &Operands) -> u32 {
@@ -98,6 +111,13 @@ fn pack<const V: usize>(block: &WeightBlock<'_>, out: &mut [u8]) {
             *byte = channels.map_or(0, |channels| plane_byte(channels, plane));
         }
     }
+    let ones = &mut out[runs * words * lanes * WORD..];
+    let ones = ones.chunks_exact_mut(WORD).take(ones_vectors(weight_bits) * V * LANES);
+    for (output, ones) in ones.enumerate() {
+        let weights = &codes[output * runs * depth..][..runs * depth];
+        let count: i32 = weights.iter().map(|&weight| i32::from(weight & 1)).sum();
+        ones.copy_from_slice(&count.to_le_bytes());
+    }
 }
 
 /// By `[A − 1][word]`: which byte of a vector of weights each byte of a word of levels meets. Of the `4 · A`
@@ -114,16 +134,27 @@ static ORDER: [[[u8; 64]; WORD]; MAX_BITS] = {
     order
 };
 
-/// What a bit counts for: in word `word` of `A`-bit levels, with plane `i` of the weights.
-const fn factors(a: usize, word: usize, i: usize) -> i32 {
+/// What a bit counts for, times `sign`: in word `word` of `A`-bit levels, with plane `i` of the weights.
+const fn factors(a: usize, word: usize, i: usize, sign: i8) -> i32 {
     let mut factors = [0; WORD];
     let mut byte = 0;
     while byte < WORD {
-        factors[byte] = 1 << (i + (word * WORD + byte) % a);
+        factors[byte] = (sign << (i + (word * WORD + byte) % a)) as u8;
         byte += 1;
     }
     i32::from_le_bytes(factors)
 }
+
+/// What is counted.
+mod mode {
+    /// Ones in both, added up.
+    pub(super) const COMMON: u8 = 0;
+    /// Where they differ, subtracted.
+    pub(super) const DIFFERENT: u8 = 1;
+    /// The same in a word of which only some bytes belong to the run.
+    pub(super) const DIFFERENT_MASKED: u8 = 2;
+}
+use mode::{COMMON, DIFFERENT, DIFFERENT_MASKED};
 
 /// Adds up word `number` of 32 channels.
 ///
@@ -132,13 +163,15 @@ const fn factors(a: usize, word: usize, i: usize) -> i32 {
 /// - 4 bytes at `levels` plus each of the first `P` multiples of `pixel_step` are readable.
 /// - `V · W` vectors at `weights` are readable.
 #[inline(always)]
-unsafe fn add_word<const W: usize, const A: usize, const V: usize, const P: usize>(
+unsafe fn add_word<const W: usize, const A: usize, const V: usize, const P: usize, const MODE: u8>(
     sums: &mut [[__m512i; V]; P],
-    levels: *const u8,
-    pixel_step: usize,
+    (levels, pixel_step): (*const u8, usize),
     weights: *const __m512i,
     number: usize,
+    mask: i32,
 ) {
+    /// `a ^ (b & c)`.
+    const XOR_AND: i32 = 0x78;
     // SAFETY: the caller's promises; the table's rows have 64 bytes.
     unsafe {
         let mut words = [_mm512_setzero_si512(); P];
@@ -152,13 +185,18 @@ unsafe fn add_word<const W: usize, const A: usize, const V: usize, const P: usiz
                     let order = _mm512_loadu_si512(ORDER[A - 1][number].as_ptr().cast());
                     weights = _mm512_permutexvar_epi8(order, weights);
                 }
-                let factors = _mm512_set1_epi32(factors(A, number, i));
+                let factor = factors(A, number, i, if MODE == COMMON { 1 } else { -1 });
+                let factors = _mm512_set1_epi32(factor);
                 for (sums, &word) in sums.iter_mut().zip(&words) {
-                    let common = _mm512_and_si512(weights, word);
-                    sums[v] = if W * A == 1 {
-                        _mm512_add_epi32(sums[v], _mm512_popcnt_epi32(common))
-                    } else {
-                        _mm512_dpbusd_epi32(sums[v], _mm512_popcnt_epi8(common), factors)
+                    let counted = match MODE {
+                        COMMON => _mm512_and_si512(weights, word),
+                        DIFFERENT => _mm512_xor_si512(weights, word),
+                        _ => _mm512_ternarylogic_epi32::<XOR_AND>(weights, word, _mm512_set1_epi32(mask)),
+                    };
+                    sums[v] = match (W * A, MODE) {
+                        (1, COMMON) => _mm512_add_epi32(sums[v], _mm512_popcnt_epi32(counted)),
+                        (1, _) => _mm512_sub_epi32(sums[v], _mm512_popcnt_epi32(counted)),
+                        _ => _mm512_dpbusd_epi32(sums[v], _mm512_popcnt_epi8(counted), factors),
                     };
                 }
             }
@@ -166,55 +204,84 @@ unsafe fn add_word<const W: usize, const A: usize, const V: usize, const P: usiz
     }
 }
 
-/// Computes `P` pixels from `pixel` on.
+/// Computes `P` pixels from `pixel` on: sums of products from 0, or, with `DIFFERENCES` and `W = 1`, sums for
+/// weights −1 and +1.
 ///
 /// # Safety
 /// - The CPU has AVX-512 as of [`super`].
 /// - The tile has been checked for a micro-kernel of `16 · V` outputs, has these widths, and the pixels are
 ///   among its pixels.
 #[inline(always)]
-unsafe fn convolve<const W: usize, const A: usize, const V: usize, const P: usize>(
+unsafe fn convolve<
+    const W: usize,
+    const A: usize,
+    const V: usize,
+    const P: usize,
+    const DIFFERENCES: bool,
+>(
     tile: &ConvTile<'_>,
     pixel: usize,
 ) -> [[__m512i; V]; P] {
-    let words = (tile.depth / 8 * A).div_ceil(WORD);
-    let (whole, rest) = (words / A, words % A);
+    const { assert!(!DIFFERENCES || W == 1) }
+    let bytes = tile.depth / 8 * A;
+    let (whole, rest) = (bytes / (A * WORD), bytes % (A * WORD));
     let step = tile.pixel_step;
     // SAFETY: `check` found every run of every pixel's window in the input, and READ_SLACK behind, of which the
-    // last word takes 3; it found `packed_len` bytes of weights: V · W vectors for each 32 channels begun.
+    // last word takes 3; it found `packed_len` bytes of weights: V · W vectors for each 32 channels begun, and
+    // for weights of one bit V vectors behind.
     unsafe {
         let window = tile.input.as_ptr().add(tile.input_offset + pixel * step);
         let mut weights = tile.weights.as_ptr().cast::<__m512i>();
         let mut sums = [[_mm512_setzero_si512(); V]; P];
+        if DIFFERENCES {
+            let ones = weights.add(tile.runs.len() * tile.depth.div_ceil(8 * WORD) * V);
+            for v in 0..V {
+                let ones = _mm512_loadu_si512(ones.add(v));
+                let start = _mm512_mullo_epi32(ones, _mm512_set1_epi32((1 << A) - 1));
+                sums.iter_mut().for_each(|sums| sums[v] = start);
+            }
+        }
+        // Written out, as compilers do not unroll so large a loop.
+        macro_rules! add_words {
+            ($levels:expr, $rest:expr) => {
+                add_words!($levels, $rest, 0);
+                add_words!($levels, $rest, 1);
+                add_words!($levels, $rest, 2);
+                add_words!($levels, $rest, 3);
+            };
+            ($levels:expr, $rest:expr, $number:literal) => {
+                if $number < A && $rest > $number * WORD {
+                    let levels = ($levels.add($number * WORD), step);
+                    if !DIFFERENCES {
+                        add_word::<W, A, V, P, COMMON>(&mut sums, levels, weights, $number, -1);
+                    } else if $rest == A * WORD {
+                        add_word::<W, A, V, P, DIFFERENT>(&mut sums, levels, weights, $number, -1);
+                    } else {
+                        let mask = mask($rest - $number * WORD);
+                        add_word::<W, A, V, P, DIFFERENT_MASKED>(&mut sums, levels, weights, $number, mask);
+                    }
+                }
+            };
+        }
         for &run in tile.runs {
             let mut levels = window.add(run);
             for _ in 0..whole {
-                add_word::<W, A, V, P>(&mut sums, levels, step, weights, 0);
-                if A > 1 {
-                    add_word::<W, A, V, P>(&mut sums, levels.add(WORD), step, weights, 1);
-                }
-                if A > 2 {
-                    add_word::<W, A, V, P>(&mut sums, levels.add(2 * WORD), step, weights, 2);
-                }
-                if A > 3 {
-                    add_word::<W, A, V, P>(&mut sums, levels.add(3 * WORD), step, weights, 3);
-                }
+                add_words!(levels, A * WORD);
                 levels = levels.add(A * WORD);
                 weights = weights.add(V * W);
             }
-            if A > 1 && rest > 0 {
-                add_word::<W, A, V, P>(&mut sums, levels, step, weights, 0);
-                if A > 2 && rest > 1 {
-                    add_word::<W, A, V, P>(&mut sums, levels.add(WORD), step, weights, 1);
-                }
-                if A > 3 && rest > 2 {
-                    add_word::<W, A, V, P>(&mut sums, levels.add(2 * WORD), step, weights, 2);
-                }
+            if rest > 0 {
+                add_words!(levels, rest);
                 weights = weights.add(V * W);
             }
         }
         sums
     }
+}
+
+/// The first `bytes` bytes of a word.
+fn mask(bytes: usize) -> i32 {
+    if bytes < WORD { (1 << (8 * bytes)) - 1 } else { -1 }
 }
 
 /// Computes the totals that a tile wants. Counts on the scalar pipe, which has nothing else to do.
@@ -289,60 +356,10 @@ unsafe fn conv<const W: usize, const A: usize, const V: usize>(tile: &mut ConvTi
     for_pixels!(tile.pixels, [8, 4, 2, 1], |pixel, P| {
         // SAFETY: the CPU and the tile are the caller's promise; the pixels exist.
         unsafe {
-            let sums = convolve::<W, A, V, P>(tile, pixel);
+            let sums = convolve::<W, A, V, P, false>(tile, pixel);
             store_sums(tile, pixel, &sums);
         }
     });
     // SAFETY: the caller's promise.
     unsafe { add_up_totals::<A>(tile) }
-}
-
-/// # Safety
-/// - As [`crate::ukernel::RunPlanes`].
-unsafe fn run_planes<const V: usize>(tile: &mut PlanesTile<'_>) {
-    // SAFETY: the CPU and the tile are the caller's promise; the instance is that of its widths. Steps are for
-    // one or two bits, those of the levels.
-    unsafe {
-        match (tile.conv.weight_bits, tile.conv.activation_bits) {
-            (1, 1) => planes::<1, 1, V>(tile),
-            (1, 2) => planes::<1, 2, V>(tile),
-            (2, 1) => planes::<2, 1, V>(tile),
-            (2, 2) => planes::<2, 2, V>(tile),
-            (3, 1) => planes::<3, 1, V>(tile),
-            (4, 1) => planes::<4, 1, V>(tile),
-            (w, a) => unreachable!("{w} by {a} bits are not supported"),
-        }
-    }
-}
-
-/// # Safety
-/// - As [`crate::ukernel::RunPlanes`], and the tile has these widths.
-#[target_feature(
-    enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni,avx512bitalg,avx512vpopcntdq,popcnt"
-)]
-unsafe fn planes<const W: usize, const A: usize, const V: usize>(tile: &mut PlanesTile<'_>) {
-    let total_scale = i32::from(tile.steps.total_scale);
-    // SAFETY: the CPU and the tile are the caller's promise.
-    let steps = unsafe {
-        if tile.compute_totals && total_scale != 0 {
-            add_up_totals::<A>(&mut tile.conv);
-        }
-        narrow_steps::<V, A>(tile)
-    };
-    for_pixels!(tile.conv.pixels, [8, 4, 2, 1], |pixel, P| {
-        // SAFETY: the CPU and the tile are the caller's promise; the pixels exist.
-        unsafe {
-            let sums = convolve::<W, A, V, P>(&tile.conv, pixel);
-            for (index, mut sums) in sums.into_iter().enumerate() {
-                let total = if total_scale == 0 { 0 } else { tile.conv.totals[pixel + index] };
-                let addend = total.wrapping_mul(total_scale);
-                // Half of `−addend`, rounded down, is subtracted for weights of one bit.
-                let start = if W == 1 { -(-addend >> 1) } else { addend };
-                for sum in &mut sums {
-                    *sum = _mm512_add_epi32(*sum, _mm512_set1_epi32(start));
-                }
-                store_planes::<V, A>(tile, pixel + index, &sums, &steps[(addend & 1) as usize]);
-            }
-        }
-    });
 }

@@ -4,7 +4,6 @@
 use std::arch::x86_64::*;
 
 use super::mulconv::LANES;
-use crate::requantize::PlaneStepsRows;
 use crate::ukernel::PlanesTile;
 
 /// Channels of a group of rows.
@@ -128,19 +127,4 @@ pub(super) unsafe fn store_planes<const V: usize, const A: usize>(
             _ => std::ptr::copy_nonoverlapping(bytes.to_le_bytes().as_ptr(), out, len.min(whole)),
         }
     }
-}
-
-/// The steps of a bit-serial convolution, by whether the total's multiple is odd.
-///
-/// # Safety
-/// - The CPU has AVX-512.
-#[inline(always)]
-pub(super) unsafe fn narrow_steps<const V: usize, const A: usize>(tile: &PlanesTile<'_>) -> [Steps<V>; 2] {
-    let rows = match &tile.steps.rows {
-        PlaneStepsRows::Narrow(rows) => [rows, rows],
-        PlaneStepsRows::Halved([even, odd]) => [even, odd],
-        PlaneStepsRows::Wide(_) => unreachable!("steps are those of a bit-serial micro-kernel"),
-    };
-    // SAFETY: the caller's promise.
-    rows.map(|rows| unsafe { Steps::narrow::<A>(rows, tile.first_channel) })
 }
