@@ -232,7 +232,7 @@ impl Requantizer {
     }
 
     /// The arithmetic that was chosen.
-    #[cfg(target_arch = "aarch64")]
+    #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
     pub(crate) fn arithmetic(&self) -> &Form {
         &self.form
     }

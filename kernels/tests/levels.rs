@@ -156,8 +156,8 @@ fn levels_are_those_of_sums_looked_up() {
 fn shapes(nr: usize) -> Vec<Shape> {
     let usual = Shape { pixels: 6, runs: 3, depth: 48, step: 16, outputs: nr };
     let mut shapes = vec![usual];
-    shapes.extend([0, 1, 3, 4, 5, 37].map(|pixels| Shape { pixels, ..usual }));
-    shapes.extend([1, 7, 8, 15].map(|outputs| Shape { outputs: outputs.min(nr), ..usual }));
+    shapes.extend([0, 1, 3, 4, 5, 16, 20, 33, 37].map(|pixels| Shape { pixels, ..usual }));
+    shapes.extend([1, 7, 8, 15, 31, 33, 70].map(|outputs| Shape { outputs: outputs.min(nr), ..usual }));
     for (runs, depth) in [(1, 16), (1, 3), (6, 18), (9, 33), (1, 512), (3, 384)] {
         shapes.push(Shape { runs, depth, pixels: 5, ..usual });
     }
@@ -173,7 +173,7 @@ fn levels_are_those_of_the_sums() {
             for operands in operands_of(conv.kernel(), shape.depth, shape.outputs) {
                 for fill in [Fill::Random(cases), Fill::Largest, Fill::Smallest] {
                     let case = Case::new(conv.kernel(), operands, shape, fill);
-                    for max_level in [7, 15] {
+                    for max_level in [3, 7, 15, 255] {
                         let result = failure(&conv, &case, max_level, 11 * cases + u64::from(max_level));
                         cases += u64::from(result.is_some());
                         failures.extend(result.flatten());
@@ -182,7 +182,7 @@ fn levels_are_those_of_the_sums() {
             }
         }
     }
-    if kernels().any(|conv| conv.kernel().engine == Engine::Neon) {
+    if kernels().any(|conv| matches!(conv.kernel().engine, Engine::Neon | Engine::Avx512)) {
         report(cases as usize, &failures);
         assert!(cases > 1000, "only {cases} cases made levels");
     }

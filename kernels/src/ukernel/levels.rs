@@ -78,7 +78,7 @@ impl LevelsEnd<'_> {
     }
 
     /// The channel whose constants output `output` has: there is one for all, or one for each.
-    #[cfg(target_arch = "aarch64")]
+    #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
     pub(crate) fn constants_channel(&self, output: usize) -> usize {
         if self.requantizer.channels() == 1 { 0 } else { self.first_channel + output }
     }

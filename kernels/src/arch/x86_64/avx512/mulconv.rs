@@ -15,13 +15,15 @@
 //! 2. Two vectors by 8 pixels take 10 loads for 16 multiplications; 4 by 4 would take 8, but twice the weights
 //!    a multiplication, which in deep layers come from the L2 cache.
 
+mod levels;
+
 use std::arch::x86_64::*;
 
 use super::for_pixels;
 use super::planes::{Steps, store_planes};
 use crate::arch::generic::mulconv::add_up_totals;
 use crate::requantize::PlaneStepsRows;
-use crate::ukernel::{ConvKernel, ConvTile, Engine, Operands, PlanesTile, WeightBlock};
+use crate::ukernel::{ConvKernel, ConvLevels, ConvTile, Engine, Operands, PlanesTile, WeightBlock};
 
 /// For layers of more than 16 outputs.
 pub(crate) static MULCONV_8X32_AVX512: ConvKernel = ConvKernel {
@@ -65,7 +67,7 @@ const fn kernel<const V: usize>(
         pack: pack::<V>,
         run,
         run_planes: Some(run_planes),
-        levels: None,
+        levels: Some(ConvLevels { takes: levels::takes, run: levels::run_levels::<V> }),
     }
 }
 

@@ -73,7 +73,7 @@ fn transform_avx512(tile: &TransformTile<'_>, sums: &mut [i32], totals: &[i32]) 
 // the CPU has the instructions; pointers come from array references of the length that is loaded or stored.
 
 /// A type of thresholds.
-trait Element: Copy {
+pub(super) trait Element: Copy {
     /// The thresholds of 16 channels, such that comparing an accumulator as it is gives what comparing it
     /// saturated to this type gives.
     fn load(thresholds: &[Self; LANES]) -> __m512i;
@@ -101,7 +101,7 @@ impl Element for i16 {
 }
 
 /// [`Thresholds`] of at most `N` steps.
-struct Few<'a, E, const N: usize>(&'a Thresholds<E>);
+pub(super) struct Few<'a, E, const N: usize>(pub(super) &'a Thresholds<E>);
 
 impl<E: Element, const N: usize> Convert<1> for Few<'_, E, N> {
     type Constants = ([__m512i; N], __m128i, __m128i);
@@ -139,7 +139,7 @@ impl<E: Element, const N: usize> Convert<1> for Few<'_, E, N> {
 }
 
 /// [`Narrow`].
-struct Shifted<'a>(&'a Narrow);
+pub(super) struct Shifted<'a>(pub(super) &'a Narrow);
 
 impl Convert<1> for Shifted<'_> {
     type Constants = (__m512i, __m512i);
@@ -165,7 +165,7 @@ impl Convert<1> for Shifted<'_> {
 }
 
 /// [`Scale64`] with a shift that counts from bit 32.
-struct Fixed<'a>(&'a Scale64);
+pub(super) struct Fixed<'a>(pub(super) &'a Scale64);
 
 /// A factor or an addend of the even and of the odd channels.
 type Halves = [__m512i; 2];
