@@ -113,6 +113,7 @@ fn features() -> Vec<&'static str> {
         ("avx512bw", has!("avx512bw")),
         ("avx512vnni", has!("avx512vnni")),
         ("avx512vpopcntdq", has!("avx512vpopcntdq")),
+        ("amx", ylb_kernels::ukernel::Engine::Amx.is_available()),
     ];
     all.iter().filter(|(_, has)| *has).map(|(name, _)| *name).collect()
 }

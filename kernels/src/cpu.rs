@@ -3,7 +3,7 @@
 use crate::ukernel::Engine;
 
 /// Restricts the choice of micro-kernels: a comma-separated list of parts of their names, such as
-/// `generic`, `neon`, `avx2`, `avx512`, `dotprod`, `mulconv` or a whole name. For each operation the fastest
+/// `generic`, `neon`, `avx2`, `avx512`, `amx`, `dotprod`, `mulconv` or a whole name. For each operation the fastest
 /// micro-kernel whose name contains one of the parts is taken; an operation that none of them
 /// supports is chosen for as if the variable were not set.
 pub const KERNELS_VARIABLE: &str = "YLB_KERNELS";
@@ -21,6 +21,8 @@ impl Engine {
             Self::Avx2 => std::arch::is_x86_feature_detected!("avx2"),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => crate::arch::x86_64::avx512::Avx512::new().is_some(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => crate::arch::x86_64::amx::is_available(),
             #[allow(unreachable_patterns)]
             _ => false,
         }

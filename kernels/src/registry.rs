@@ -31,6 +31,12 @@ pub static CONV_KERNELS: &[&ConvKernel] = &[
     #[cfg(target_arch = "aarch64")]
     &arch::aarch64::dotprod::MULCONV_DOTPROD,
     #[cfg(target_arch = "x86_64")]
+    &arch::x86_64::amx::MULCONV_32X32_AMX,
+    #[cfg(target_arch = "x86_64")]
+    &arch::x86_64::amx::MULCONV_32X64_AMX,
+    #[cfg(target_arch = "x86_64")]
+    &arch::x86_64::amx::MULCONV_32X128_AMX,
+    #[cfg(target_arch = "x86_64")]
     &arch::x86_64::avx512::bsconv::BSCONV_8X32_AVX512,
     #[cfg(target_arch = "x86_64")]
     &arch::x86_64::avx512::bsconv::BSCONV_8X16_AVX512,

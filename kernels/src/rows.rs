@@ -117,7 +117,7 @@ impl Rows {
             Engine::Generic => "generic",
             Engine::Neon | Engine::Dotprod => "neon",
             Engine::Avx2 => "avx2",
-            Engine::Avx512 => "avx512",
+            Engine::Avx512 | Engine::Amx => "avx512",
         }
     }
 

@@ -37,6 +37,8 @@ pub enum Engine {
     Avx2,
     /// x86-64 with AVX-512 and the extensions of Ice Lake and Zen 4.
     Avx512,
+    /// x86-64 with AMX for bytes.
+    Amx,
 }
 
 /// Which levels and weights a convolution has: what decides whether a micro-kernel can compute it,

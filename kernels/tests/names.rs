@@ -63,12 +63,13 @@ fn check(kernel: &Entry) -> Result<(), String> {
     operand(&mut parts)?;
     let tile = format!("{}x{}", kernel.mr, kernel.nr);
     one_of(&mut parts, &[&tile])?;
-    let engine = one_of(&mut parts, &["generic", "neon", "avx2", "avx512"])?;
+    let engine = one_of(&mut parts, &["generic", "neon", "avx2", "avx512", "amx"])?;
     let rest: Vec<&str> = parts.collect();
     let (techs, tunings): (&[&str], &[&str]) = match engine {
         "generic" => (&[], &[]),
         "neon" => (&["cnt", "tbl", "mlal", "mull", "padal", "dotprod", "i8mm"], &["a53", "a72", "a76"]),
         "avx512" => (&["cnt", "vnni"], &[]),
+        "amx" => (&[], &[]),
         _ => (&["cnt", "tbl", "madd", "maddubs"], &[]),
     };
     let known = match rest[..] {
@@ -85,6 +86,7 @@ fn check(kernel: &Entry) -> Result<(), String> {
         ("neon", Some(&"dotprod")) => Engine::Dotprod,
         ("neon", _) => Engine::Neon,
         ("avx512", _) => Engine::Avx512,
+        ("amx", _) => Engine::Amx,
         _ => Engine::Avx2,
     };
     (kernel.engine == expected).then_some(()).ok_or_else(|| format!("needs {:?}", kernel.engine))

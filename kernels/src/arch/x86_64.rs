@@ -1,5 +1,6 @@
-//! x86-64 with AVX2, and with AVX-512.
+//! x86-64 with AVX2, with AVX-512, and with AMX.
 
+pub(crate) mod amx;
 pub(crate) mod avx512;
 pub(crate) mod bsconv;
 pub(crate) mod depthwise;
