@@ -12,12 +12,14 @@
 //! Where the micro-kernel can ([`PlaneSteps`]), it does all of this in registers, and its rows of planes
 //! are the first thing that is stored.
 
+mod accumulators;
+
 use ylb_format::limits::MAX_TERMS;
 use ylb_format::model::{Conv as ModelConv, Model, ValueId, ValueKind};
 use ylb_kernels::depthwise::{Depthwise, DepthwiseTile};
 use ylb_kernels::layout::Form;
 use ylb_kernels::requantize::{AccumulatorRange, PlaneSteps, RequantizeSpec, RequantizeTile, Requantizer};
-use ylb_kernels::ukernel::{Conv, ConvTile, LevelsEnd, LevelsTile, PlanesTile};
+use ylb_kernels::ukernel::{Conv, ConvTile, Engine, LevelsEnd, LevelsTile, PlanesTile};
 
 use super::prepack::{Block, BorderCorrection, Term, blocks};
 use super::{Context, level_stride};
@@ -46,6 +48,8 @@ pub struct ConvOp {
     requantizer: Option<Requantizer>,
     /// From sums to the output's planes, where the micro-kernel does it.
     planes: Option<PlaneSteps>,
+    /// Whether accumulators are computed for all channels of some pixels at a time.
+    by_pixels: bool,
     /// Whether the micro-kernel requantizes itself.
     ends_in_levels: bool,
 }
@@ -101,7 +105,9 @@ impl ConvOp {
         };
         let ends_in_levels =
             requantizer.as_ref().is_some_and(|requantizer| compute.makes_levels(requantizer));
+        let by_pixels = requantizer.is_none() && conv.groups == 1 && compute.gains_by_pixels();
         Self {
+            by_pixels,
             ends_in_levels: ends_in_levels && conv.groups == 1,
             compute,
             blocks,
@@ -118,7 +124,7 @@ impl ConvOp {
     /// Working memory of a thread.
     pub fn scratch(&self) -> ScratchLen {
         ScratchLen {
-            sums: self.terms() * STRIP * self.nr,
+            sums: STRIP * self.nr * if self.by_pixels { self.blocks.len() } else { self.terms() },
             totals: self.terms() * self.width,
             levels: self.width * level_stride(self.channels as u32),
             ..Default::default()
@@ -155,6 +161,8 @@ impl ConvOp {
                 self.planes_row(band, context, (steps, *kernel, &terms[0]), y);
             } else if let Some(requantizer) = &self.requantizer {
                 self.levels_row(band, context, requantizer, y);
+            } else if self.by_pixels {
+                self.accumulators_by_pixels(band, context, y);
             } else {
                 self.accumulators_row(band, context, y);
             }
@@ -237,33 +245,6 @@ impl ConvOp {
         band.finish_levels_rows(rows, y..y + 1, levels, (row, self.channels));
     }
 
-    fn accumulators_row(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>, y: usize) {
-        let Context { memory, scratch, .. } = context;
-        let row_len = self.width * self.channels;
-        let row = &mut band.accumulators[(y - band.rows.start) * row_len..][..row_len];
-        for (number, block) in self.blocks.iter().enumerate() {
-            // A whole block of a single term needs no copy: its sums can be computed where they belong.
-            let in_place = block.outputs == self.nr && self.terms() == 1;
-            for x in (0..self.width).step_by(STRIP) {
-                let pixels = STRIP.min(self.width - x);
-                let sums = if in_place {
-                    (&mut row[x * self.channels + block.first..], self.channels)
-                } else {
-                    (&mut scratch.sums[..], self.nr)
-                };
-                self.accumulate(memory, sums, &mut scratch.totals, (number, block), [y, x], pixels);
-                if in_place {
-                    continue;
-                }
-                let out = row[x * self.channels..].chunks_exact_mut(self.channels);
-                for (sums, out) in scratch.sums.chunks_exact(self.nr).zip(out).take(pixels) {
-                    // In pieces of constant length this takes 1.4 times as long, on a Cortex-A72.
-                    out[block.first..][..block.outputs].copy_from_slice(&sums[..block.outputs]);
-                }
-            }
-        }
-    }
-
     /// Accumulators of one strip and block, every term: `[term][STRIP][nr]`, or of a single term with
     /// another stride than `nr` between pixels. `totals` (`[term][width]`) carry those of a row from a
     /// group's first block to its others.
@@ -333,6 +314,17 @@ impl ConvOp {
 }
 
 impl Prepared {
+    /// Whether its tiles are so fast that scattered sums take longer than a copy: see
+    /// [`ConvOp::accumulators_by_pixels`].
+    fn gains_by_pixels(&self) -> bool {
+        match self {
+            Self::Dense(kernel, terms) => {
+                terms.len() == 1 && matches!(kernel.kernel().engine, Engine::Avx512 | Engine::Amx)
+            }
+            Self::Depthwise(..) => false,
+        }
+    }
+
     /// Whether the micro-kernel can requantize itself: it can sums of a single term that are accumulators.
     fn makes_levels(&self, requantizer: &Requantizer) -> bool {
         match self {
