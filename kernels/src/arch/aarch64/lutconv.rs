@@ -177,7 +177,7 @@ unsafe fn end_in_levels<const HALF: i32, const P: usize>(
         // SAFETY: the caller's promise.
         let mut wide = [[unsafe { vdupq_n_s32(0) }; 4]; P];
         for (wide, sums) in wide.iter_mut().zip(sums) {
-            let [low, high] = [sums[2 * half], sums[2 * half + 1]].map(|sums| widen(sums));
+            let [low, high] = [sums[2 * half], sums[2 * half + 1]].map(widen);
             *wide = [low[0], low[1], high[0], high[1]];
         }
         // SAFETY: the caller's promises.
