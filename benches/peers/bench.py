@@ -39,7 +39,9 @@ PEERS = {
     "ONNX Runtime FP32": ("onnxruntime", "fp32.onnx", {}),
     "ncnn FP32": ("ncnn", "fp32", {}),
 }
-OURS = ["w1a1", "w1a2", "w2a2", "w4a4", "w8a8"]
+# Title -> bits, environment.
+OURS = {bits.upper(): (bits, {}) for bits in ("w1a1", "w1a2", "w2a2", "w4a4", "w8a8")}
+OURS |= {f"{title}, no AMX": (bits, {"YLB_KERNELS": "avx512"}) for title, (bits, _) in OURS.items()}
 PACKAGES = {"LiteRT": "ai-edge-litert", "OpenVINO": "openvino", "ONNX Runtime": "onnxruntime", "ncnn": "ncnn"}
 
 
@@ -76,14 +78,17 @@ class Peer:
 class Own:
     """The command, once for each turn: it makes its network in the process."""
 
-    def __init__(self, program, size, bits, side, threads):
+    def __init__(self, program, size, title, side, threads):
+        bits, environment = OURS[title]
         self.command = [program, "bench", "--net", f"yolov5{size}", "--bits", bits, "--imgsz", str(side)]
         self.command += ["--threads", str(threads), "--json"]
+        self.environment = os.environ | environment
         self.documents = [self.run(1, 3)]
 
     def run(self, warmup, iterations):
         command = [*self.command, "--warmup", str(warmup), "--iterations", str(iterations)]
-        return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        run = subprocess.run(command, check=True, capture_output=True, text=True, env=self.environment)
+        return json.loads(run.stdout)
 
     def turn(self, seconds):
         iterations = int(1e3 * seconds / self.documents[0]["latency_ms"]["median"]) + 1
@@ -137,8 +142,8 @@ def measure(options, stem, size, side, threads):
             contestants[title] = Peer(title, stem, side, threads)
         except (OSError, ChildProcessError) as error:
             print(f"  {title}: left out, it does not start ({error})", file=sys.stderr)
-    for bits in options.bits:
-        contestants[bits.upper()] = Own(options.program, size, bits, side, threads)
+    for title in options.ours:
+        contestants[title] = Own(options.program, size, title, side, threads)
     for turn in range(options.turns + 1):
         for contestant in contestants.values():
             # The first turn warms up. Threads of the one before go to sleep meanwhile.
@@ -190,7 +195,7 @@ def table(document):
         for name in names:
             cells = [f"{row[name]['min_ms']:.2f} / {row[name]['median_ms']:.2f}" if name in row else "-"
                      for row in rows.values()]
-            text += f"| {'**' + name + '**' if name.lower() in OURS else name} | {' | '.join(cells)} |\n"
+            text += f"| {'**' + name + '**' if name in OURS else name} | {' | '.join(cells)} |\n"
     text += ratios(document)
     return text + "\n"
 
@@ -204,7 +209,7 @@ def ratios(document):
     titles = [f"{size} {side}" for size, side in one]
     text = f"\n| one thread, least times: as long as | {' | '.join(titles)} |\n|{'---|' * (1 + len(titles))}\n"
     peers = [("fastest INT8", "INT8"), ("LiteRT INT8", "LiteRT INT8"), ("fastest FP32", "FP32")]
-    measured = [bits.upper() for bits in OURS if any(bits.upper() in rows for rows in one.values())]
+    measured = [name for name in OURS if any(name in rows for rows in one.values())]
     for bits in measured:
         for title, part in peers:
             cells = []
@@ -227,14 +232,15 @@ def main():
     parser.add_argument("--sides", default="320,640")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--peers", default=";".join(PEERS), help="titles, separated by semicolons")
-    parser.add_argument("--bits", default=",".join(OURS))
+    parser.add_argument("--ours", default=";".join(OURS), help="titles, separated by semicolons")
     parser.add_argument("--turns", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=0.3, help="of a turn")
     parser.add_argument("--only-models", action="store_true", help="write the models and stop")
     parser.add_argument("--update", action="store_true", help="write benches/results and docs/performance.md")
     options = parser.parse_args()
     options.peers = [title for title in options.peers.split(";") if title]
-    options.bits = [bits for bits in options.bits.split(",") if bits]
+    amx = any("amx" in extension for extension in machine()["vector extensions"])
+    options.ours = [title for title in options.ours.split(";") if title and (amx or "no AMX" not in title)]
     sizes, sides = options.sizes.split(","), [int(side) for side in options.sides.split(",")]
 
     stems = make_models(options.models, sizes, sides)
