@@ -69,17 +69,14 @@ impl UpsampleOp {
         let Context { memory, rows, scratch } = context;
         let bytes = memory.read(&self.input.range);
         let (buffer, out) = scratch.levels.split_at_mut(self.in_width * stride);
-        let row = [self.in_width * self.factor, stride];
+        let out = &mut out[..self.in_width * self.factor * stride];
         for y in band.rows.clone() {
             let levels = read_row(rows, &self.input, bytes, y / self.factor, stride, buffer);
-            let target = band.levels_rows(y, out, row);
-            let mut copies = target.bytes.chunks_mut(target.pixel_stride);
-            for pixel in levels.chunks_exact(stride) {
-                for copy in copies.by_ref().take(self.factor) {
-                    copy[..self.channels].copy_from_slice(&pixel[..self.channels]);
-                }
+            for (copies, pixel) in out.chunks_exact_mut(self.factor * stride).zip(levels.chunks_exact(stride))
+            {
+                copies.chunks_exact_mut(stride).for_each(|copy| copy.copy_from_slice(pixel));
             }
-            band.finish_levels_rows(rows, y..y + 1, out, (row, self.channels));
+            band.write_row(rows, y, out, stride, self.channels);
         }
     }
 }
