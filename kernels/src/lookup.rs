@@ -171,9 +171,7 @@ impl Lookup {
         // the line before.
         unsafe { (self.0.run)(tile) }
     }
-}
 
-impl Lookup {
     /// Whether the micro-kernel can end in levels with this requantizer.
     pub fn makes_levels(&self, requantizer: &Requantizer) -> bool {
         self.0.levels.is_some_and(|levels| requantizer.terms() == 1 && (levels.takes)(requantizer))

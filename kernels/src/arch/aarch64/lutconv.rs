@@ -48,8 +48,10 @@ const NONE: u8 = 0xff;
 static SUBSETS: [[u8; 8]; 3] =
     [[NONE, 0, 1, 8, NONE, 0, 1, 8], [NONE, NONE, NONE, NONE, 2, 2, 2, 2], [3, 3, 3, 3, 10, 10, 10, 10]];
 
+/// # Safety
+/// - As `make_tables` of [`LookupKernel`].
 #[target_feature(enable = "neon")]
-fn lutconv_i32_u6_sx_4x32_neon_tables(levels: &[u8], tables: &mut [u8]) {
+unsafe fn lutconv_i32_u6_sx_4x32_neon_tables(levels: &[u8], tables: &mut [u8]) {
     // SAFETY: an array of 8 bytes is read; the CPU has NEON.
     let first = SUBSETS.map(|subset| unsafe { vld1_u8(subset.as_ptr()) });
     // Indices of the second four levels are 4 more each; none stays none.
@@ -59,7 +61,7 @@ fn lutconv_i32_u6_sx_4x32_neon_tables(levels: &[u8], tables: &mut [u8]) {
         .map(|subsets| subsets.map(|subset| unsafe { vget_low_u8(unknown(vcombine_u8(subset, subset))) }));
     let quads = levels.len() / QUAD;
     for quad in (0..quads / 4 * 4).step_by(4) {
-        // SAFETY: there are 16 levels from there on, and by this function's own contract as many tables.
+        // SAFETY: there are 16 levels from there on, and as the caller promised, four tables for them.
         unsafe {
             let out = tables.as_mut_ptr().add(quad * TABLE);
             store_tables(levels.as_ptr().add(quad * QUAD), &subsets, out);
@@ -115,8 +117,10 @@ unsafe fn store_tables(levels: *const u8, subsets: &[[uint8x8_t; 3]; 2], out: *m
     }
 }
 
+/// # Safety
+/// - As `run` of [`LookupKernel`].
 #[target_feature(enable = "neon")]
-fn lutconv_i32_u6_sx_4x32_neon_tbl(tile: &mut LookupTile<'_>) {
+unsafe fn lutconv_i32_u6_sx_4x32_neon_tbl(tile: &mut LookupTile<'_>) {
     let mut pixel = 0;
     while pixel + 4 <= tile.pixels {
         // SAFETY: these 4 pixels exist; the CPU has NEON, and the tile was checked.

@@ -48,8 +48,10 @@ unsafe fn differences([a, b, c, d]: [int8x16_t; 4]) -> [int8x16_t; 4] {
     unsafe { [vsubq_s8(a, c), vaddq_s8(b, c), vsubq_s8(c, b), vsubq_s8(b, d)] }
 }
 
+/// # Safety
+/// - As `transform` of [`WinogradKernel`].
 #[target_feature(enable = "neon")]
-fn winconv_i32_u5_s5_4x16_neon_transform(strip: &mut LevelsStrip<'_>) {
+unsafe fn winconv_i32_u5_s5_4x16_neon_transform(strip: &mut LevelsStrip<'_>) {
     let vectors = strip.channels.div_ceil(LANES);
     let rows: [usize; 4] = std::array::from_fn(|row| strip.pixel(row, 0));
     let transformed = strip.transformed.as_mut_ptr();
@@ -80,8 +82,10 @@ fn winconv_i32_u5_s5_4x16_neon_transform(strip: &mut LevelsStrip<'_>) {
     }
 }
 
+/// # Safety
+/// - As `run` of [`WinogradKernel`].
 #[target_feature(enable = "neon")]
-fn winconv_i32_u5_s5_4x16_neon_mlal(strip: &mut OutputsStrip<'_>) {
+unsafe fn winconv_i32_u5_s5_4x16_neon_mlal(strip: &mut OutputsStrip<'_>) {
     let vectors = strip.channels.div_ceil(LANES);
     for j in 0..4 {
         for tile in 0..strip.tiles() {
