@@ -14,10 +14,8 @@ import re
 import statistics
 import subprocess
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "performance.md"
-BEGIN = "<!-- criterion: written by `make bench UPDATE=1` -->\n"
-END = "<!-- end of criterion -->"
+from published import ROOT, commit, publish
+
 WIDTHS = ["W1A1", "W1A2", "W2A2", "W4A4", "W8A8"]
 FLOAT = "FP32 gemm"
 
@@ -74,19 +72,12 @@ def main():
     parser.add_argument("--update", action="store_true", help="write benches/results and docs/performance.md")
     options = parser.parse_args()
     groups, on = measured(), machine()
-    commit = output("git", "describe", "--always", "--dirty", "--exclude", "*").strip()
-    today = datetime.date.today().isoformat()
-    text = f"\n{on['cpu']} ({', '.join(on['extensions'])}), commit {commit}, {today}.\n" + tables(groups)
+    tree, today = commit(), datetime.date.today().isoformat()
+    text = f"\n{on['cpu']} ({', '.join(on['extensions'])}), commit {tree}, {today}.\n" + tables(groups)
     print(text)
     if options.update:
-        slug = re.sub("[^a-z0-9]+", "-", on["cpu"].lower()).strip("-")
-        path = ROOT / "benches" / "results" / f"x86-{slug}-criterion.json"
-        document = {"command": "make bench UPDATE=1", "commit": commit, "date": today, "machine": on, "results": groups}
-        path.write_text(json.dumps(document, indent=1) + "\n")
-        page = PAGE.read_text()
-        before, rest = page.split(BEGIN)
-        PAGE.write_text(before + BEGIN + text + END + rest.split(END, 1)[1])
-        print(f"wrote {path.relative_to(ROOT)} and the tables of {PAGE.relative_to(ROOT)}")
+        document = {"command": "make bench UPDATE=1", "commit": tree, "date": today, "machine": on, "results": groups}
+        publish(on["cpu"], "criterion", document, {"criterion": text})
 
 
 if __name__ == "__main__":

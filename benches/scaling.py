@@ -10,16 +10,10 @@ import argparse
 import datetime
 import json
 import pathlib
-import re
 import subprocess
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "performance.md"
-SECTIONS = {
-    "scaling": "<!-- scaling: written by `make bench-scaling UPDATE=1` -->\n",
-    "balance": "<!-- balance: written by `make bench-scaling UPDATE=1` -->\n",
-}
-END = "<!-- end of {} -->"
+from published import ROOT, commit, publish
+
 NETWORKS = [("n", 320), ("n", 480), ("n", 640), ("n", 960), ("n", 1280),
             ("s", 640), ("m", 640), ("l", 640), ("x", 640)]
 BITS = "w2a2"
@@ -90,12 +84,6 @@ def balance(program):
     return text + "\n"
 
 
-def put(page, section, text):
-    before, rest = page.split(SECTIONS[section])
-    end = END.format(section)
-    return before + SECTIONS[section] + text + end + rest.split(end, 1)[1]
-
-
 def release_build():
     command = ["cargo", "metadata", "--no-deps", "--format-version", "1"]
     run = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
@@ -111,24 +99,15 @@ def main():
     sections = {"balance": balance(program)}
     documents = {network: timed(program, *network) for network in NETWORKS}
     first = documents["n", 640][0]
-    describe = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude", "*"]
-    commit = subprocess.run(describe, capture_output=True, text=True).stdout.strip() or "unknown"
-    machine = first["machine"]
-    head = f"\n{BITS.upper()}, {machine['cpu']} ({', '.join(machine['features'])}), commit {commit}, "
+    machine, tree = first["machine"], commit()
+    head = f"\n{BITS.upper()}, {machine['cpu']} ({', '.join(machine['features'])}), commit {tree}, "
     head += f"{datetime.date.today().isoformat()}. Times are the least and the median.\n"
     sections["scaling"] = head + scaling(documents)
     print(sections["scaling"] + sections["balance"])
     if options.update:
-        slug = re.sub("[^a-z0-9]+", "-", machine["cpu"].lower()).strip("-")
-        path = ROOT / "benches" / "results" / f"x86-{slug}-scaling.json"
         kept = {f"{size} {side}": runs for (size, side), runs in documents.items()}
-        result = {"command": "make bench-scaling UPDATE=1", "commit": commit, "bits": BITS, "results": kept}
-        path.write_text(json.dumps(result, indent=1) + "\n")
-        page = PAGE.read_text()
-        for section, text in sections.items():
-            page = put(page, section, text)
-        PAGE.write_text(page)
-        print(f"wrote {path.relative_to(ROOT)} and the tables of {PAGE.relative_to(ROOT)}")
+        result = {"command": "make bench-scaling UPDATE=1", "commit": tree, "bits": BITS, "results": kept}
+        publish(machine["cpu"], "scaling", result, sections)
 
 
 if __name__ == "__main__":

@@ -21,12 +21,11 @@ import subprocess
 import sys
 import time
 
-from network import Graph
-
 HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
-PAGE = ROOT / "docs" / "performance.md"
-BEGIN, END = "<!-- peers: written by `make bench-peers UPDATE=1` -->\n", "<!-- end of peers -->"
+sys.path.append(str(HERE.parent))
+
+from network import Graph
+from published import ROOT, commit, publish
 
 # Title -> system of worker.py, suffix of the model, environment.
 PEERS = {
@@ -258,7 +257,7 @@ def main():
         "what": __doc__.splitlines()[0],
         "command": "make bench-peers UPDATE=1",
         "date": datetime.date.today().isoformat(),
-        "commit": command_output("git", "describe", "--always", "--dirty", "--exclude", "*") or "unknown",
+        "commit": commit(),
         "compiler": command_output("rustc", "--version"),
         "machine": machine(),
         "load_average": os.getloadavg(),
@@ -268,13 +267,7 @@ def main():
     text = table(document)
     print(text)
     if options.update:
-        slug = re.sub("[^a-z0-9]+", "-", document["machine"].get("Model name", "unknown").lower()).strip("-")
-        path = ROOT / "benches" / "results" / f"x86-{slug}.json"
-        path.write_text(json.dumps(document, indent=1) + "\n")
-        page = PAGE.read_text()
-        before, rest = page.split(BEGIN)
-        PAGE.write_text(before + BEGIN + text + END + rest.split(END, 1)[1])
-        print(f"wrote {path.relative_to(ROOT)} and the tables of {PAGE.relative_to(ROOT)}")
+        publish(document["machine"].get("Model name", "unknown"), "", document, {"peers": text})
 
 
 if __name__ == "__main__":
