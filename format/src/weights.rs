@@ -144,20 +144,21 @@ impl Weights {
         len.max(1)
     }
 
+    /// The codes of all weights in the order of `shape`: [`from_codes`](Self::from_codes) takes them back.
+    ///
+    /// # Panics
+    /// If `planes` is shorter than `shape` and `bits` ask for, which does not happen in a valid model.
+    pub fn codes(&self) -> Vec<u8> {
+        let mut codes = vec![0; self.len()];
+        for (block, out) in codes.chunks_mut(BLOCK).enumerate() {
+            out.copy_from_slice(&self.codes_of_block(block, out.len()).as_flattened()[..out.len()]);
+        }
+        codes
+    }
+
     /// Decodes weights `block · BLOCK ..` into `out`, without subtracting zero points.
     fn decode_block(&self, block: usize, out: &mut [i16]) {
-        let plane_len = self.plane_len();
-        let first = block * (BLOCK / 8);
-        let bytes = out.len().div_ceil(8);
-        let mut codes = [[0u8; 8]; BLOCK / 8];
-        for plane in 0..self.bits {
-            let start = usize::from(plane) * plane_len + first;
-            let plane_bytes = &self.planes[start..start + bytes];
-            for (codes, &byte) in codes.iter_mut().zip(plane_bytes) {
-                let spread = SPREAD[usize::from(byte)] << plane;
-                *codes = (u64::from_le_bytes(*codes) | spread).to_le_bytes();
-            }
-        }
+        let codes = self.codes_of_block(block, out.len());
         let codes = codes.as_flattened();
         let unused = 8 - self.bits;
         let full = (1i16 << self.bits) - 1;
@@ -168,6 +169,23 @@ impl Weights {
             }
             WeightEncoding::Bipolar => translate(codes, out, |code| 2 * i16::from(code) - full),
         }
+    }
+
+    /// Codes `block · BLOCK ..`, `len` of them.
+    fn codes_of_block(&self, block: usize, len: usize) -> [[u8; 8]; BLOCK / 8] {
+        let plane_len = self.plane_len();
+        let first = block * (BLOCK / 8);
+        let bytes = len.div_ceil(8);
+        let mut codes = [[0u8; 8]; BLOCK / 8];
+        for plane in 0..self.bits {
+            let start = usize::from(plane) * plane_len + first;
+            let plane_bytes = &self.planes[start..start + bytes];
+            for (codes, &byte) in codes.iter_mut().zip(plane_bytes) {
+                let spread = SPREAD[usize::from(byte)] << plane;
+                *codes = (u64::from_le_bytes(*codes) | spread).to_le_bytes();
+            }
+        }
+        codes
     }
 }
 

@@ -9,6 +9,7 @@
 //! Σ weight · level = code_scale · Σ code · level + code_offset[o] · Σ level
 //! ```
 
+use ylb_format::ChannelSum;
 use ylb_format::model::{Conv as ModelConv, ConvTerm, Encoding, Model, WeightEncoding, Weights, Window};
 use ylb_kernels::depthwise::Depthwise;
 use ylb_kernels::layout::Form;
@@ -52,14 +53,17 @@ pub struct ConvChoice {
 #[derive(Clone, Debug, PartialEq)]
 pub struct WeightCodes {
     /// In the order of the model: outputs, input channels of a group, kernel rows, kernel columns.
-    /// Unsigned codes for bit-serial micro-kernels; otherwise to be packed as signed bytes.
-    pub codes: Vec<i16>,
+    /// Unsigned codes for bit-serial micro-kernels, otherwise bytes in two's complement. None for the
+    /// depthwise micro-kernel, which takes the weights as they are.
+    pub codes: Vec<u8>,
     /// Bits of an unsigned code.
     pub bits: u8,
     /// See the [module documentation](self).
     pub scale: i32,
     /// By output channel; empty if all are 0.
     pub offsets: Vec<i32>,
+    /// Sums over the weights (not their codes) of each output channel.
+    pub sums: Vec<ChannelSum>,
 }
 
 /// Chooses for one convolution. `None` if no micro-kernel takes it, which does not happen for models
@@ -69,7 +73,7 @@ pub fn choose(model: &Model, conv: &ModelConv, dispatch: &Dispatch) -> Option<Co
     if is_depthwise(conv) {
         let kernel = if dispatch.is_portable() { Depthwise::portable() } else { Depthwise::new() };
         let forms = vec![Form::Bytes; conv.terms.len()];
-        let codes = conv.terms.iter().map(|term| plain_codes(&term.weights)).collect();
+        let codes = conv.terms.iter().map(|term| no_codes(&term.weights)).collect();
         return Some(ConvChoice { compute: Compute::Depthwise(kernel), forms, engine, codes });
     }
     let byte_codes: Vec<WeightCodes> = conv.terms.iter().map(|term| byte_codes(&term.weights)).collect();
@@ -82,7 +86,8 @@ pub fn choose(model: &Model, conv: &ModelConv, dispatch: &Dispatch) -> Option<Co
     }
     let forms = operands.iter().map(|term| compute.input_form(term.max_level)).collect();
     let codes = if compute.kernel().bit_serial {
-        conv.terms.iter().map(|term| unsigned_codes(&term.weights)).collect()
+        let terms = conv.terms.iter().zip(byte_codes);
+        terms.map(|(term, bytes)| unsigned_codes(&term.weights, bytes.sums)).collect()
     } else {
         byte_codes
     };
@@ -124,14 +129,21 @@ fn fits_winograd(window: &Window) -> bool {
 
 /// Planes of weights that can be looked up: tables are of four channels, and sums of 16 bits.
 fn lookup_planes(term: &ConvTerm, codes: &WeightCodes, max_level: u8) -> Option<usize> {
-    let (min, max) = codes.codes.iter().fold((0, 0), |(min, max), &code| (code.min(min), code.max(max)));
-    let planes = lookup::planes(i8::try_from(min).ok()?, i8::try_from(max).ok()?)?;
-    let fits = |codes: &[i16]| {
-        let sum = |sign: i64| -> i64 { codes.iter().map(|&code| (sign * i64::from(code)).max(0)).sum() };
-        sum(1).max(sum(-1)) * i64::from(max_level) <= i64::from(i16::MAX)
+    let (min, max) = extremes(&codes.codes);
+    let planes = lookup::planes(min, max)?;
+    let fits =
+        |sum: &ChannelSum| sum.positive().max(-sum.negative()) * i64::from(max_level) <= i64::from(i16::MAX);
+    (codes.sums.iter().all(fits) && (term.weights.shape[1] as usize).is_multiple_of(lookup::QUAD))
+        .then_some(planes)
+}
+
+/// Smallest and largest of codes of bytes; 0 if there are none.
+fn extremes(codes: &[u8]) -> (i8, i8) {
+    let mut codes = codes.iter().map(|code| code.cast_signed());
+    let Some(first) = codes.next() else {
+        return (0, 0);
     };
-    let fits = codes.codes.chunks(per_output(&term.weights)).all(fits);
-    (fits && (term.weights.shape[1] as usize).is_multiple_of(lookup::QUAD)).then_some(planes)
+    codes.fold((first, first), |(min, max), code| (min.min(code), max.max(code)))
 }
 
 fn is_depthwise(conv: &ModelConv) -> bool {
@@ -141,7 +153,7 @@ fn is_depthwise(conv: &ModelConv) -> bool {
 
 fn operands(model: &Model, conv: &ModelConv, term: &ConvTerm, codes: &WeightCodes) -> Operands {
     let [outputs, channels, _, columns] = term.weights.shape.map(|extent| extent as usize);
-    let extreme = |weight: Option<&i16>| weight.map_or(0, |&weight| weight as i8);
+    let (min_weight, max_weight) = extremes(&codes.codes);
     let max_level = encoding(model, term).max_level;
     // Bit planes hold whole groups of 8 channels: convolutions in groups, whose channels need not
     // start at a byte, are left to the multiplying micro-kernels.
@@ -151,8 +163,8 @@ fn operands(model: &Model, conv: &ModelConv, term: &ConvTerm, codes: &WeightCode
     Operands {
         max_level,
         weight_bits,
-        min_weight: extreme(codes.codes.iter().min()),
-        max_weight: extreme(codes.codes.iter().max()),
+        min_weight,
+        max_weight,
         depth: columns * channels,
         outputs: outputs / conv.groups as usize,
     }
@@ -163,49 +175,50 @@ pub fn encoding<'a>(model: &'a Model, term: &ConvTerm) -> &'a Encoding {
     model.values[index(term.input)].encoding().expect("the reader lets convolutions read levels only")
 }
 
-/// The weights themselves, for the depthwise micro-kernel.
-fn plain_codes(weights: &Weights) -> WeightCodes {
-    WeightCodes { codes: weights.decode(), bits: 8, scale: 1, offsets: Vec::new() }
+/// For the weights as they are.
+fn no_codes(weights: &Weights) -> WeightCodes {
+    WeightCodes { codes: Vec::new(), bits: 8, scale: 1, offsets: Vec::new(), sums: weights.channel_sums() }
 }
 
 /// Codes for a bit-serial micro-kernel.
-fn unsigned_codes(weights: &Weights) -> WeightCodes {
+fn unsigned_codes(weights: &Weights, sums: Vec<ChannelSum>) -> WeightCodes {
     let bits = weights.bits;
+    let mut codes = weights.codes();
     let (scale, offset) = match weights.encoding {
         WeightEncoding::Unsigned => (1, 0),
-        WeightEncoding::TwosComplement => (1, -(1 << (bits - 1))),
+        WeightEncoding::TwosComplement => {
+            // From the lowest number on: the sign counts the other way.
+            codes.iter_mut().for_each(|code| *code ^= 1 << (bits - 1));
+            (1, -(1 << (bits - 1)))
+        }
         WeightEncoding::Bipolar => (2, 1 - (1 << bits)),
     };
-    let mut codes = weights.decode();
-    let offsets = offsets(weights, offset);
-    for (channel, codes) in codes.chunks_mut(per_output(weights)).enumerate() {
-        let offset = offsets.get(channel).copied().unwrap_or(0) as i16;
-        for code in codes {
-            *code = (*code - offset) / scale as i16;
-        }
-    }
-    WeightCodes { codes, bits, scale, offsets }
+    WeightCodes { codes, bits, scale, offsets: offsets(weights, offset), sums }
 }
 
 /// Signed bytes for a multiplying micro-kernel. Weights that a zero point takes out of an i8 keep
 /// what fits, and the rest becomes an offset.
 fn byte_codes(weights: &Weights) -> WeightCodes {
-    let mut codes = weights.decode();
-    let fits = |weight: &i16| i8::try_from(*weight).is_ok();
+    let mut values = weights.decode();
+    let fits = |&value: &i16| value == i16::from(value as i8);
     let mut shifts = Vec::new();
-    if !codes.iter().all(fits) {
+    // All are looked at, as that is done many at a time.
+    if !values.iter().fold(true, |all, value| all & fits(value)) {
         shifts = vec![0; weights.shape[0] as usize];
-        for (shift, codes) in shifts.iter_mut().zip(codes.chunks_mut(per_output(weights))) {
-            let (min, max) = codes.iter().fold((0, 0), |(min, max), &code| (code.min(min), code.max(max)));
+        for (shift, values) in shifts.iter_mut().zip(values.chunks_mut(per_output(weights))) {
+            let (min, max) =
+                values.iter().fold((0, 0), |(min, max), &value| (value.min(min), value.max(max)));
             // The span of a channel's weights is at most 255, whatever its zero point.
             let low = if min < i16::from(i8::MIN) { min + 128 } else { (max - 127).max(0) };
             *shift = i32::from(low);
-            for code in codes {
-                *code -= low;
+            for value in values {
+                *value -= low;
             }
         }
     }
-    WeightCodes { codes, bits: 8, scale: 1, offsets: shifts }
+    // Truncation keeps the bits of an i8.
+    let codes = values.iter().map(|&value| value as u8).collect();
+    WeightCodes { codes, bits: 8, scale: 1, offsets: shifts, sums: weights.channel_sums() }
 }
 
 fn offsets(weights: &Weights, offset: i32) -> Vec<i32> {
@@ -247,13 +260,15 @@ mod tests {
                         continue; // spans more than a byte: no exporter writes it, the reader refuses it
                     }
                     let count = per_output(&weights);
-                    for (codes, range) in
-                        [(unsigned_codes(&weights), 0..=(1 << bits) - 1), (byte_codes(&weights), -128..=127)]
-                    {
-                        for (index, &code) in codes.codes.iter().enumerate() {
-                            assert!(range.contains(&code), "{encoding:?} {bits} bits: code {code}");
+                    let unsigned = unsigned_codes(&weights, weights.channel_sums());
+                    let bytes = byte_codes(&weights);
+                    let numbers: Vec<i32> = unsigned.codes.iter().copied().map(i32::from).collect();
+                    assert!(numbers.iter().all(|&code| code < 1 << bits), "{encoding:?}, {bits} bits");
+                    let signed = bytes.codes.iter().map(|code| i32::from(code.cast_signed())).collect();
+                    for (codes, numbers) in [(&unsigned, numbers), (&bytes, signed)] {
+                        for (index, &code) in numbers.iter().enumerate() {
                             let offset = codes.offsets.get(index / count).copied().unwrap_or(0);
-                            let weight = codes.scale * i32::from(code) + offset;
+                            let weight = codes.scale * code + offset;
                             assert_eq!(weight, weights.value(index), "{encoding:?}, {bits} bits");
                         }
                     }

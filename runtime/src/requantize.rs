@@ -1,10 +1,11 @@
 //! From a model's requantization to the kernels' prepared form.
 
+use ylb_format::ChannelSum;
 use ylb_format::model::{ConvTerm, Encoding, Model, Requantize};
 use ylb_kernels::requantize::{AccumulatorRange, RequantizeSpec, Requantizer};
 use ylb_kernels::ukernel::Engine;
 
-use crate::choice::encoding;
+use crate::choice::{WeightCodes, encoding};
 
 /// The same map in the kernels' words.
 pub fn spec(requantize: &Requantize, max_level: u8) -> RequantizeSpec {
@@ -31,20 +32,14 @@ pub fn prepare(
 
 /// The accumulators that a term can reach, by output channel: each weight with its least and largest
 /// input; padded positions contribute 0.
-pub fn conv_ranges(model: &Model, term: &ConvTerm) -> Vec<AccumulatorRange> {
-    let (low, high) = integer_range(encoding(model, term));
-    let weights = term.weights.decode();
-    let per_output = weights.len() / term.weights.shape[0] as usize;
-    let range = |weights: &[i16]| {
-        let mut range = AccumulatorRange { min: 0, max: 0 };
-        for &weight in weights {
-            let ends = [i32::from(weight) * low, i32::from(weight) * high];
-            range.min += ends[0].min(ends[1]).min(0);
-            range.max += ends[0].max(ends[1]).max(0);
-        }
-        range
+pub fn conv_ranges(model: &Model, term: &ConvTerm, codes: &WeightCodes) -> Vec<AccumulatorRange> {
+    let encoding = encoding(model, term);
+    let range = |sum: &ChannelSum| {
+        let range = sum.accumulators(encoding, true);
+        let end = |end: i64| i32::try_from(end).expect("the reader lets accumulators of 32 bits pass");
+        AccumulatorRange { min: end(*range.start()), max: end(*range.end()) }
     };
-    weights.chunks(per_output).map(range).collect()
+    codes.sums.iter().map(range).collect()
 }
 
 /// Least and largest integer of an encoding.

@@ -105,14 +105,23 @@ fn edges(spec: &RequantizeSpec, channel: usize, range: AccumulatorRange, most: u
     let mut edges: Vec<i128> = match multiplier {
         0 => Vec::new(),
         // The smallest a with a·multiplier + bias ≥ value: the quotient, rounded up.
-        1.. => values.iter().map(|value| -(bias - value).div_euclid(multiplier)).collect(),
+        1.. => values.iter().map(|value| -floor(bias - value, multiplier)).collect(),
         // The smallest a with a·multiplier + bias < value.
-        _ => values.iter().map(|value| (bias - value).div_euclid(-multiplier) + 1).collect(),
+        _ => values.iter().map(|value| floor(bias - value, -multiplier) + 1).collect(),
     };
     if multiplier < 0 {
         edges.reverse();
     }
     Some(edges)
+}
+
+/// `dividend / divisor`, rounded towards −∞, for divisors above 0. Nearly all dividends fit 64 bits, where a
+/// division is an instruction.
+fn floor(dividend: i128, divisor: i128) -> i128 {
+    match (i64::try_from(dividend), i64::try_from(divisor)) {
+        (Ok(dividend), Ok(divisor)) => dividend.div_euclid(divisor).into(),
+        _ => dividend.div_euclid(divisor),
+    }
 }
 
 impl RequantizeSpec {

@@ -13,22 +13,22 @@
 //! are the first thing that is stored.
 
 mod accumulators;
+mod prepared;
 
 use ylb_format::limits::MAX_TERMS;
 use ylb_format::model::{Conv as ModelConv, Model, ValueId, ValueKind};
-use ylb_kernels::depthwise::{Depthwise, DepthwiseTile};
-use ylb_kernels::layout::Form;
-use ylb_kernels::requantize::{AccumulatorRange, PlaneSteps, RequantizeSpec, RequantizeTile, Requantizer};
-use ylb_kernels::ukernel::{Conv, ConvTile, Engine, LevelsEnd, LevelsTile, PlanesTile};
+use ylb_kernels::depthwise::DepthwiseTile;
+use ylb_kernels::requantize::{AccumulatorRange, PlaneSteps, RequantizeTile, Requantizer};
+use ylb_kernels::ukernel::{ConvTile, LevelsEnd, LevelsTile, PlanesTile};
 
-use super::prepack::{Block, BorderCorrection, Term, blocks};
+use self::prepared::{DepthwiseTerm, Prepared};
+use super::prepack::{Block, Term, blocks};
 use super::{Context, level_stride};
 use crate::bands::Band;
-use crate::choice::{Compute, ConvChoice, WeightCodes};
+use crate::choice::{Compute, ConvChoice};
 use crate::plan::{Plan, index};
 use crate::requantize;
 use crate::scratch::{Scratch, ScratchLen};
-use crate::storage::Store;
 
 /// Output pixels whose sums are kept before they become levels: with 64 channels 8 KiB, a quarter of
 /// a Cortex-A72's L1 data cache.
@@ -44,29 +44,17 @@ pub struct ConvOp {
     padding: [isize; 2],
     width: usize,
     channels: usize,
-    /// `None`: the output is accumulators.
-    requantizer: Option<Requantizer>,
-    /// From sums to the output's planes, where the micro-kernel does it.
-    planes: Option<PlaneSteps>,
-    /// Whether accumulators are computed for all channels of some pixels at a time.
-    by_pixels: bool,
-    /// Whether the micro-kernel requantizes itself.
-    ends_in_levels: bool,
+    end: End,
 }
 
-enum Prepared {
-    Dense(Conv, Vec<Term>),
-    Depthwise(Depthwise, Vec<DepthwiseTerm>),
-}
-
-/// One term of a depthwise convolution.
-struct DepthwiseTerm {
-    store: Store,
-    taps: Vec<usize>,
-    /// `[tap][channel]`.
-    weights: Vec<i16>,
-    transform: ylb_kernels::requantize::AccumulatorTransform,
-    correction: Option<BorderCorrection>,
+/// What becomes of sums.
+enum End {
+    /// The output's planes, in the micro-kernel.
+    Planes(PlaneSteps),
+    /// Levels; in the micro-kernel if `in_kernel`.
+    Levels { requantizer: Requantizer, in_kernel: bool },
+    /// Accumulators; of all channels of some pixels at a time if `by_pixels`.
+    Accumulators { by_pixels: bool },
 }
 
 impl ConvOp {
@@ -93,22 +81,26 @@ impl ConvOp {
             Prepared::Dense(..) => blocks(channels, conv.groups as usize, nr),
             Prepared::Depthwise(..) => vec![Block { first: 0, outputs: channels, group: 0 }],
         };
+        let ranges = conv.terms.iter().zip(&choice.codes);
         let ranges: Vec<AccumulatorRange> =
-            conv.terms.iter().flat_map(|term| requantize::conv_ranges(model, term)).collect();
-        let (requantizer, planes) = match (&conv.requantize, &value.kind) {
+            ranges.flat_map(|(term, codes)| requantize::conv_ranges(model, term, codes)).collect();
+        let one_group = conv.groups == 1;
+        let end = match (&conv.requantize, &value.kind) {
             (Some(requantize), ValueKind::Levels(encoding)) => {
-                let spec = requantize::spec(requantize, encoding.max_level);
-                let planes = compute.plane_steps(&spec, &ranges, plan, output).filter(|_| conv.groups == 1);
-                (Some(requantize::prepare(requantize, encoding.max_level, &ranges, choice.engine)), planes)
+                let max_level = encoding.max_level;
+                let spec = requantize::spec(requantize, max_level);
+                let steps = compute.plane_steps(&spec, &ranges, plan, output).filter(|_| one_group);
+                if let Some(steps) = steps {
+                    End::Planes(steps)
+                } else {
+                    let requantizer = requantize::prepare(requantize, max_level, &ranges, choice.engine);
+                    let in_kernel = one_group && compute.makes_levels(&requantizer);
+                    End::Levels { requantizer, in_kernel }
+                }
             }
-            _ => (None, None),
+            _ => End::Accumulators { by_pixels: one_group && compute.gains_by_pixels() },
         };
-        let ends_in_levels =
-            requantizer.as_ref().is_some_and(|requantizer| compute.makes_levels(requantizer));
-        let by_pixels = requantizer.is_none() && conv.groups == 1 && compute.gains_by_pixels();
         Self {
-            by_pixels,
-            ends_in_levels: ends_in_levels && conv.groups == 1,
             compute,
             blocks,
             nr,
@@ -116,16 +108,16 @@ impl ConvOp {
             padding: [conv.window.padding[0] as isize, conv.window.padding[1] as isize],
             width: value.width as usize,
             channels,
-            requantizer,
-            planes,
+            end,
         }
     }
 
     /// Working memory of a thread.
     pub fn scratch(&self) -> ScratchLen {
+        let by_pixels = matches!(self.end, End::Accumulators { by_pixels: true });
         ScratchLen {
-            sums: STRIP * self.nr * if self.by_pixels { self.blocks.len() } else { self.terms() },
-            totals: self.terms() * self.width,
+            sums: STRIP * self.nr * if by_pixels { self.blocks.len() } else { self.compute.terms() },
+            totals: self.compute.terms() * self.width,
             levels: self.width * level_stride(self.channels as u32),
             ..Default::default()
         }
@@ -133,50 +125,34 @@ impl ConvOp {
 
     /// Bytes of packed weights.
     pub fn packed_len(&self) -> usize {
-        match &self.compute {
-            Prepared::Dense(_, terms) => terms.iter().map(|term| term.weights.bytes().len()).sum(),
-            Prepared::Depthwise(_, terms) => terms.iter().map(|term| 2 * term.weights.len()).sum(),
-        }
+        self.compute.packed_len()
     }
 
     /// Name of the micro-kernel.
     pub fn kernel_name(&self) -> &'static str {
-        match &self.compute {
-            Prepared::Dense(kernel, _) => kernel.kernel().name,
-            Prepared::Depthwise(..) => "dwconv",
-        }
-    }
-
-    fn terms(&self) -> usize {
-        match &self.compute {
-            Prepared::Dense(_, terms) => terms.len(),
-            Prepared::Depthwise(_, terms) => terms.len(),
-        }
+        self.compute.kernel_name()
     }
 
     /// Computes the band's rows.
     pub fn run(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
         for y in band.rows.clone() {
-            if let (Some(steps), Prepared::Dense(kernel, terms)) = (&self.planes, &self.compute) {
-                self.planes_row(band, context, (steps, *kernel, &terms[0]), y);
-            } else if let Some(requantizer) = &self.requantizer {
-                self.levels_row(band, context, requantizer, y);
-            } else if self.by_pixels {
-                self.accumulators_by_pixels(band, context, y);
-            } else {
-                self.accumulators_row(band, context, y);
+            match &self.end {
+                End::Planes(steps) => self.planes_row(band, context, steps, y),
+                End::Levels { requantizer, in_kernel: true } => {
+                    self.levels_row_in_kernel(band, context, requantizer, y);
+                }
+                End::Levels { requantizer, in_kernel: false } => {
+                    self.levels_row(band, context, requantizer, y);
+                }
+                End::Accumulators { by_pixels: true } => self.accumulators_by_pixels(band, context, y),
+                End::Accumulators { by_pixels: false } => self.accumulators_row(band, context, y),
             }
         }
     }
 
     /// A row without detours: sums become planes in the micro-kernel.
-    fn planes_row(
-        &self,
-        band: &mut Band<'_>,
-        context: &mut Context<'_, '_>,
-        (steps, kernel, term): (&PlaneSteps, Conv, &Term),
-        y: usize,
-    ) {
+    fn planes_row(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>, steps: &PlaneSteps, y: usize) {
+        let (kernel, term) = self.compute.single_term();
         let Context { memory, rows, scratch } = context;
         let row = (y * self.stride[0]) as isize - self.padding[0];
         let out = band.planes_row(y);
@@ -198,6 +174,35 @@ impl ConvOp {
         band.finish_planes_row(rows, y, self.channels);
     }
 
+    /// Likewise, sums become levels.
+    fn levels_row_in_kernel(
+        &self,
+        band: &mut Band<'_>,
+        context: &mut Context<'_, '_>,
+        requantizer: &Requantizer,
+        y: usize,
+    ) {
+        let (kernel, term) = self.compute.single_term();
+        let row = [self.width, level_stride(self.channels as u32)];
+        let Context { memory, rows, scratch } = context;
+        let out = band.levels_rows(y, &mut scratch.levels, row);
+        let position = [(y * self.stride[0]) as isize - self.padding[0], -self.padding[1]];
+        for (number, block) in self.blocks.iter().enumerate() {
+            kernel.run_levels(&mut LevelsTile {
+                conv: term.tile(memory, number, position, self.stride[1], self.width),
+                end: LevelsEnd {
+                    requantizer,
+                    first_channel: block.first,
+                    outputs: block.outputs,
+                    levels: &mut out.bytes[block.first..],
+                    level_stride: out.pixel_stride,
+                },
+            });
+        }
+        band.finish_levels_rows(rows, y..y + 1, &scratch.levels, (row, self.channels));
+    }
+
+    /// Sums become accumulators, term by term, and these levels.
     fn levels_row(
         &self,
         band: &mut Band<'_>,
@@ -210,20 +215,6 @@ impl ConvOp {
         let Scratch { sums, totals, levels, .. } = &mut **scratch;
         let out = band.levels_rows(y, levels, row);
         for (number, block) in self.blocks.iter().enumerate() {
-            if let (true, Prepared::Dense(kernel, terms)) = (self.ends_in_levels, &self.compute) {
-                let position = [(y * self.stride[0]) as isize - self.padding[0], -self.padding[1]];
-                kernel.run_levels(&mut LevelsTile {
-                    conv: terms[0].tile(memory, number, position, self.stride[1], self.width),
-                    end: LevelsEnd {
-                        requantizer,
-                        first_channel: block.first,
-                        outputs: block.outputs,
-                        levels: &mut out.bytes[block.first..],
-                        level_stride: out.pixel_stride,
-                    },
-                });
-                continue;
-            }
             for x in (0..self.width).step_by(STRIP) {
                 let pixels = STRIP.min(self.width - x);
                 self.accumulate(memory, (&mut *sums, self.nr), totals, (number, block), [y, x], pixels);
@@ -232,7 +223,7 @@ impl ConvOp {
                     *slot = sums;
                 }
                 requantizer.apply(&mut RequantizeTile {
-                    accumulators: &accumulators[..self.terms()],
+                    accumulators: &accumulators[..self.compute.terms()],
                     stride: self.nr,
                     pixels,
                     first_channel: block.first,
@@ -259,7 +250,7 @@ impl ConvOp {
     ) {
         let row = (y * self.stride[0]) as isize - self.padding[0];
         let column = (x * self.stride[1]) as isize - self.padding[1];
-        let term_len = if self.terms() == 1 { sums.len() } else { STRIP * self.nr };
+        let term_len = if self.compute.terms() == 1 { sums.len() } else { STRIP * self.nr };
         match &self.compute {
             Prepared::Dense(kernel, terms) => {
                 let totals = totals.chunks_exact_mut(self.width).map(|totals| &mut totals[x..x + pixels]);
@@ -310,81 +301,5 @@ impl ConvOp {
                 }
             }
         }
-    }
-}
-
-impl Prepared {
-    /// Whether its tiles are so fast that scattered sums take longer than a copy: see
-    /// [`ConvOp::accumulators_by_pixels`].
-    fn gains_by_pixels(&self) -> bool {
-        match self {
-            Self::Dense(kernel, terms) => {
-                terms.len() == 1 && matches!(kernel.kernel().engine, Engine::Avx512 | Engine::Amx)
-            }
-            Self::Depthwise(..) => false,
-        }
-    }
-
-    /// Whether the micro-kernel can requantize itself: it can sums of a single term that are accumulators.
-    fn makes_levels(&self, requantizer: &Requantizer) -> bool {
-        match self {
-            Self::Dense(kernel, terms) => match &terms[..] {
-                [term] => {
-                    term.sums_are_accumulators
-                        && term.correction.is_none()
-                        && kernel.makes_levels(requantizer)
-                }
-                _ => false,
-            },
-            Self::Depthwise(..) => false,
-        }
-    }
-
-    /// The way from sums to planes, if there is one: for a single term without corrections at the border
-    /// whose output is kept in planes, and then perhaps as bytes.
-    fn plane_steps(
-        &self,
-        spec: &RequantizeSpec,
-        ranges: &[AccumulatorRange],
-        plan: &Plan,
-        output: ValueId,
-    ) -> Option<PlaneSteps> {
-        let Self::Dense(kernel, terms) = self else {
-            return None;
-        };
-        let ([term], [store, others @ ..]) = (&terms[..], &plan.storage[index(output)].stores[..]) else {
-            return None;
-        };
-        let Form::Planes { bits } = store.layout.form else {
-            return None;
-        };
-        if term.correction.is_some() || others.iter().any(|other| other.layout.form != Form::Bytes) {
-            return None;
-        }
-        let widths = [term.weight_bits, term.activation_bits];
-        let depth = term.runs.len() * term.depth;
-        kernel.plane_steps(spec, ranges, &term.transform, bits, (widths, depth))
-    }
-}
-
-impl DepthwiseTerm {
-    fn new(
-        model: &Model,
-        conv: &ModelConv,
-        term: &ylb_format::model::ConvTerm,
-        codes: &WeightCodes,
-        store: &Store,
-    ) -> Self {
-        let [outputs, _, kernel_rows, kernel_columns] = term.weights.shape.map(|extent| extent as usize);
-        let layout = &store.layout;
-        let taps_of_row =
-            |y: usize| (0..kernel_columns).map(move |x| y * layout.row_stride() + x * layout.pixel_stride);
-        let taps: Vec<usize> = (0..kernel_rows).flat_map(taps_of_row).collect();
-        let weights = (0..taps.len())
-            .flat_map(|tap| (0..outputs).map(move |output| (tap, output)))
-            .map(|(tap, output)| codes.codes[output * taps.len() + tap])
-            .collect();
-        let (transform, correction) = super::prepack::transform(model, conv, term, codes);
-        Self { store: store.clone(), taps, weights, transform, correction }
     }
 }

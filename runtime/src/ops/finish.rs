@@ -25,7 +25,7 @@ impl Finish {
         let map = conv.requantize.as_ref().expect("levels are requantized");
         let term = &conv.terms[0];
         let (transform, correction) = transform(model, conv, term, &choice.codes[0]);
-        let ranges = requantize::conv_ranges(model, term);
+        let ranges = requantize::conv_ranges(model, term, &choice.codes[0]);
         Self {
             transform: Some(transform).filter(|transform| !transform.is_identity()),
             correction,

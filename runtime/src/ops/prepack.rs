@@ -167,7 +167,7 @@ pub fn transform(
     let transform = AccumulatorTransform {
         sum_scale: codes.scale * step,
         total_scales: codes.offsets.iter().map(|scale| scale * step).collect(),
-        constants: weight_sums(term).iter().map(|sum| sum * offset).collect(),
+        constants: codes.sums.iter().map(|weights| weights.sum as i32 * offset).collect(),
     };
     let padded = conv.window.padding != [0; 4];
     let correction = (padded && input.integer(border_level(input)) != 0)
@@ -192,8 +192,7 @@ pub fn gather(
         let target = &mut plain[output * taps * channels..][..taps * channels];
         let mut put = |stored: usize, logical: usize| {
             for tap in 0..taps {
-                // Truncation keeps the bits of an i8.
-                target[tap * channels + stored] = source[logical * taps + tap] as u8;
+                target[tap * channels + stored] = source[logical * taps + tap];
             }
         };
         if channels == input_channels {
@@ -204,13 +203,6 @@ pub fn gather(
             }
         }
     }
-}
-
-/// Sum of the weights of each output channel.
-fn weight_sums(term: &ConvTerm) -> Vec<i32> {
-    let values = term.weights.decode();
-    let per_output = values.len() / term.weights.shape[0] as usize;
-    values.chunks(per_output).map(|weights| weights.iter().map(|&weight| i32::from(weight)).sum()).collect()
 }
 
 impl BorderCorrection {

@@ -39,7 +39,7 @@ impl ConvOp {
         let row = &mut band.accumulators[(y - band.rows.start) * row_len..][..row_len];
         for (number, block) in self.blocks.iter().enumerate() {
             // A whole block of a single term needs no copy: its sums can be computed where they belong.
-            let in_place = block.outputs == self.nr && self.terms() == 1;
+            let in_place = block.outputs == self.nr && self.compute.terms() == 1;
             for x in (0..self.width).step_by(STRIP) {
                 let pixels = STRIP.min(self.width - x);
                 let sums = if in_place {
