@@ -54,6 +54,9 @@ pub(crate) trait Simd: Copy + sealed::Sealed {
     /// Bitwise and.
     fn and(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
 
+    /// Bitwise exclusive or.
+    fn xor(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+
     /// Sum by byte; the caller keeps it below 256.
     fn add(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
 
@@ -69,6 +72,9 @@ pub(crate) trait Simd: Copy + sealed::Sealed {
     /// `sums + (a << shift)` by lane; the caller keeps it below 65536. `shift`, at most 6, should be
     /// a constant once inlined.
     fn add_shifted(self, sums: Self::Sums, a: Self::Bytes, shift: u32) -> Self::Sums;
+
+    /// `sums - (a << shift)` by lane, modulo 2^16. `shift` as in [`Simd::add_shifted`].
+    fn subtract_shifted(self, sums: Self::Sums, a: Self::Bytes, shift: u32) -> Self::Sums;
 
     /// Writes the sums in the order of the lanes, or adds them to what is there.
     ///

@@ -210,20 +210,20 @@ impl Conv {
     /// convolution can have, by channel. `None` if the micro-kernel cannot make planes of `bits` bits, or
     /// not of this convolution: [`run`](Self::run) then has to.
     ///
-    /// `widths` are bits of a weight and of a level as in [`ConvTile`], `depth` the levels of all runs.
+    /// `widths` are bits of a weight and of a level as in [`ConvTile`].
     pub fn plane_steps(
         &self,
         spec: &RequantizeSpec,
         ranges: &[AccumulatorRange],
         transform: &AccumulatorTransform,
         bits: u8,
-        (widths, depth): ([u8; 2], usize),
+        widths: [u8; 2],
     ) -> Option<PlaneSteps> {
         let steps = if self.counts_differences(widths[0]) {
-            PlaneSteps::of_differences(spec, ranges, transform, bits)
+            let wide = self.0.engine == Engine::Avx512;
+            PlaneSteps::of_differences(spec, ranges, transform, bits, wide)
         } else if self.0.bit_serial {
-            let [weight_max, level_max] = widths.map(|bits| (1i64 << bits) - 1);
-            PlaneSteps::narrow(spec, ranges, transform, bits, depth as i64 * weight_max * level_max)
+            PlaneSteps::narrow(spec, ranges, transform, bits)
         } else {
             PlaneSteps::wide(spec, ranges, transform, bits)
         };
@@ -232,16 +232,14 @@ impl Conv {
 
     /// Whether its way to planes takes bits of weights for −1 and +1, so that it needs no totals.
     fn counts_differences(&self, weight_bits: u8) -> bool {
-        self.0.bit_serial && self.0.engine == Engine::Avx512 && weight_bits == 1
+        self.0.bit_serial && weight_bits == 1
     }
 
     fn takes(&self, [weight_bits, activation_bits]: [u8; 2], steps: &PlaneSteps) -> bool {
         let differences = self.counts_differences(weight_bits);
-        let fits = match steps.rows {
-            PlaneStepsRows::Wide(_) => !self.0.bit_serial || differences,
-            PlaneStepsRows::Halved(_) => self.0.bit_serial && weight_bits == 1 && !differences,
-            PlaneStepsRows::Narrow(_) => self.0.bit_serial && weight_bits != 1,
-        };
+        let wide = !self.0.bit_serial || differences && self.0.engine == Engine::Avx512;
+        let fits =
+            wide == matches!(steps.rows, PlaneStepsRows::Wide(_)) && !(differences && steps.total_scale != 0);
         fits && self.0.run_planes.is_some() && (!self.0.bit_serial || steps.bits == activation_bits)
     }
 

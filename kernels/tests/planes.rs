@@ -113,8 +113,7 @@ fn failure(
         let ranges: Vec<AccumulatorRange> =
             (0..channels).map(|channel| range(conv, operands, shape, &transform, channel)).collect();
         let spec = staircase(&ranges, (1 << bits) - 1, seed.is_multiple_of(3), &mut random);
-        let depth = shape.runs * shape.depth;
-        let Some(steps) = conv.plane_steps(&spec, &ranges, &transform, bits, (widths, depth)) else {
+        let Some(steps) = conv.plane_steps(&spec, &ranges, &transform, bits, widths) else {
             continue;
         };
         let pixel_len = shape.outputs.div_ceil(8) * usize::from(bits);

@@ -8,7 +8,6 @@
 //! |---|---|
 //! | two's complement and the like | `S + h > t[c]`, where `h = total_scale · T` is what the sum starts from |
 //! | bipolar of one bit, where the micro-kernel makes `2 S − T` | `2 S − T > t[c]` |
-//! | otherwise bipolar of one bit | `2 S + h > t[c]`, that is `S − ⌊−h / 2⌋ > ⌊(t[c] + (h mod 2)) / 2⌋`: two lists of thresholds |
 //!
 //! With thresholds `t0 ≤ t1 ≤ t2` that are passed or not, the bits of a level of two bits are
 //! `t0 ^ t1 ^ t2` and `t1`. A channel whose levels fall inverts them.
@@ -39,8 +38,6 @@ pub struct PlaneSteps {
 pub(crate) enum Rows {
     /// For sums of 16 bits.
     Narrow(Vec<i16>),
-    /// For sums of 16 bits of which twice is compared: where `h` is even, and where it is odd.
-    Halved([Vec<i16>; 2]),
     /// For sums of 32 bits, without totals.
     Wide(Vec<i32>),
 }
@@ -49,28 +46,19 @@ impl PlaneSteps {
     /// Steps for sums of 16 bits. `None` if this way is not exact, or not made for it: levels of more
     /// than two bits, factors of the totals that differ between channels, sums that leave 16 bits.
     ///
-    /// `ranges` are the accumulators that can occur, by channel; `largest_sum` bounds `S` and `T`.
+    /// `ranges` are the accumulators that can occur, by channel.
     pub(crate) fn narrow(
         spec: &RequantizeSpec,
         ranges: &[AccumulatorRange],
         transform: &AccumulatorTransform,
         bits: u8,
-        largest_sum: i64,
     ) -> Option<Self> {
-        let (sum_scale, total_scale, divisor) = factors(transform)?;
-        // Sums may wrap around on their way; `h` must not, or its half would be wrong.
-        let halving_fits = i32::try_from(largest_sum * i64::from(total_scale)).is_ok();
-        if !(sum_scale == 1 || sum_scale == 2 && halving_fits) {
+        let (1, total_scale, divisor) = factors(transform)? else {
             return None;
-        }
+        };
         let total_scale = i16::try_from(total_scale).ok()?;
         let (rows, falling) = rows(spec, ranges, transform, bits, divisor)?;
-        let rows = if sum_scale == 2 {
-            Rows::Halved([0, 1].map(|odd| halved(&rows, bits, odd)))
-        } else {
-            Rows::Narrow(rows)
-        };
-        Some(Self { bits, total_scale, falling, rows })
+        Some(Self { bits, total_scale, falling, rows: Rows::Narrow(rows) })
     }
 
     /// Steps for sums of 32 bits. `None` likewise, or if totals are needed.
@@ -87,18 +75,26 @@ impl PlaneSteps {
         Some(Self { bits, total_scale: 0, falling, rows: Rows::Wide(rows) })
     }
 
-    /// Steps for `2 S − T` in 32 bits, the sums of weights −1 and +1. `None` likewise, or for other weights.
+    /// Steps for `2 S − T`, the sums of weights −1 and +1, in 32 bits if they are `wide`, otherwise in 16. `None`
+    /// likewise, or for other weights.
     pub(crate) fn of_differences(
         spec: &RequantizeSpec,
         ranges: &[AccumulatorRange],
         transform: &AccumulatorTransform,
         bits: u8,
+        wide: bool,
     ) -> Option<Self> {
         let (2, -1, divisor) = factors(transform)? else {
             return None;
         };
-        let (rows, falling) = rows(spec, ranges, transform, bits, divisor)?;
-        Some(Self { bits, total_scale: 0, falling, rows: Rows::Wide(rows) })
+        let (rows, falling) = if wide {
+            let (rows, falling) = rows(spec, ranges, transform, bits, divisor)?;
+            (Rows::Wide(rows), falling)
+        } else {
+            let (rows, falling) = rows(spec, ranges, transform, bits, divisor)?;
+            (Rows::Narrow(rows), falling)
+        };
+        Some(Self { bits, total_scale: 0, falling, rows })
     }
 
     /// Bits of a level.
@@ -114,23 +110,11 @@ impl PlaneSteps {
     /// Channels that there are rows for.
     pub(crate) fn channels(&self) -> usize {
         let len = match &self.rows {
-            Rows::Narrow(rows) | Rows::Halved([rows, _]) => rows.len(),
+            Rows::Narrow(rows) => rows.len(),
             Rows::Wide(rows) => rows.len(),
         };
         len / self.group_len() * GROUP
     }
-}
-
-/// Thresholds for the sum itself instead of twice the sum, less half of an even or odd number; what is
-/// passed always or never stays so.
-fn halved(rows: &[i16], bits: u8, odd: i32) -> Vec<i16> {
-    let group = GROUP << bits;
-    let halve = |(index, &value): (usize, &i16)| match value {
-        _ if index % group >= group - GROUP => value,
-        i16::MIN | i16::MAX => value,
-        threshold => ((i32::from(threshold) + odd) >> 1) as i16,
-    };
-    rows.iter().enumerate().map(halve).collect()
 }
 
 /// The factors of sums and totals without what divides both, and that. `None` if totals have different

@@ -11,7 +11,7 @@ use crate::arch::generic::bsconv::{
     Instances, conv, instances, pack, packed_len, rate, run_instance, supports,
 };
 use crate::simd::Simd;
-use crate::ukernel::{ConvKernel, ConvTile, Engine};
+use crate::ukernel::{ConvKernel, ConvTile, Engine, WeightBlock};
 
 /// For layers of many outputs: four strips share broadcasts.
 pub(crate) static BSCONV_1X64_NEON: ConvKernel =
@@ -41,11 +41,33 @@ const fn kernel<const NR: usize>(name: &'static str, run: unsafe fn(&mut ConvTil
             // micro-kernels do not need: a fifth of YOLOv5n at 2-bit weights and 4-bit levels.
             if operands.max_level > 3 { 0.8 * loops } else { loops }
         },
-        packed_len: |runs, depth, weight_bits| packed_len(NR, runs, depth, weight_bits),
-        pack: |block, out| pack::<Neon>(block, NR, out),
+        packed_len: |runs, depth, weight_bits| {
+            packed_len(NR, runs, depth, weight_bits) + ones_len(NR, weight_bits)
+        },
+        pack: |block, out| {
+            pack::<Neon>(block, NR, out);
+            pack_ones(block, &mut out[packed_len(NR, block.runs, block.depth, block.weight_bits)..]);
+        },
         run,
-        run_planes: Some(planes::run_planes),
+        run_planes: Some(planes::run_planes::<NR>),
         levels: None,
+    }
+}
+
+/// Bytes behind the weights of a block: for weights of one bit the ones of each output, of 16 bits. See [`planes`].
+const fn ones_len(nr: usize, weight_bits: u8) -> usize {
+    if weight_bits == 1 { nr * size_of::<u16>() } else { 0 }
+}
+
+/// Packs them, modulo 2^16.
+fn pack_ones(block: &WeightBlock<'_>, out: &mut [u8]) {
+    let ones =
+        out.chunks_exact_mut(size_of::<u16>()).take(if block.weight_bits == 1 { usize::MAX } else { 0 });
+    for (output, out) in ones.enumerate() {
+        let len = block.runs * block.depth;
+        let codes = &block.codes[output * len..][..len];
+        let count: usize = codes.iter().map(|&code| usize::from(code & 1)).sum();
+        out.copy_from_slice(&(count as u16).to_le_bytes());
     }
 }
 

@@ -121,6 +121,12 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn xor(self, a: uint8x16_t, b: uint8x16_t) -> uint8x16_t {
+        // SAFETY: `self` proves NEON.
+        unsafe { veorq_u8(a, b) }
+    }
+
+    #[inline(always)]
     fn add(self, a: uint8x16_t, b: uint8x16_t) -> uint8x16_t {
         // SAFETY: `self` proves NEON.
         unsafe { vaddq_u8(a, b) }
@@ -156,6 +162,20 @@ impl Simd for Neon {
             let factor = self.after(vdupq_n_u8(1 << shift), a);
             let low = vmlal_u8(sums[0], vget_low_u8(a), vget_low_u8(factor));
             [low, vmlal_high_u8(sums[1], a, factor)]
+        }
+    }
+
+    /// As [`Simd::add_shifted`].
+    #[inline(always)]
+    fn subtract_shifted(self, sums: [uint16x8_t; 2], a: uint8x16_t, shift: u32) -> [uint16x8_t; 2] {
+        // SAFETY: `self` proves NEON.
+        unsafe {
+            if shift == 0 {
+                return [vsubw_u8(sums[0], vget_low_u8(a)), vsubw_high_u8(sums[1], a)];
+            }
+            let factor = self.after(vdupq_n_u8(1 << shift), a);
+            let low = vmlsl_u8(sums[0], vget_low_u8(a), vget_low_u8(factor));
+            [low, vmlsl_high_u8(sums[1], a, factor)]
         }
     }
 

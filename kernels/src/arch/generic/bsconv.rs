@@ -59,8 +59,8 @@ mod counters;
 pub(crate) mod portable;
 mod total;
 
-pub(crate) use self::counters::Counters;
 use self::counters::count_steps;
+pub(crate) use self::counters::{Counters, mode};
 pub(crate) use self::portable::BSCONV_GENERIC;
 pub(crate) use self::total::window_total;
 use crate::arch::generic::pack::plane_byte;
@@ -225,7 +225,7 @@ unsafe fn strips_of_tile<S: Simd, const W: usize, const A: usize, const M: usize
             let weights: [*const u8; M] = std::array::from_fn(|m| weights.add(m * strip_len));
             let result = tile.sums.as_mut_ptr().add(pixel * tile.sums_stride + strip * S::LANES);
             let mut sums = [simd.zero_sums(); M];
-            let mut counters = Counters::<S, W, A, M, true>::new(simd, &mut sums, result);
+            let mut counters = Counters::<S, W, A, M, { mode::WIDE }>::new(simd, &mut sums, result);
             convolve_window(simd, window, tile.runs, steps, weights, &mut counters);
             counters.finish();
         }
@@ -244,14 +244,14 @@ pub(crate) unsafe fn convolve_window<
     const W: usize,
     const A: usize,
     const M: usize,
-    const WIDE: bool,
+    const MODE: u8,
 >(
     simd: S,
     window: *const u8,
     runs: &[usize],
     steps: usize,
     mut weights: [*const u8; M],
-    counters: &mut Counters<'_, S, W, A, M, WIDE>,
+    counters: &mut Counters<'_, S, W, A, M, MODE>,
 ) {
     for &run in runs {
         let (mut chunks, rest) = (steps / CHUNK, steps % CHUNK);

@@ -79,6 +79,12 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn xor(self, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: `self` proves AVX2.
+        unsafe { _mm256_xor_si256(a, b) }
+    }
+
+    #[inline(always)]
     fn add(self, a: __m256i, b: __m256i) -> __m256i {
         // SAFETY: `self` proves AVX2.
         unsafe { _mm256_add_epi8(a, b) }
@@ -126,6 +132,13 @@ impl Simd for Avx2 {
                 _mm256_add_epi16(sums[1], _mm256_sll_epi16(high, shift)),
             ]
         }
+    }
+
+    #[inline(always)]
+    fn subtract_shifted(self, sums: [__m256i; 2], a: __m256i, shift: u32) -> [__m256i; 2] {
+        let shifted = self.add_shifted(self.zero_sums(), a, shift);
+        // SAFETY: `self` proves AVX2.
+        [0, 1].map(|half| unsafe { _mm256_sub_epi16(sums[half], shifted[half]) })
     }
 
     #[inline(always)]

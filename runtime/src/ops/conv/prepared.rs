@@ -110,8 +110,7 @@ impl Prepared {
             return None;
         }
         let widths = [term.weight_bits, term.activation_bits];
-        let depth = term.runs.len() * term.depth;
-        kernel.plane_steps(spec, ranges, &term.transform, bits, (widths, depth))
+        kernel.plane_steps(spec, ranges, &term.transform, bits, widths)
     }
 }
 

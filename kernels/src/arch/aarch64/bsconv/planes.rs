@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! for each pixel:
-//!     sums[64 outputs] = h · total, or half of it;  convolve the window   # as in generic/bsconv.rs
+//!     sums[64 outputs] = h · total;  convolve the window                  # as in generic/bsconv.rs
+//!     or, for weights −1 and +1:  sums[64 outputs] = largest level · ones in the output's weights
+//!                                 subtract the bits that differ: EOR for AND, USUBW for UADDW
 //!     for each 8 outputs:                                                 # 16-bit lanes
 //!         p[k] = sums > t[k], all ones or all zeros                       # k < 1 or 3
 //!         A = 1:  v = p0 & (1, 2, 4, … 128)
@@ -14,19 +16,24 @@
 //!
 //! 1. Per 64 outputs of two bits these are 63 instructions on two pipes, 0.49 cycles a level. Storing
 //!    sums as i32, correcting and requantizing them and packing bytes takes about 3.
-//! 2. Thresholds are loaded for every pixel: the load pipe has nothing else to do here.
+//! 2. For weights −1 and +1 the sum is `2 Σ w · level − Σ level = Σ_i 2^i · (ones in w − ones in (w ^ plane i))`, with
+//!    `w` as bits: no window's total is needed.
+//! 3. Thresholds are loaded for every pixel: the load pipe has nothing else to do here.
 
 use std::arch::aarch64::*;
 
 use super::totals::add_up_totals;
 use crate::arch::aarch64::simd::Neon;
-use crate::arch::generic::bsconv::{Counters, convolve_window, strips_at_once};
+use crate::arch::generic::bsconv::{Counters, convolve_window, mode, strips_at_once};
 use crate::requantize::PlaneStepsRows;
 use crate::simd::Simd;
-use crate::ukernel::{PlanesTile, RunPlanes};
+use crate::ukernel::PlanesTile;
+
+/// Of a block's outputs.
+type Instance = unsafe fn(&mut PlanesTile<'_>, usize);
 
 /// By `[W − 1][A − 1]`: levels of two bits at most have this way.
-pub(super) static INSTANCES: [[RunPlanes; 2]; 4] = [
+static INSTANCES: [[Instance; 2]; 4] = [
     [planes::<1, 1>, planes::<1, 2>],
     [planes::<2, 1>, planes::<2, 2>],
     [planes::<3, 1>, planes::<3, 2>],
@@ -45,12 +52,12 @@ pub(in crate::arch::aarch64) static BOTH_BITS: [u16; HALF] =
 
 /// # Safety
 /// - The CPU has Advanced SIMD.
-/// - The tile has been checked by `PlanesTile::check`, and has these widths.
+/// - The tile has been checked by `PlanesTile::check` for a micro-kernel of `nr` outputs, and has these widths.
 #[target_feature(enable = "neon")]
-unsafe fn planes<const W: usize, const A: usize>(tile: &mut PlanesTile<'_>) {
+unsafe fn planes<const W: usize, const A: usize>(tile: &mut PlanesTile<'_>, nr: usize) {
     // SAFETY: the CPU has NEON.
     let neon = unsafe { Neon::new_unchecked() };
-    if tile.compute_totals && tile.steps.total_scale != 0 {
+    if W > 1 && tile.compute_totals && tile.steps.total_scale != 0 {
         // SAFETY: the tile was checked, the caller's promise.
         unsafe { add_up_totals::<A>(neon, &mut tile.conv) };
     }
@@ -62,11 +69,11 @@ unsafe fn planes<const W: usize, const A: usize>(tile: &mut PlanesTile<'_>) {
         // SAFETY: the strips are among those of the block; the rest is the caller's promise.
         strip += unsafe {
             if widest >= 4 && rest >= 4 {
-                strips_to_planes::<W, A, 4>(neon, tile, strip)
+                strips_to_planes::<W, A, 4>(neon, tile, (strip, nr))
             } else if widest >= 2 && rest >= 2 {
-                strips_to_planes::<W, A, 2>(neon, tile, strip)
+                strips_to_planes::<W, A, 2>(neon, tile, (strip, nr))
             } else {
-                strips_to_planes::<W, A, 1>(neon, tile, strip)
+                strips_to_planes::<W, A, 1>(neon, tile, (strip, nr))
             }
         };
     }
@@ -80,38 +87,45 @@ unsafe fn planes<const W: usize, const A: usize>(tile: &mut PlanesTile<'_>) {
 unsafe fn strips_to_planes<const W: usize, const A: usize, const M: usize>(
     neon: Neon,
     tile: &mut PlanesTile<'_>,
-    strip: usize,
+    (strip, nr): (usize, usize),
 ) -> usize {
     let conv = &tile.conv;
     let steps = conv.depth / 8;
     let strip_len = STRIP * conv.runs.len() * steps * W;
     let group = (tile.first_channel + strip * STRIP) / HALF;
-    // By whether the total's multiple is odd.
-    let rows = match &tile.steps.rows {
-        PlaneStepsRows::Narrow(rows) => [rows, rows],
-        PlaneStepsRows::Halved([even, odd]) => [even, odd],
-        PlaneStepsRows::Wide(_) => unreachable!("steps are those of a bit-serial micro-kernel"),
+    let PlaneStepsRows::Narrow(rows) = &tile.steps.rows else {
+        unreachable!("steps are those of a bit-serial micro-kernel");
     };
-    let rows = rows.map(|rows| &rows[group * tile.steps.group_len()..][..2 * M * tile.steps.group_len()]);
+    let rows = &rows[group * tile.steps.group_len()..][..2 * M * tile.steps.group_len()];
+    let ones = nr / STRIP * strip_len + strip * STRIP * size_of::<u16>();
+    // SAFETY: `check` found `packed_len` bytes of weights, with 16 bits behind those of one bit for each output.
+    let starts = unsafe { starts::<W, A, M>(conv.weights.as_ptr().wrapping_add(ones)) };
     let first = strip * 2 * A;
     let len = (2 * M * A).min(tile.outputs.div_ceil(8) * A - first);
     for pixel in 0..conv.pixels {
+        // What leaves 16 bits is part of a sum that does not.
         let total = if tile.steps.total_scale == 0 { 0 } else { conv.totals[pixel] };
-        let addend = total.wrapping_mul(tile.steps.total_scale.into());
-        let rows = rows[(addend & 1) as usize];
-        // Half of `−addend`, rounded down, is subtracted for weights of one bit. What leaves 16 bits is part
-        // of a sum that does not.
-        let start = if W == 1 { -(-addend >> 1) } else { addend } as i16;
+        let addend = total.wrapping_mul(tile.steps.total_scale.into()) as i16;
         // SAFETY: `check` found the windows of all pixels in the input, `strip_len` bytes of weights for
         // each strip, and `first + len` bytes at each pixel of the planes; the rows were counted above.
         unsafe {
             let window = conv.input.as_ptr().add(conv.input_offset + pixel * conv.pixel_step);
             let weights = conv.weights.as_ptr().add(strip * strip_len);
             let weights: [*const u8; M] = std::array::from_fn(|m| weights.add(m * strip_len));
-            let mut sums = [[vreinterpretq_u16_s16(vdupq_n_s16(start)); 2]; M];
-            let mut counters = Counters::<Neon, W, A, M, false>::new(neon, &mut sums, std::ptr::null_mut());
-            convolve_window(neon, window, conv.runs, steps, weights, &mut counters);
-            counters.empty_counts();
+            let mut sums = starts;
+            if W == 1 {
+                let result = std::ptr::null_mut();
+                let mut counters =
+                    Counters::<Neon, W, A, M, { mode::DIFFERENCES }>::new(neon, &mut sums, result);
+                convolve_window(neon, window, conv.runs, steps, weights, &mut counters);
+                counters.empty_counts();
+            } else {
+                sums = [[vreinterpretq_u16_s16(vdupq_n_s16(addend)); 2]; M];
+                let result = std::ptr::null_mut();
+                let mut counters = Counters::<Neon, W, A, M, { mode::NARROW }>::new(neon, &mut sums, result);
+                convolve_window(neon, window, conv.runs, steps, weights, &mut counters);
+                counters.empty_counts();
+            }
             let bytes = if tile.steps.falling {
                 levels_to_planes::<A, M, true>(&sums, rows)
             } else {
@@ -122,6 +136,26 @@ unsafe fn strips_to_planes<const W: usize, const A: usize, const M: usize>(
         }
     }
     M
+}
+
+/// What sums start from, of weights of one bit: the ones of each output, times the largest level. Otherwise 0.
+///
+/// # Safety
+/// - The CPU has Advanced SIMD.
+/// - With weights of one bit, `M` times 16 half words are readable at `ones`.
+#[inline(always)]
+unsafe fn starts<const W: usize, const A: usize, const M: usize>(ones: *const u8) -> [[uint16x8_t; 2]; M] {
+    // SAFETY: the caller's promises.
+    unsafe {
+        let mut starts = [[vdupq_n_u16(0); 2]; M];
+        if W == 1 {
+            for (index, start) in starts.as_flattened_mut().iter_mut().enumerate() {
+                let ones = vreinterpretq_u16_u8(vld1q_u8(ones.add(index * size_of::<uint16x8_t>())));
+                *start = vmulq_n_u16(ones, (1 << A) - 1);
+            }
+        }
+        starts
+    }
 }
 
 /// The planes of `16 · M` sums, in the first `2 · M · A` bytes.
@@ -221,9 +255,9 @@ pub(in crate::arch::aarch64) unsafe fn store_bytes(
 ///
 /// # Safety
 /// - As [`crate::ukernel::RunPlanes`].
-pub(super) unsafe fn run_planes(tile: &mut PlanesTile<'_>) {
+pub(super) unsafe fn run_planes<const NR: usize>(tile: &mut PlanesTile<'_>) {
     debug_assert_eq!(tile.steps.bits, tile.conv.activation_bits);
     let (w, a) = (usize::from(tile.conv.weight_bits), usize::from(tile.conv.activation_bits));
     // SAFETY: the caller vouches for the CPU and the tile; the instance is that of its widths.
-    unsafe { INSTANCES[w - 1][a - 1](tile) }
+    unsafe { INSTANCES[w - 1][a - 1](tile, NR) }
 }

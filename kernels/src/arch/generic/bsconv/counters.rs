@@ -31,9 +31,19 @@ const fn sum_steps(w: usize, a: usize) -> usize {
     65535 / (8 * ((1 << w) - 1) * ((1 << a) - 1))
 }
 
-/// Counters and sums of `M` strips of one pixel. If they are not `WIDE`, the sums stay in 16 bits, and
-/// wrap around there.
-pub(crate) struct Counters<'a, S: Simd, const W: usize, const A: usize, const M: usize, const WIDE: bool> {
+/// What is counted, and where sums go.
+pub(crate) mod mode {
+    /// Ones in both weights and levels; sums of 16 bits are emptied into the result.
+    pub(crate) const WIDE: u8 = 0;
+    /// The same; sums stay in 16 bits, and wrap around there.
+    pub(crate) const NARROW: u8 = 1;
+    /// Where weights and levels differ, subtracted from sums that stay in 16 bits.
+    pub(crate) const DIFFERENCES: u8 = 2;
+}
+use mode::{DIFFERENCES, NARROW, WIDE};
+
+/// Counters and sums of `M` strips of one pixel, in one of the modes.
+pub(crate) struct Counters<'a, S: Simd, const W: usize, const A: usize, const M: usize, const MODE: u8> {
     simd: S,
     /// By strip and class; the last classes are unused unless `W` and `A` are 4.
     counts: [[S::Bytes; MAX_CLASSES]; M],
@@ -48,22 +58,23 @@ pub(crate) struct Counters<'a, S: Simd, const W: usize, const A: usize, const M:
     written: bool,
 }
 
-impl<'a, S: Simd, const W: usize, const A: usize, const M: usize, const WIDE: bool>
-    Counters<'a, S, W, A, M, WIDE>
+impl<'a, S: Simd, const W: usize, const A: usize, const M: usize, const MODE: u8>
+    Counters<'a, S, W, A, M, MODE>
 {
     /// Whether counts and sums are too many registers beside what a step needs. Then the sums are
     /// better in memory altogether than moved there and back around every loop.
     const SUMS_IN_MEMORY: bool =
-        M * (W + A - 1 + 2) > if WIDE { S::REGISTERS / 2 } else { S::REGISTERS * 5 / 8 };
+        M * (W + A - 1 + 2) > if MODE == WIDE { S::REGISTERS / 2 } else { S::REGISTERS * 5 / 8 };
     /// Chunks of steps that the counts hold.
     const CHUNKS: usize = count_steps(W, A) / CHUNK;
 
     /// Counters at 0, and sums as they are.
     ///
     /// # Safety
-    /// - If `WIDE`, `M · S::LANES` numbers from `result` on are writable as long as the counters exist.
+    /// - If the mode is `WIDE`, `M · S::LANES` numbers from `result` on are writable as long as the counters exist.
     #[inline(always)]
     pub(crate) unsafe fn new(simd: S, sums: &'a mut [S::Sums; M], result: *mut i32) -> Self {
+        const { assert!(matches!(MODE, WIDE | NARROW | DIFFERENCES)) }
         if Self::SUMS_IN_MEMORY {
             simd.keep_in_memory(sums);
         }
@@ -108,8 +119,11 @@ impl<'a, S: Simd, const W: usize, const A: usize, const M: usize, const WIDE: bo
                 // SAFETY: the caller vouches for the vectors.
                 let weights = unsafe { simd.load(weights[m].add((K * W + i) * S::LANES)) };
                 unrolled!(j in 0..A, {
-                    let ones = simd.popcount(simd.and(weights, levels[j]));
-                    self.counts[m][i + j] = simd.add(self.counts[m][i + j], ones);
+                    let counted = match MODE {
+                        DIFFERENCES => simd.xor(weights, levels[j]),
+                        _ => simd.and(weights, levels[j]),
+                    };
+                    self.counts[m][i + j] = simd.add(self.counts[m][i + j], simd.popcount(counted));
                 });
             });
         }
@@ -120,12 +134,16 @@ impl<'a, S: Simd, const W: usize, const A: usize, const M: usize, const WIDE: bo
     #[inline(always)]
     pub(crate) fn empty_counts(&mut self) {
         let counted = (Self::CHUNKS - self.left) * CHUNK;
-        if WIDE && self.summed + counted > sum_steps(W, A) {
+        if MODE == WIDE && self.summed + counted > sum_steps(W, A) {
             self.empty_sums();
         }
         for m in 0..M {
             for class in 0..W + A - 1 {
-                self.sums[m] = self.simd.add_shifted(self.sums[m], self.counts[m][class], class as u32);
+                let (sums, counts) = (self.sums[m], self.counts[m][class]);
+                self.sums[m] = match MODE {
+                    DIFFERENCES => self.simd.subtract_shifted(sums, counts, class as u32),
+                    _ => self.simd.add_shifted(sums, counts, class as u32),
+                };
                 self.counts[m][class] = self.simd.zero();
             }
         }
