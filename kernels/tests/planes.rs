@@ -208,7 +208,8 @@ fn planes_are_those_of_the_levels() {
         for shape in shapes(&conv) {
             for operands in operands_of(conv.kernel(), shape.depth, shape.outputs) {
                 for bits in 1..=2 {
-                    for fill in [Fill::Random(cases), Fill::Largest] {
+                    let random = if cases % 4 == 0 { Fill::Holes(cases) } else { Fill::Random(cases) };
+                    for fill in [random, Fill::Largest] {
                         let result = failure(&conv, operands, shape, fill, bits, 7 * cases + u64::from(bits));
                         cases += u64::from(result.is_some());
                         failures.extend(result.flatten());

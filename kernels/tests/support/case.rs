@@ -40,6 +40,9 @@ pub enum Fill {
     Largest,
     /// The smallest weight, the largest level.
     Smallest,
+    /// At random, with levels of 0 in the first run, as a border has, and in three channels of eight, as
+    /// channels that fill up a group have: whatever weights they meet, they must not count.
+    Holes(u64),
 }
 
 /// A call of a micro-kernel with all its operands.
@@ -99,7 +102,7 @@ impl Case {
     /// Makes operands and computes the result by the formula of `ukernel`.
     pub fn new(kernel: &ConvKernel, operands: Operands, shape: Shape, fill: Fill) -> Self {
         let Shape { pixels, runs, depth, step, outputs } = shape;
-        let mut random = Random(if let Fill::Random(seed) = fill { seed } else { 0 });
+        let mut random = Random(if let Fill::Random(seed) | Fill::Holes(seed) = fill { seed } else { 0 });
         let max_level = i32::from(operands.max_level);
         let weight_range = if kernel.bit_serial {
             0..=(1 << operands.weight_bits) - 1
@@ -108,15 +111,16 @@ impl Case {
         };
         let row_len = pixels.saturating_sub(1) * step + depth;
         let row_len = if kernel.bit_serial { row_len.next_multiple_of(8) } else { row_len };
-        let mut level = || match fill {
-            Fill::Random(_) => random.within(0..=max_level),
+        let mut level = |index: usize| match fill {
+            Fill::Holes(_) if index < row_len || index % row_len % 8 >= 5 => 0,
+            Fill::Random(_) | Fill::Holes(_) => random.within(0..=max_level),
             Fill::Largest | Fill::Smallest => max_level,
         };
         // Without runs, there must still be something for an offset to point to.
-        let levels: Vec<i32> = (0..runs.max(1) * row_len).map(|_| level()).collect();
+        let levels: Vec<i32> = (0..runs.max(1) * row_len).map(&mut level).collect();
         let mut weight = |output: usize| match fill {
             _ if output >= outputs => 0,
-            Fill::Random(_) => random.within(weight_range.clone()),
+            Fill::Random(_) | Fill::Holes(_) => random.within(weight_range.clone()),
             Fill::Largest => *weight_range.end(),
             Fill::Smallest => *weight_range.start(),
         };
