@@ -21,6 +21,12 @@ pub static CONV_KERNELS: &[&ConvKernel] = &[
     #[cfg(target_arch = "aarch64")]
     &arch::aarch64::bsconv::BSCONV_1X16_NEON,
     #[cfg(target_arch = "aarch64")]
+    &arch::aarch64::bsconv::tables::BSCONV_2X64_NEON,
+    #[cfg(target_arch = "aarch64")]
+    &arch::aarch64::bsconv::tables::BSCONV_4X32_NEON,
+    #[cfg(target_arch = "aarch64")]
+    &arch::aarch64::bsconv::tables::BSCONV_4X16_NEON,
+    #[cfg(target_arch = "aarch64")]
     &arch::aarch64::mulconv::MULCONV_NEON,
     #[cfg(target_arch = "aarch64")]
     &arch::aarch64::mulconv::MULCONV_NEON_FULL_RANGE,

@@ -89,25 +89,19 @@ unsafe fn strips_to_planes<const W: usize, const A: usize, const M: usize>(
     tile: &mut PlanesTile<'_>,
     (strip, nr): (usize, usize),
 ) -> usize {
+    let ends = Ends::<A, M>::new(tile, strip);
     let conv = &tile.conv;
     let steps = conv.depth / 8;
     let strip_len = STRIP * conv.runs.len() * steps * W;
-    let group = (tile.first_channel + strip * STRIP) / HALF;
-    let PlaneStepsRows::Narrow(rows) = &tile.steps.rows else {
-        unreachable!("steps are those of a bit-serial micro-kernel");
-    };
-    let rows = &rows[group * tile.steps.group_len()..][..2 * M * tile.steps.group_len()];
     let ones = nr / STRIP * strip_len + strip * STRIP * size_of::<u16>();
     // SAFETY: `check` found `packed_len` bytes of weights, with 16 bits behind those of one bit for each output.
     let starts = unsafe { starts::<W, A, M>(conv.weights.as_ptr().wrapping_add(ones)) };
-    let first = strip * 2 * A;
-    let len = (2 * M * A).min(tile.outputs.div_ceil(8) * A - first);
     for pixel in 0..conv.pixels {
         // What leaves 16 bits is part of a sum that does not.
         let total = if tile.steps.total_scale == 0 { 0 } else { conv.totals[pixel] };
         let addend = total.wrapping_mul(tile.steps.total_scale.into()) as i16;
         // SAFETY: `check` found the windows of all pixels in the input, `strip_len` bytes of weights for
-        // each strip, and `first + len` bytes at each pixel of the planes; the rows were counted above.
+        // each strip, and the strips' planes at each pixel.
         unsafe {
             let window = conv.input.as_ptr().add(conv.input_offset + pixel * conv.pixel_step);
             let weights = conv.weights.as_ptr().add(strip * strip_len);
@@ -126,16 +120,58 @@ unsafe fn strips_to_planes<const W: usize, const A: usize, const M: usize>(
                 convolve_window(neon, window, conv.runs, steps, weights, &mut counters);
                 counters.empty_counts();
             }
-            let bytes = if tile.steps.falling {
-                levels_to_planes::<A, M, true>(&sums, rows)
-            } else {
-                levels_to_planes::<A, M, false>(&sums, rows)
-            };
-            let out = tile.planes.as_mut_ptr().add(pixel * tile.planes_stride + first);
-            store_bytes(bytes, out, 2 * M * A, len);
+            ends.store(&sums, tile.planes.as_mut_ptr().add(pixel * tile.planes_stride));
         }
     }
     M
+}
+
+/// How `M` strips of a tile become planes.
+pub(super) struct Ends<'a, const A: usize, const M: usize> {
+    /// Thresholds and bits to invert.
+    rows: &'a [i16],
+    falling: bool,
+    /// Bytes of a pixel before those of these strips, and of these.
+    first: usize,
+    len: usize,
+}
+
+impl<'a, const A: usize, const M: usize> Ends<'a, A, M> {
+    /// For strips from `strip` on.
+    #[inline(always)]
+    pub(super) fn new(tile: &PlanesTile<'a>, strip: usize) -> Self {
+        let PlaneStepsRows::Narrow(rows) = &tile.steps.rows else {
+            unreachable!("steps are those of a bit-serial micro-kernel");
+        };
+        let group = (tile.first_channel + strip * STRIP) / HALF;
+        let first = strip * 2 * A;
+        Self {
+            rows: &rows[group * tile.steps.group_len()..][..2 * M * tile.steps.group_len()],
+            falling: tile.steps.falling,
+            first,
+            len: (2 * M * A).min(tile.outputs.div_ceil(8) * A - first),
+        }
+    }
+
+    /// Turns a pixel's sums into its planes.
+    ///
+    /// # Safety
+    /// - The CPU has Advanced SIMD.
+    /// - The tile has been checked by `PlanesTile::check`, its steps are for `A` planes, and `pixel` is the first
+    ///   byte of one of its pixels.
+    #[inline(always)]
+    pub(super) unsafe fn store(&self, sums: &[[uint16x8_t; 2]; M], pixel: *mut u8) {
+        // SAFETY: `new` found rows of `2 · M` groups; `check` found the bytes of the tile's outputs at each
+        // pixel, of which these are `len` from `first` on.
+        unsafe {
+            let bytes = if self.falling {
+                levels_to_planes::<A, M, true>(sums, self.rows)
+            } else {
+                levels_to_planes::<A, M, false>(sums, self.rows)
+            };
+            store_bytes(bytes, pixel.add(self.first), 2 * M * A, self.len);
+        }
+    }
 }
 
 /// What sums start from, of weights of one bit: the ones of each output, times the largest level. Otherwise 0.
@@ -144,7 +180,9 @@ unsafe fn strips_to_planes<const W: usize, const A: usize, const M: usize>(
 /// - The CPU has Advanced SIMD.
 /// - With weights of one bit, `M` times 16 half words are readable at `ones`.
 #[inline(always)]
-unsafe fn starts<const W: usize, const A: usize, const M: usize>(ones: *const u8) -> [[uint16x8_t; 2]; M] {
+pub(super) unsafe fn starts<const W: usize, const A: usize, const M: usize>(
+    ones: *const u8,
+) -> [[uint16x8_t; 2]; M] {
     // SAFETY: the caller's promises.
     unsafe {
         let mut starts = [[vdupq_n_u16(0); 2]; M];
