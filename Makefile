@@ -65,9 +65,9 @@ fixtures:
 header:
 	YLB_UPDATE_HEADER=1 $(CARGO) test -p ylb-capi --test header
 
-# Installs the release build: PREFIX (/usr/local), DESTDIR and LIBDIR as usual.
+# Builds and installs: PREFIX (/usr/local), DESTDIR and LIBDIR as usual.
 install:
-	$(CARGO) build --release -p yolo-lowbit
+	scripts/build-command.sh
 	$(CARGO) rustc --release -p ylb-capi --crate-type staticlib,cdylib
 	PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) LIBDIR=$(LIBDIR) scripts/install.sh
 

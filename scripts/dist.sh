@@ -21,8 +21,7 @@ dist=$(cd "$dist" && pwd)
 maintainer=${MAINTAINER:-yolo-lowbit <https://github.com/yolo-lowbit/yolo-lowbit>}
 
 # $1: architecture. The command is linked statically: it runs on any Linux. The libraries are not,
-# because a shared library cannot be, and because a C program brings its own libc. Only the last step
-# differs, so both share what is compiled before it.
+# because a shared library cannot be, and because a C program brings its own libc.
 build() {
     target=$1-unknown-linux-gnu
     options=
@@ -36,21 +35,22 @@ build() {
     {
         cargo rustc --locked --release $options -p ylb-capi --lib --crate-type staticlib,cdylib
         if [ "$1" = aarch64 ] && [ -n "${ARM_COMMAND:-}" ]; then
-            aarch64-linux-gnu-strip -o "$(built aarch64)/yolo-lowbit" "$ARM_COMMAND"
+            mkdir -p "$(built aarch64)/dist"
+            aarch64-linux-gnu-strip -o "$(built aarch64)/dist/yolo-lowbit" "$ARM_COMMAND"
         else
-            cargo rustc --locked --release $options -p yolo-lowbit --bin yolo-lowbit -- -C target-feature=+crt-static
+            scripts/build-command.sh $options -- -C target-feature=+crt-static
         fi
     }
 }
 
-# $1: architecture; the folder of what `build` made.
+# $1: architecture; the folder of what `build` made, by profile.
 built() {
-    if [ "$1" = "$host" ]; then echo "$target_dir/release"; else echo "$target_dir/$1-unknown-linux-gnu/release"; fi
+    if [ "$1" = "$host" ]; then echo "$target_dir"; else echo "$target_dir/$1-unknown-linux-gnu"; fi
 }
 
 # $1: architecture; installs it below $2 with prefix $3 and library folder $4.
 stage() {
-    BINARIES=$(built "$1") GENERATOR=${generator[*]} TOOLS=$tools DESTDIR=$2 PREFIX=$3 LIBDIR=$4 scripts/install.sh
+    BUILT=$(built "$1") GENERATOR=${generator[*]} TOOLS=$tools DESTDIR=$2 PREFIX=$3 LIBDIR=$4 scripts/install.sh
 }
 
 # $1: shared library; the oldest glibc that has what it needs.
@@ -147,7 +147,7 @@ for architecture; do
     fi
     build "$architecture"
     tools=
-    generator=("$(built "$architecture")/yolo-lowbit")
+    generator=("$(built "$architecture")/dist/yolo-lowbit")
     if [ "$architecture" != "$host" ]; then
         generator=(qemu-aarch64 "${generator[@]}")
         tools=aarch64-linux-gnu-

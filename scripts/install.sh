@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Installs what `cargo build --release` made:
+# Installs what `make install` has built:
 #   the command, both libraries, the header, pkg-config and CMake files, man pages, completions, a model.
 # Variables, with the usual meanings:
 #   PREFIX   /usr/local        LIBDIR  $PREFIX/lib      DESTDIR  (nothing)
-#   BINARIES target/release    where the built files are
-#   GENERATOR $BINARIES/yolo-lowbit   the program that writes man pages, if $BINARIES cannot run here
+#   BUILT    target            where dist/ has the command, and release/ the libraries
+#   GENERATOR $BUILT/dist/yolo-lowbit   the program that writes man pages, if that cannot run here
 #   PC_PREFIX $PREFIX          the prefix that pkg-config tells: ${pcfiledir}/../.. in an archive, unpacked anywhere
 #   TOOLS                             prefix of the binutils, such as aarch64-linux-gnu-
 set -eu
@@ -14,8 +14,10 @@ prefix=${PREFIX:-/usr/local}
 prefix=${prefix%/}
 libdir=${LIBDIR:-$prefix/lib}
 root=${DESTDIR:-}
-binaries=${BINARIES:-${CARGO_TARGET_DIR:-target}/release}
-generator=${GENERATOR:-$binaries/yolo-lowbit}
+built=${BUILT:-${CARGO_TARGET_DIR:-target}}
+command=$built/dist/yolo-lowbit
+libraries=$built/release
+generator=${GENERATOR:-$command}
 pc_prefix=${PC_PREFIX:-$prefix}
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 soversion=${version%.*}
@@ -33,12 +35,12 @@ fill() {
     chmod 644 "$root$2"
 }
 
-put 755 "$binaries/yolo-lowbit" "$prefix/bin/yolo-lowbit"
+put 755 "$command" "$prefix/bin/yolo-lowbit"
 made=$(mktemp -d)
 trap 'rm -rf "$made"' EXIT
-scripts/archive.sh "$binaries/libyolo_lowbit.a" "$made/libyolo_lowbit.a"
+scripts/archive.sh "$libraries/libyolo_lowbit.a" "$made/libyolo_lowbit.a"
 put 644 "$made/libyolo_lowbit.a" "$libdir/libyolo_lowbit.a"
-put 644 "$binaries/libyolo_lowbit.so" "$libdir/libyolo_lowbit.so.$version"
+put 644 "$libraries/libyolo_lowbit.so" "$libdir/libyolo_lowbit.so.$version"
 ln -sf "libyolo_lowbit.so.$version" "$root$libdir/libyolo_lowbit.so.$soversion"
 ln -sf "libyolo_lowbit.so.$soversion" "$root$libdir/libyolo_lowbit.so"
 put 644 capi/include/yolo_lowbit.h "$prefix/include/yolo_lowbit.h"

@@ -21,7 +21,9 @@ examples=$PWD/capi/examples
 # Packages are tried here, not timed: compiled in a third of the time, and apart from those of a release.
 tests=${CARGO_TARGET_DIR:-$PWD/target}
 export CARGO_TARGET_DIR=$tests/package
-export CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+for profile in RELEASE DIST; do
+    export "CARGO_PROFILE_${profile}_OPT_LEVEL=1" "CARGO_PROFILE_${profile}_LTO=off" "CARGO_PROFILE_${profile}_CODEGEN_UNITS=16"
+done
 export DIST=$work/dist
 # Compiling it once more would cost minutes.
 if [ "${CI:-}" = true ]; then ARM_COMMAND=$tests/aarch64-unknown-linux-gnu/debug/yolo-lowbit; fi

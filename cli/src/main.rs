@@ -32,7 +32,7 @@ mod stages;
 
 use std::io;
 use std::panic::{self, PanicHookInfo};
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 
 use clap::Parser;
 
@@ -43,11 +43,11 @@ const FAILED: u8 = 1;
 const WRONG_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    panic::set_hook(Box::new(report_panic));
-    panic::catch_unwind(run).unwrap_or(ExitCode::from(FAILED))
-}
-
-fn run() -> ExitCode {
+    panic::set_hook(Box::new(|info| {
+        report_panic(info);
+        // Whatever thread it is; the profile `dist` would abort, and leave a core file.
+        process::exit(FAILED.into());
+    }));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
