@@ -19,7 +19,7 @@
 mod levels;
 
 pub(crate) use levels::ConvLevels;
-pub use levels::{LevelsEnd, LevelsTile};
+pub use levels::{LevelsEnd, LevelsTile, TileRows};
 
 use crate::layout::Form;
 use crate::requantize::{AccumulatorRange, AccumulatorTransform, PlaneSteps, PlaneStepsRows, RequantizeSpec};
@@ -294,6 +294,11 @@ impl ConvTile<'_> {
 
     /// The same without the results.
     fn check_input(&self, kernel: &ConvKernel) {
+        self.check_rows(kernel, 0);
+    }
+
+    /// The same of rows of which the last is `last` bytes behind the first.
+    fn check_rows(&self, kernel: &ConvKernel, last: usize) {
         if kernel.bit_serial {
             assert!(self.depth.is_multiple_of(8), "bit-serial depth {} is no multiple of 8", self.depth);
             assert!((1..=4).contains(&self.activation_bits) && (1..=4).contains(&self.weight_bits));
@@ -303,7 +308,7 @@ impl ConvTile<'_> {
         let end = windows
             .and_then(|windows| windows.checked_add(self.input_offset)?.checked_add(last_run))
             .and_then(|end| end.checked_add(self.run_len(kernel.bit_serial)))
-            .and_then(|end| end.checked_add(crate::layout::READ_SLACK))
+            .and_then(|end| end.checked_add(last)?.checked_add(crate::layout::READ_SLACK))
             .expect("tile geometry overflows");
         assert!(end <= self.input.len(), "input of {} bytes, {end} needed", self.input.len());
         let packed = (kernel.packed_len)(self.runs.len(), self.depth, self.weight_bits);

@@ -8,7 +8,7 @@ use ylb_kernels::lookup::{Lookup, LookupTile, OUTPUTS, QUAD, TABLE};
 use ylb_kernels::reference;
 use ylb_kernels::registry::{CONV_KERNELS, LOOKUP_KERNELS};
 use ylb_kernels::requantize::{AccumulatorRange, RequantizeSpec, Requantizer};
-use ylb_kernels::ukernel::{Conv, Engine, LevelsEnd, LevelsTile, Operands};
+use ylb_kernels::ukernel::{Conv, ConvTile, Engine, LevelsEnd, LevelsTile, Operands, TileRows};
 
 /// What a byte that must not be written holds.
 const UNTOUCHED: u8 = 0xa5;
@@ -68,6 +68,7 @@ fn failure(conv: &Conv, case: &Case, max_level: u8, seed: u64) -> Option<Option<
             levels: &mut found,
             level_stride,
         },
+        rows: TileRows::ONE,
     });
     let wrong = found.iter().zip(&expected).position(|(found, expected)| found != expected);
     Some(
@@ -162,6 +163,64 @@ fn shapes(nr: usize) -> Vec<Shape> {
         shapes.push(Shape { runs, depth, pixels: 5, ..usual });
     }
     shapes
+}
+
+/// Rows of `pixels` outputs, `period` pixels apart.
+fn rows_failure(conv: &Conv, [count, pixels, period]: [usize; 3], max_level: u8) -> Option<String> {
+    let kernel = conv.kernel();
+    let shape =
+        Shape { pixels: (count - 1) * period + pixels, runs: 2, depth: 70, step: 16, outputs: kernel.nr };
+    let operands = operands_of(kernel, shape.depth, shape.outputs)[0];
+    let case = Case::new(kernel, operands, shape, Fill::Random(period as u64));
+    let range = range(operands, shape);
+    let spec = scale(range, shape.outputs, max_level, &mut Random(count as u64));
+    let requantizer = Requantizer::new(&spec, &vec![range; shape.outputs]);
+    if !conv.makes_levels(&requantizer) {
+        return None;
+    }
+    let rows = TileRows { count, input_step: period * case.pixel_step, level_step: pixels * kernel.nr + 5 };
+    let len = (count - 1) * rows.level_step + pixels * kernel.nr;
+    let (mut expected, mut found) = (vec![UNTOUCHED; len], vec![UNTOUCHED; len]);
+    for (row, pixel) in (0..count).flat_map(|row| (0..pixels).map(move |pixel| (row, pixel))) {
+        for output in 0..kernel.nr {
+            let sum = i64::from(case.expected_sums[(row * period + pixel) * kernel.nr + output]);
+            expected[row * rows.level_step + pixel * kernel.nr + output] =
+                reference::requantize(&spec, output, &[sum]);
+        }
+    }
+    let (requantizer, level_stride) = (&requantizer, kernel.nr);
+    conv.run_levels(&mut LevelsTile {
+        conv: ConvTile { pixels, ..case.tile(&case.input, &case.weights, &mut [], &mut []) },
+        end: LevelsEnd {
+            requantizer,
+            first_channel: 0,
+            outputs: kernel.nr,
+            levels: &mut found,
+            level_stride,
+        },
+        rows,
+    });
+    let wrong = found.iter().zip(&expected).position(|(found, expected)| found != expected)?;
+    Some(format!(
+        "{}: {count} rows of {pixels}, {period} apart, levels to {max_level}: byte {wrong}",
+        kernel.name
+    ))
+}
+
+#[test]
+fn several_rows_are_those_of_one_after_another() {
+    let mut cases = 0;
+    let mut failures = Vec::new();
+    for conv in CONV_KERNELS.iter().copied().filter_map(Conv::new).filter(|conv| !conv.kernel().bit_serial) {
+        // Rows that touch each other, that have gaps, and that are far apart.
+        for rows in [[1, 5, 9], [7, 5, 5], [4, 10, 12], [3, 20, 22], [5, 3, 40], [2, 33, 34], [6, 16, 17]] {
+            for max_level in [1, 3, 15, 255] {
+                cases += 1;
+                failures.extend(rows_failure(&conv, rows, max_level));
+            }
+        }
+    }
+    report(cases, &failures);
 }
 
 #[test]

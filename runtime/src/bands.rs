@@ -132,6 +132,11 @@ impl<'a> Band<'a> {
         }
     }
 
+    /// Whether the only store holds levels as bytes, so that they are computed where they belong.
+    pub fn is_bytes(&self) -> bool {
+        matches!(&self.targets, [Some(target), None] if target.store.layout.form == Form::Bytes)
+    }
+
     /// The only store, if it holds levels as bytes.
     fn bytes_target<'s>(&'s mut self) -> Option<&'s mut Target<'a>> {
         match &mut self.targets {

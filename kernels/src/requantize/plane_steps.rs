@@ -19,7 +19,7 @@ use super::{AccumulatorRange, AccumulatorTransform, RequantizeSpec};
 /// Channels of a vector.
 pub(crate) const GROUP: usize = 8;
 /// Channels are filled up to a multiple of this: the widest block of a micro-kernel.
-const BLOCK: usize = 64;
+const BLOCK: usize = 128;
 
 /// A requantizer to planes, prepared for a convolution.
 #[derive(Clone, Debug, PartialEq)]

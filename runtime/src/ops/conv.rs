@@ -15,11 +15,13 @@
 mod accumulators;
 mod prepared;
 
+use std::ops::Range;
+
 use ylb_format::limits::MAX_TERMS;
 use ylb_format::model::{Conv as ModelConv, Model, ValueId, ValueKind};
 use ylb_kernels::depthwise::DepthwiseTile;
 use ylb_kernels::requantize::{AccumulatorRange, PlaneSteps, RequantizeTile, Requantizer};
-use ylb_kernels::ukernel::{ConvTile, LevelsEnd, LevelsTile, PlanesTile};
+use ylb_kernels::ukernel::{ConvTile, Engine, LevelsEnd, LevelsTile, PlanesTile, TileRows};
 
 use self::prepared::{DepthwiseTerm, Prepared};
 use super::prepack::{Block, Term, blocks};
@@ -33,6 +35,10 @@ use crate::scratch::{Scratch, ScratchLen};
 /// Output pixels whose sums are kept before they become levels: with 64 channels 8 KiB, a quarter of
 /// a Cortex-A72's L1 data cache.
 const STRIP: usize = 32;
+
+/// Output pixels that a micro-kernel of large tiles computes at a time: with 256 channels 100 KiB, so that rows are still
+/// in the L2 cache for the next block of channels.
+const PIXELS_AT_ONCE: usize = 400;
 
 /// A convolution, ready to run.
 pub struct ConvOp {
@@ -135,11 +141,13 @@ impl ConvOp {
 
     /// Computes the band's rows.
     pub fn run(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
-        for y in band.rows.clone() {
+        let many = self.rows_at_once(band);
+        for y in band.rows.clone().step_by(many) {
             match &self.end {
                 End::Planes(steps) => self.planes_row(band, context, steps, y),
                 End::Levels { requantizer, in_kernel: true } => {
-                    self.levels_row_in_kernel(band, context, requantizer, y);
+                    let rows = y..band.rows.end.min(y + many);
+                    self.levels_rows_in_kernel(band, context, requantizer, rows);
                 }
                 End::Levels { requantizer, in_kernel: false } => {
                     self.levels_row(band, context, requantizer, y);
@@ -147,6 +155,17 @@ impl ConvOp {
                 End::Accumulators { by_pixels: true } => self.accumulators_by_pixels(band, context, y),
                 End::Accumulators { by_pixels: false } => self.accumulators_row(band, context, y),
             }
+        }
+    }
+
+    /// Rows that one call of the micro-kernel is to compute: many pixels where it has large tiles and writes to the store
+    /// itself.
+    fn rows_at_once(&self, band: &Band<'_>) -> usize {
+        let in_kernel = matches!(self.end, End::Levels { in_kernel: true, .. });
+        if in_kernel && self.compute.single_term().0.kernel().engine == Engine::Amx && band.is_bytes() {
+            (PIXELS_AT_ONCE / self.width).max(1)
+        } else {
+            1
         }
     }
 
@@ -175,13 +194,14 @@ impl ConvOp {
     }
 
     /// Likewise, sums become levels.
-    fn levels_row_in_kernel(
+    fn levels_rows_in_kernel(
         &self,
         band: &mut Band<'_>,
         context: &mut Context<'_, '_>,
         requantizer: &Requantizer,
-        y: usize,
+        written: Range<usize>,
     ) {
+        let y = written.start;
         let (kernel, term) = self.compute.single_term();
         let row = [self.width, level_stride(self.channels as u32)];
         let Context { memory, rows, scratch } = context;
@@ -197,9 +217,14 @@ impl ConvOp {
                     levels: &mut out.bytes[block.first..],
                     level_stride: out.pixel_stride,
                 },
+                rows: TileRows {
+                    count: written.len(),
+                    input_step: self.stride[0] * term.store.layout.row_stride(),
+                    level_step: out.row_stride,
+                },
             });
         }
-        band.finish_levels_rows(rows, y..y + 1, &scratch.levels, (row, self.channels));
+        band.finish_levels_rows(rows, written, &scratch.levels, (row, self.channels));
     }
 
     /// Sums become accumulators, term by term, and these levels.

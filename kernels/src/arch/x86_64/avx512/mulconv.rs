@@ -163,7 +163,8 @@ unsafe fn convolve_planes<const V: usize, const A: usize, const P: usize>(
     unsafe {
         let sums = convolve::<V, P>(&tile.conv, pixel);
         for (index, sums) in sums.iter().enumerate() {
-            store_planes::<V, A>(tile, pixel + index, sums, steps);
+            let planes = tile.planes.as_mut_ptr().add((pixel + index) * tile.planes_stride);
+            store_planes::<V, A>(planes, tile.outputs, sums, steps);
         }
     }
 }

@@ -4,7 +4,6 @@
 use std::arch::x86_64::*;
 
 use super::mulconv::LANES;
-use crate::ukernel::PlanesTile;
 
 /// Channels of a group of rows.
 const GROUP: usize = 8;
@@ -12,7 +11,7 @@ const GROUP: usize = 8;
 const STEPS: usize = 3;
 
 /// Thresholds of `16 · V` channels.
-pub(super) struct Steps<const V: usize> {
+pub(crate) struct Steps<const V: usize> {
     /// `[vector][threshold]`; at one bit only the first.
     thresholds: [[__m512i; STEPS]; V],
     /// The bits to invert, where levels fall.
@@ -25,7 +24,7 @@ impl<const V: usize> Steps<V> {
     /// # Safety
     /// - The CPU has AVX-512.
     #[inline(always)]
-    pub(super) unsafe fn wide<const A: usize>(rows: &[i32], first: usize) -> Self {
+    pub(crate) unsafe fn wide<const A: usize>(rows: &[i32], first: usize) -> Self {
         // SAFETY: the caller's promise; each slice has the length of the vector loaded.
         unsafe {
             Self::load::<A, i32>(rows, first, |low, high| {
@@ -82,16 +81,15 @@ impl<const V: usize> Steps<V> {
     }
 }
 
-/// Writes the planes of a pixel, `A` bits of `16 · V` channels.
+/// Writes the planes of a pixel, `A` bits of `outputs` channels, at most `16 · V` of them, from `planes` on.
 ///
 /// # Safety
 /// - The CPU has AVX-512.
-/// - The tile has been checked by `PlanesTile::check` for a micro-kernel of `16 · V` outputs, and the pixel is
-///   one of its pixels.
+/// - `A` bytes for each 8 of these channels are writable.
 #[inline(always)]
-pub(super) unsafe fn store_planes<const V: usize, const A: usize>(
-    tile: &mut PlanesTile<'_>,
-    pixel: usize,
+pub(crate) unsafe fn store_planes<const V: usize, const A: usize>(
+    planes: *mut u8,
+    outputs: usize,
     sums: &[__m512i; V],
     steps: &Steps<V>,
 ) {
@@ -116,11 +114,10 @@ pub(super) unsafe fn store_planes<const V: usize, const A: usize>(
         }
     };
     let whole = 2 * V * A;
-    let len = tile.outputs.div_ceil(GROUP) * A;
-    // SAFETY: `check` found `len` bytes at each pixel of the planes; `whole` is at most 8.
+    let (out, len) = (planes, outputs.div_ceil(GROUP) * A);
+    // SAFETY: there are `len` bytes, the caller's promise; `whole` is at most 8.
     unsafe {
-        let out = tile.planes.as_mut_ptr().add(pixel * tile.planes_stride);
-        match (len == whole, whole) {
+        match (len >= whole, whole) {
             (true, 2) => out.cast::<u16>().write_unaligned(bytes as u16),
             (true, 4) => out.cast::<u32>().write_unaligned(bytes as u32),
             (true, 8) => out.cast::<u64>().write_unaligned(bytes),

@@ -73,7 +73,7 @@ fn transform_avx512(tile: &TransformTile<'_>, sums: &mut [i32], totals: &[i32]) 
 // the CPU has the instructions; pointers come from array references of the length that is loaded or stored.
 
 /// A type of thresholds.
-pub(super) trait Element: Copy {
+pub(crate) trait Element: Copy {
     /// The thresholds of 16 channels, such that comparing an accumulator as it is gives what comparing it
     /// saturated to this type gives.
     fn load(thresholds: &[Self; LANES]) -> __m512i;
@@ -101,7 +101,7 @@ impl Element for i16 {
 }
 
 /// [`Thresholds`] of at most `N` steps.
-pub(super) struct Few<'a, E, const N: usize>(pub(super) &'a Thresholds<E>);
+pub(crate) struct Few<'a, E, const N: usize>(pub(crate) &'a Thresholds<E>);
 
 impl<E: Element, const N: usize> Convert<1> for Few<'_, E, N> {
     type Constants = ([__m512i; N], __m128i, __m128i);
@@ -139,7 +139,7 @@ impl<E: Element, const N: usize> Convert<1> for Few<'_, E, N> {
 }
 
 /// [`Narrow`].
-pub(super) struct Shifted<'a>(pub(super) &'a Narrow);
+pub(crate) struct Shifted<'a>(pub(crate) &'a Narrow);
 
 impl Convert<1> for Shifted<'_> {
     type Constants = (__m512i, __m512i);
@@ -165,7 +165,7 @@ impl Convert<1> for Shifted<'_> {
 }
 
 /// [`Scale64`] with a shift that counts from bit 32.
-pub(super) struct Fixed<'a>(pub(super) &'a Scale64);
+pub(crate) struct Fixed<'a>(pub(crate) &'a Scale64);
 
 /// A factor or an addend of the even and of the odd channels.
 type Halves = [__m512i; 2];

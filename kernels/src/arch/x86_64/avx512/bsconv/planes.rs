@@ -44,7 +44,8 @@ unsafe fn difference_planes<const A: usize, const V: usize>(tile: &mut PlanesTil
         unsafe {
             let sums = convolve::<1, A, V, P, true>(&tile.conv, pixel);
             for (index, sums) in sums.iter().enumerate() {
-                store_planes::<V, A>(tile, pixel + index, sums, &steps);
+                let planes = tile.planes.as_mut_ptr().add((pixel + index) * tile.planes_stride);
+                store_planes::<V, A>(planes, tile.outputs, sums, &steps);
             }
         }
     });
@@ -76,7 +77,8 @@ unsafe fn planes<const W: usize, const A: usize, const V: usize>(tile: &mut Plan
                 for sum in &mut sums {
                     *sum = _mm512_add_epi32(*sum, _mm512_set1_epi32(total.wrapping_mul(total_scale)));
                 }
-                store_planes::<V, A>(tile, pixel + index, &sums, &steps);
+                let planes = tile.planes.as_mut_ptr().add((pixel + index) * tile.planes_stride);
+                store_planes::<V, A>(planes, tile.outputs, &sums, &steps);
             }
         }
     });

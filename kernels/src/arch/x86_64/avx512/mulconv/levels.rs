@@ -45,7 +45,7 @@ pub(super) unsafe fn run_levels<const V: usize>(tile: &mut LevelsTile<'_>) {
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn levels<F: Convert<1>, const V: usize>(form: &F, tile: &mut LevelsTile<'_>) {
-    let LevelsTile { conv, end } = tile;
+    let LevelsTile { conv, end, .. } = tile;
     let constants: [F::Constants; V] = std::array::from_fn(|v| {
         // A vector without outputs has constants, too; what they give is not stored.
         let output = if v * LANES < end.outputs { v * LANES } else { 0 };

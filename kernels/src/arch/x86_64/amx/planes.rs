@@ -1,0 +1,64 @@
+//! Tiles that end in bit planes: as with [`levels`](super::levels), by way of the L1 cache.
+
+use std::arch::x86_64::*;
+
+use super::tiles::{Grid, for_sums};
+use super::{LANES, OUTPUTS};
+use crate::arch::x86_64::avx512::planes::{Steps, store_planes};
+use crate::requantize::PlaneStepsRows;
+use crate::ukernel::{PlanesTile, TileRows};
+
+/// # Safety
+/// - As [`crate::ukernel::RunPlanes`].
+pub(super) unsafe fn run_planes<const S: usize>(tile: &mut PlanesTile<'_>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match tile.steps.bits {
+            1 => planes::<1, S>(tile),
+            _ => planes::<2, S>(tile),
+        }
+    }
+}
+
+/// # Safety
+/// - As [`run_planes`], and the planes are those of `A` bits.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn planes<const A: usize, const S: usize>(tile: &mut PlanesTile<'_>) {
+    let PlanesTile { conv, steps, first_channel, outputs, planes, planes_stride, .. } = tile;
+    let PlaneStepsRows::Wide(rows) = &steps.rows else {
+        unreachable!("steps are those of a multiplying micro-kernel");
+    };
+    // SAFETY: the CPU is the caller's promise, and `check` found steps for all of the block's channels.
+    let steps: [Steps<2>; S] =
+        std::array::from_fn(|part| unsafe { Steps::wide::<A>(rows, *first_channel + part * OUTPUTS) });
+    let mut store = |pixel: usize, part: usize, sums: &[i32; OUTPUTS]| {
+        let first = part * OUTPUTS;
+        if first < *outputs {
+            let planes = planes[pixel * *planes_stride + first / 8 * A..].as_mut_ptr();
+            // SAFETY: the CPU is the caller's promise; sums are two vectors; `check` found the planes of all outputs at
+            // each pixel.
+            unsafe {
+                let sums = [0, LANES].map(|half| _mm512_loadu_si512(sums.as_ptr().add(half).cast()));
+                store_planes::<2, A>(planes, *outputs - first, &sums, &steps[part]);
+            }
+        }
+    };
+    if conv.pixels == 0 {
+        return;
+    }
+    if conv.depth == 0 || conv.runs.is_empty() {
+        for pixel in 0..conv.pixels {
+            (0..S).for_each(|part| store(pixel, part, &[0; OUTPUTS]));
+        }
+        return;
+    }
+    let grid = Grid::new(conv, TileRows::ONE);
+    // SAFETY: the CPU is the caller's promise, and `is_available` has got the permission. The tile was checked, and has
+    // pixels, runs and levels.
+    unsafe {
+        for_sums::<S>(conv, &grid, |tile, part, sums| {
+            let [_, first] = grid.first(tile);
+            sums.iter().enumerate().for_each(|(pixel, sums)| store(first + pixel, part, sums));
+        });
+    }
+}
