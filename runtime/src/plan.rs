@@ -130,13 +130,17 @@ fn demands(model: &Model, choices: &[Option<ConvChoice>]) -> Vec<Demand> {
     for level in &model.detect.levels {
         demands[index(level.value)].add_form(Form::Bytes);
     }
+    let read_as = forms_read(model, &demands);
     for node in &model.nodes {
         match &node.operator {
             Operator::Map { input, .. } | Operator::MaxPool { input, .. } => {
                 demands[index(*input)].by_level = true;
             }
             Operator::Add { inputs, .. } => {
-                let form = sum_form(model, inputs, node.output);
+                // Where convolutions read an addend or the sum as bytes, a sum on planes would ask for both forms.
+                let mut values = inputs.iter().chain([&node.output]);
+                let form = sum_form(model, inputs, node.output)
+                    .filter(|form| values.all(|value| !reads_other(&read_as[index(*value)], *form)));
                 for input in inputs {
                     let demand = &mut demands[index(*input)];
                     match form {
@@ -150,6 +154,23 @@ fn demands(model: &Model, choices: &[Option<ConvChoice>]) -> Vec<Demand> {
         }
     }
     demands
+}
+
+/// The forms in which convolutions read each value, be it as a part of a concat.
+fn forms_read(model: &Model, demands: &[Demand]) -> Vec<Vec<Form>> {
+    let mut forms: Vec<Vec<Form>> = demands.iter().map(|demand| demand.forms.clone()).collect();
+    for node in model.nodes.iter().rev() {
+        if let Operator::Concat { inputs } = &node.operator {
+            let whole = forms[index(node.output)].clone();
+            inputs.iter().for_each(|input| forms[index(*input)].extend(&whole));
+        }
+    }
+    forms
+}
+
+/// Whether a value that is read in some forms is read in others only.
+fn reads_other(forms: &[Form], form: Form) -> bool {
+    !forms.is_empty() && !forms.contains(&form)
 }
 
 /// The planes on which a sum can be computed without unpacking them: whole groups of channels of one or
