@@ -2,6 +2,9 @@
 
 use std::ops::RangeInclusive;
 
+#[cfg(target_arch = "x86_64")]
+use crate::arch::{self, x86_64::simd::Avx2};
+
 /// Fraction bits: levels of four bits and factors of up to 2 stay inside an i16.
 const SHIFT: u32 = 8;
 
@@ -72,6 +75,16 @@ impl NarrowSum {
     /// If the rows' lengths differ.
     pub fn apply(&self, a: &[u8], b: &[u8], output: &mut [u8]) {
         assert!(a.len() == output.len() && b.len() == output.len(), "row lengths differ");
+        #[cfg(target_arch = "x86_64")]
+        if let Some(avx2) = Avx2::new() {
+            return arch::x86_64::sum::apply(avx2, self, a, b, output);
+        }
+        self.levels(a, b, output);
+    }
+
+    /// A loop that compilers vectorise.
+    #[inline(always)]
+    pub(crate) fn levels(&self, a: &[u8], b: &[u8], output: &mut [u8]) {
         let Self { factors: [m, n], bias, max_level } = *self;
         for (output, (&a, &b)) in output.iter_mut().zip(a.iter().zip(b)) {
             let product = i16::from(a).wrapping_mul(m).wrapping_add(i16::from(b).wrapping_mul(n));

@@ -8,3 +8,4 @@ pub(crate) mod mulconv;
 pub(crate) mod pack;
 pub(crate) mod requantize;
 pub(crate) mod simd;
+pub(crate) mod sum;
