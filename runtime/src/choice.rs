@@ -18,6 +18,7 @@ use ylb_kernels::registry::Dispatch;
 use ylb_kernels::ukernel::{Conv, Engine, Operands};
 use ylb_kernels::winograd::Winograd;
 
+use crate::ops::conv::columns::Columns;
 use crate::plan::index;
 
 /// Most bits of weights and levels that are kept as bit planes.
@@ -47,6 +48,8 @@ pub struct ConvChoice {
     pub engine: Engine,
     /// Each term's weights as codes.
     pub codes: Vec<WeightCodes>,
+    /// How the rows of its input are interleaved before, if they are.
+    pub columns: Option<Columns>,
 }
 
 /// Weights as a micro-kernel reads them.
@@ -74,7 +77,7 @@ pub fn choose(model: &Model, conv: &ModelConv, dispatch: &Dispatch) -> Option<Co
         let kernel = if dispatch.is_portable() { Depthwise::portable() } else { Depthwise::new() };
         let forms = vec![Form::Bytes; conv.terms.len()];
         let codes = conv.terms.iter().map(|term| no_codes(&term.weights)).collect();
-        return Some(ConvChoice { compute: Compute::Depthwise(kernel), forms, engine, codes });
+        return Some(ConvChoice { compute: Compute::Depthwise(kernel), forms, engine, codes, columns: None });
     }
     let byte_codes: Vec<WeightCodes> = conv.terms.iter().map(|term| byte_codes(&term.weights)).collect();
     let operands: Vec<Operands> =
@@ -82,7 +85,11 @@ pub fn choose(model: &Model, conv: &ModelConv, dispatch: &Dispatch) -> Option<Co
     let compute = dispatch.conv(&operands)?;
     if let Some(compute) = special(model, conv, dispatch, (&operands[0], &byte_codes[0]), compute) {
         let forms = vec![Form::Bytes];
-        return Some(ConvChoice { compute, forms, engine, codes: byte_codes });
+        return Some(ConvChoice { compute, forms, engine, codes: byte_codes, columns: None });
+    }
+    if let Some((kernel, columns)) = interleaved(model, conv, dispatch, &operands[0], compute) {
+        let (compute, forms, columns) = (Compute::Dense(kernel), vec![Form::Bytes], Some(columns));
+        return Some(ConvChoice { compute, forms, engine, codes: byte_codes, columns });
     }
     let forms = operands.iter().map(|term| compute.input_form(term.max_level)).collect();
     let codes = if compute.kernel().bit_serial {
@@ -91,7 +98,24 @@ pub fn choose(model: &Model, conv: &ModelConv, dispatch: &Dispatch) -> Option<Co
     } else {
         byte_codes
     };
-    Some(ConvChoice { compute: Compute::Dense(compute), forms, engine, codes })
+    Some(ConvChoice { compute: Compute::Dense(compute), forms, engine, codes, columns: None })
+}
+
+/// A micro-kernel that is so much faster than `dense` where rows are interleaved before that it pays: AMX, in the first layer
+/// of a YOLOv5.
+fn interleaved(
+    model: &Model,
+    conv: &ModelConv,
+    dispatch: &Dispatch,
+    operands: &Operands,
+    dense: Conv,
+) -> Option<(Conv, Columns)> {
+    let columns = Columns::new(model, conv)?;
+    let then = Operands { depth: columns.depth(), ..*operands };
+    let kernel = dispatch.conv(&[then])?;
+    let [rate, rate_then] =
+        [(dense, operands), (kernel, &then)].map(|(kernel, operands)| (kernel.kernel().rate)(operands));
+    (kernel.kernel().engine == Engine::Amx && rate_then > rate).then_some((kernel, columns))
 }
 
 /// A micro-kernel that is made for some convolutions only, where it is exact and faster than `dense`.

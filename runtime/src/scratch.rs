@@ -17,6 +17,8 @@ pub struct ScratchLen {
     pub transformed: usize,
     /// Bytes of tables.
     pub tables: usize,
+    /// Bytes of interleaved rows.
+    pub columns: usize,
 }
 
 /// Working memory of one thread.
@@ -32,6 +34,8 @@ pub struct Scratch {
     pub transformed: Vec<i8>,
     /// Tables of rows of levels.
     pub tables: Vec<u8>,
+    /// Interleaved rows of levels.
+    pub columns: Vec<u8>,
 }
 
 /// The working memory of all threads of a session.
@@ -46,6 +50,7 @@ impl ScratchLen {
             levels: self.levels.max(other.levels),
             transformed: self.transformed.max(other.transformed),
             tables: self.tables.max(other.tables),
+            columns: self.columns.max(other.columns),
         }
     }
 }
@@ -59,6 +64,7 @@ impl ScratchPool {
             levels: vec![0; len.levels],
             transformed: vec![0; len.transformed],
             tables: vec![0; len.tables],
+            columns: vec![0; len.columns],
         };
         Self((0..threads).map(|_| Mutex::new(scratch())).collect())
     }
@@ -74,7 +80,10 @@ impl ScratchPool {
         let bytes = |scratch: &Mutex<Scratch>| {
             let scratch = scratch.lock().unwrap_or_else(PoisonError::into_inner);
             let words = scratch.sums.len() + scratch.totals.len();
-            let bytes = scratch.levels.len() + scratch.transformed.len() + scratch.tables.len();
+            let bytes = scratch.levels.len()
+                + scratch.transformed.len()
+                + scratch.tables.len()
+                + scratch.columns.len();
             words * size_of::<i32>() + bytes
         };
         self.0.iter().map(bytes).sum()

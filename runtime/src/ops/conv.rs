@@ -13,6 +13,7 @@
 //! are the first thing that is stored.
 
 mod accumulators;
+pub mod columns;
 mod prepared;
 
 use std::ops::Range;
@@ -23,6 +24,7 @@ use ylb_kernels::depthwise::DepthwiseTile;
 use ylb_kernels::requantize::{AccumulatorRange, PlaneSteps, RequantizeTile, Requantizer};
 use ylb_kernels::ukernel::{ConvTile, Engine, LevelsEnd, LevelsTile, PlanesTile, TileRows};
 
+use self::columns::Columns;
 use self::prepared::{DepthwiseTerm, Prepared};
 use super::prepack::{Block, Term, blocks};
 use super::{Context, level_stride};
@@ -31,6 +33,7 @@ use crate::choice::{Compute, ConvChoice};
 use crate::plan::{Plan, index};
 use crate::requantize;
 use crate::scratch::{Scratch, ScratchLen};
+use crate::storage::Borrowed;
 
 /// Output pixels whose sums are kept before they become levels: with 64 channels 8 KiB, a quarter of
 /// a Cortex-A72's L1 data cache.
@@ -51,6 +54,8 @@ pub struct ConvOp {
     width: usize,
     channels: usize,
     end: End,
+    /// How the rows of the input are interleaved before.
+    columns: Option<Columns>,
 }
 
 /// What becomes of sums.
@@ -74,7 +79,9 @@ impl ConvOp {
         let terms = conv.terms.iter().zip(&choice.codes).zip(stores);
         let (compute, nr) = match choice.compute {
             Compute::Dense(kernel) => {
-                let pack = |((term, codes), store)| Term::new(model, conv, term, codes, store, kernel);
+                let pack = |((term, codes), store)| {
+                    Term::new(model, conv, term, (codes, choice.columns), store, kernel)
+                };
                 (Prepared::Dense(kernel, terms.map(pack).collect()), kernel.kernel().nr)
             }
             Compute::Depthwise(kernel) => {
@@ -115,6 +122,7 @@ impl ConvOp {
             width: value.width as usize,
             channels,
             end,
+            columns: choice.columns,
         }
     }
 
@@ -125,6 +133,7 @@ impl ConvOp {
             sums: STRIP * self.nr * if by_pixels { self.blocks.len() } else { self.compute.terms() },
             totals: self.compute.terms() * self.width,
             levels: self.width * level_stride(self.channels as u32),
+            columns: self.columns.map_or(0, |columns| columns.len()),
             ..Default::default()
         }
     }
@@ -143,6 +152,11 @@ impl ConvOp {
     pub fn run(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
         let many = self.rows_at_once(band);
         for y in band.rows.clone().step_by(many) {
+            if let Some(columns) = &self.columns {
+                let store = &self.compute.single_term().1.store;
+                let first = [(y * self.stride[0]) as isize - self.padding[0], -self.padding[1]];
+                columns.interleave(context.memory, store, first, &mut context.scratch.columns);
+            }
             match &self.end {
                 End::Planes(steps) => self.planes_row(band, context, steps, y),
                 End::Levels { requantizer, in_kernel: true } => {
@@ -162,7 +176,8 @@ impl ConvOp {
     /// itself.
     fn rows_at_once(&self, band: &Band<'_>) -> usize {
         let in_kernel = matches!(self.end, End::Levels { in_kernel: true, .. });
-        if in_kernel && self.compute.single_term().0.kernel().engine == Engine::Amx && band.is_bytes() {
+        let large_tiles = in_kernel && self.compute.single_term().0.kernel().engine == Engine::Amx;
+        if large_tiles && self.columns.is_none() && band.is_bytes() {
             (PIXELS_AT_ONCE / self.width).max(1)
         } else {
             1
@@ -173,14 +188,14 @@ impl ConvOp {
     fn planes_row(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>, steps: &PlaneSteps, y: usize) {
         let (kernel, term) = self.compute.single_term();
         let Context { memory, rows, scratch } = context;
-        let row = (y * self.stride[0]) as isize - self.padding[0];
+        let Scratch { totals, columns, .. } = &mut **scratch;
         let out = band.planes_row(y);
         for (number, block) in self.blocks.iter().enumerate() {
             kernel.run_planes(&mut PlanesTile {
                 conv: ConvTile {
                     sums: &mut [],
-                    totals: &mut scratch.totals[..self.width],
-                    ..term.tile(memory, number, [row, -self.padding[1]], self.stride[1], self.width)
+                    totals: &mut totals[..self.width],
+                    ..self.tile(term, (memory, columns), number, [y, 0], self.width)
                 },
                 compute_totals: number == 0,
                 steps,
@@ -205,11 +220,11 @@ impl ConvOp {
         let (kernel, term) = self.compute.single_term();
         let row = [self.width, level_stride(self.channels as u32)];
         let Context { memory, rows, scratch } = context;
-        let out = band.levels_rows(y, &mut scratch.levels, row);
-        let position = [(y * self.stride[0]) as isize - self.padding[0], -self.padding[1]];
+        let Scratch { levels, columns, .. } = &mut **scratch;
+        let out = band.levels_rows(y, levels, row);
         for (number, block) in self.blocks.iter().enumerate() {
             kernel.run_levels(&mut LevelsTile {
-                conv: term.tile(memory, number, position, self.stride[1], self.width),
+                conv: self.tile(term, (memory, columns), number, [y, 0], self.width),
                 end: LevelsEnd {
                     requantizer,
                     first_channel: block.first,
@@ -224,7 +239,7 @@ impl ConvOp {
                 },
             });
         }
-        band.finish_levels_rows(rows, written, &scratch.levels, (row, self.channels));
+        band.finish_levels_rows(rows, written, levels, (row, self.channels));
     }
 
     /// Sums become accumulators, term by term, and these levels.
@@ -237,11 +252,12 @@ impl ConvOp {
     ) {
         let row = [self.width, level_stride(self.channels as u32)];
         let Context { memory, rows, scratch } = context;
-        let Scratch { sums, totals, levels, .. } = &mut **scratch;
+        let Scratch { sums, totals, levels, columns, .. } = &mut **scratch;
         let out = band.levels_rows(y, levels, row);
         for (number, block) in self.blocks.iter().enumerate() {
             for x in (0..self.width).step_by(STRIP) {
                 let pixels = STRIP.min(self.width - x);
+                let memory = (*memory, &columns[..]);
                 self.accumulate(memory, (&mut *sums, self.nr), totals, (number, block), [y, x], pixels);
                 let mut accumulators: [&[i32]; MAX_TERMS] = [&[]; MAX_TERMS];
                 for (slot, sums) in accumulators.iter_mut().zip(sums.chunks(STRIP * self.nr)) {
@@ -261,12 +277,36 @@ impl ConvOp {
         band.finish_levels_rows(rows, y..y + 1, levels, (row, self.channels));
     }
 
+    /// What the micro-kernel computes for a block and `pixels` outputs from (y, x) on: from the input itself, or from its
+    /// interleaved rows. Without results.
+    fn tile<'a>(
+        &'a self,
+        term: &'a Term,
+        (memory, interleaved): (&Borrowed<'a>, &'a [u8]),
+        number: usize,
+        [y, x]: [usize; 2],
+        pixels: usize,
+    ) -> ConvTile<'a> {
+        let [row, column] =
+            [(y, 0), (x, 1)].map(|(at, axis)| (at * self.stride[axis]) as isize - self.padding[axis]);
+        let tile = term.tile(memory, number, [row, column], self.stride[1], pixels);
+        match self.columns {
+            Some(columns) => ConvTile {
+                input: interleaved,
+                input_offset: x * columns.group_len(),
+                pixel_step: columns.group_len(),
+                ..tile
+            },
+            None => tile,
+        }
+    }
+
     /// Accumulators of one strip and block, every term: `[term][STRIP][nr]`, or of a single term with
     /// another stride than `nr` between pixels. `totals` (`[term][width]`) carry those of a row from a
     /// group's first block to its others.
     fn accumulate(
         &self,
-        memory: &crate::storage::Borrowed<'_>,
+        memory: (&Borrowed<'_>, &[u8]),
         (sums, stride): (&mut [i32], usize),
         totals: &mut [i32],
         (number, block): (usize, &Block),
@@ -284,7 +324,7 @@ impl ConvOp {
                     // A window's total is the same for all blocks of a group: the first computes it.
                     let first = number == 0 || self.blocks[number - 1].group != block.group;
                     let wants_totals = first && !term.transform.total_scales.is_empty();
-                    let tile = term.tile(memory, number, [row, column], self.stride[1], pixels);
+                    let tile = self.tile(term, memory, number, [y, x], pixels);
                     kernel.run(&mut ConvTile {
                         input_offset: tile.input_offset + block.group * term.group_len,
                         sums,
@@ -310,7 +350,7 @@ impl ConvOp {
                 for (term, sums) in terms.iter().zip(sums.chunks_exact_mut(term_len)) {
                     let sums = &mut sums[..pixels * self.nr];
                     kernel.run(&mut DepthwiseTile {
-                        input: memory.read(&term.store.range),
+                        input: memory.0.read(&term.store.range),
                         input_offset: term.store.offset(row, column),
                         pixel_step: self.stride[1] * term.store.layout.pixel_stride,
                         taps: &term.taps,

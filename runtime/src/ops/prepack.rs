@@ -5,6 +5,7 @@ use ylb_kernels::layout::Form;
 use ylb_kernels::requantize::AccumulatorTransform;
 use ylb_kernels::ukernel::{Conv, ConvTile, WeightBlock};
 
+use super::conv::columns::Columns;
 use crate::choice::{WeightCodes, encoding};
 use crate::plan::border_level;
 use crate::storage::{ALIGNMENT, AlignedBytes, Borrowed, Store};
@@ -79,7 +80,7 @@ impl Term {
         model: &Model,
         conv: &ModelConv,
         term: &ConvTerm,
-        codes: &WeightCodes,
+        (codes, columns): (&WeightCodes, Option<Columns>),
         store: &Store,
         kernel: Conv,
     ) -> Self {
@@ -95,7 +96,10 @@ impl Term {
             .flat_map(|y| (0..kernel_columns).step_by(taps_per_run).map(move |x| (y, x)))
             .map(|(y, x)| y * layout.row_stride() + x * layout.pixel_stride)
             .collect();
-        let depth = taps_per_run * channels;
+        let (runs, depth) = match columns {
+            Some(columns) => (vec![0], columns.depth()),
+            None => (runs, taps_per_run * channels),
+        };
         let block_list = blocks(outputs, groups, kernel.kernel().nr);
         let weight_bits = codes.bits;
         let packed_len = (kernel.kernel().packed_len)(runs.len(), depth, weight_bits);
@@ -104,6 +108,9 @@ impl Term {
         let mut plain = vec![0u8; kernel.kernel().nr * runs.len() * depth];
         for (block, out) in block_list.iter().zip(weights.bytes_mut().chunks_exact_mut(block_len)) {
             gather(term, codes, store, block, channels, &mut plain);
+            if let Some(columns) = columns {
+                columns.reorder(&mut plain);
+            }
             let block = WeightBlock { codes: &plain, runs: runs.len(), depth, weight_bits };
             (kernel.kernel().pack)(&block, &mut out[..packed_len]);
         }

@@ -24,7 +24,7 @@ impl ConvOp {
             let sums = &mut scratch.sums[..STRIP * stride];
             for (number, block) in self.blocks.iter().enumerate() {
                 let sums = (&mut sums[number * self.nr..], stride);
-                self.accumulate(memory, sums, &mut scratch.totals, (number, block), [y, x], pixels);
+                self.accumulate((memory, &[]), sums, &mut scratch.totals, (number, block), [y, x], pixels);
             }
             for (out, sums) in out.chunks_exact_mut(self.channels).zip(sums.chunks_exact(stride)) {
                 out.copy_from_slice(&sums[..self.channels]);
@@ -47,7 +47,7 @@ impl ConvOp {
                 } else {
                     (&mut scratch.sums[..], self.nr)
                 };
-                self.accumulate(memory, sums, &mut scratch.totals, (number, block), [y, x], pixels);
+                self.accumulate((memory, &[]), sums, &mut scratch.totals, (number, block), [y, x], pixels);
                 if in_place {
                     continue;
                 }
