@@ -123,14 +123,14 @@ unsafe fn run<const S: usize>(tile: &mut ConvTile<'_>) {
     if tile.pixels > 0 && tile.depth > 0 && !tile.runs.is_empty() {
         let (start, stride) = (tile.sums.as_mut_ptr(), tile.sums_stride);
         let grid = Grid::new(tile, TileRows::ONE);
-        let sums = |tiles: [usize; 2], part: usize| {
+        let sums = |number: usize| {
             // In bounds for every pixel, as `check` found.
-            let at = |tile: usize| start.wrapping_add(grid.first(tile)[1] * stride + part * OUTPUTS);
-            (tiles.map(at), stride)
+            let at = |tile: usize| start.wrapping_add(grid.first(tile)[1] * stride + number % S * OUTPUTS);
+            (grid.pair::<S>(number).map(at), stride)
         };
         // SAFETY: the CPU is the caller's promise, and `is_available` has got the permission; `check` found S · 32 sums
         // at each pixel.
-        unsafe { for_tiles::<S>(tile, &grid, sums) }
+        unsafe { for_tiles::<S>(tile, &grid, sums, |_| ()) }
     } else {
         for sums in tile.sums.chunks_mut(tile.sums_stride).take(tile.pixels) {
             sums[..S * OUTPUTS].fill(0);

@@ -51,6 +51,12 @@ impl Grid {
         self.rows * self.tiles_of_row
     }
 
+    /// The tiles that are computed together as `number` of [`for_tiles`]: neighbours, or twice the last.
+    pub(super) fn pair<const S: usize>(&self, number: usize) -> [usize; 2] {
+        let tile = number / S * 2;
+        [tile, (tile + 1).min(self.tiles() - 1)]
+    }
+
     /// Row and pixel at which a tile begins.
     pub(super) fn first(&self, tile: usize) -> [usize; 2] {
         let pixel = (tile % self.tiles_of_row * self.tile).min(self.pixels - self.tile);
@@ -207,8 +213,9 @@ impl Sums {
     }
 }
 
-/// Computes all tiles of a convolution: `S` times 32 outputs of every pixel. For each one or two tiles of pixels (if one, it
-/// is given twice), `sums` says for a part of 32 outputs where the sums of both go, and how many numbers they are apart.
+/// Computes all tiles of a convolution: `S` times 32 outputs of every pixel. One or two tiles of pixels and a part of 32
+/// outputs are a *number*, of which `sums` says where the sums of both go, and how many numbers they are apart.
+/// `done` is called for each when the next is being computed, which takes other units of the CPU.
 ///
 /// # Safety
 /// - The CPU has AMX, and the process the permission.
@@ -219,38 +226,43 @@ impl Sums {
 pub(super) unsafe fn for_tiles<const S: usize>(
     conv: &ConvTile<'_>,
     grid: &Grid,
-    mut sums: impl FnMut([usize; 2], usize) -> ([*mut i32; 2], usize),
+    sums: impl Fn(usize) -> ([*mut i32; 2], usize),
+    mut done: impl FnMut(usize),
 ) {
     let ConvTile { pixel_step, runs, .. } = *conv;
     let steps = conv.depth.div_ceil(STEP);
     let part_len = runs.len() * steps * STEP_WEIGHTS;
     let configuration = Configuration::new(grid.tile);
+    let count = grid.tiles().div_ceil(2) * S;
     // SAFETY: the CPU, the permission and the sums are the caller's promise. `check_rows` found every run of every
     // pixel's window in the input, and READ_SLACK behind, of which a last step takes 63, and `packed_len` bytes of
     // weights. Every tile's pixels are pixels of the convolution, or, in joined rows, lie between two of them.
     unsafe {
         asm!("ldtilecfg [{}]", in(reg) &configuration, options(nostack, readonly));
         let levels = conv.input.as_ptr().add(conv.input_offset);
-        for tile in (0..grid.tiles()).step_by(2) {
-            let tiles = [tile, (tile + 1).min(grid.tiles() - 1)];
-            let [first, second] = tiles.map(|tile| grid.offset(tile, pixel_step));
-            for part in 0..S {
-                let (sums, stride) = sums(tiles, part);
+        // One step more than there are numbers, so that `done` is called in one place and becomes part of the loop.
+        for number in 0..=count {
+            if number < count {
+                let tiles = grid.pair::<S>(number);
+                let [first, second] = tiles.map(|tile| grid.offset(tile, pixel_step));
+                let (sums, stride) = sums(number);
                 let window = Window { steps, pixel_step, sums, sums_step: stride * size_of::<i32>() };
-                let operands = [levels.add(first), conv.weights.as_ptr().add(part * part_len)];
+                let operands = [levels.add(first), conv.weights.as_ptr().add(number % S * part_len)];
                 if tiles[1] > tiles[0] {
                     tiles_of::<true>(&window, runs, operands, second - first);
                 } else {
                     tiles_of::<false>(&window, runs, operands, 0);
                 }
             }
+            if number > 0 {
+                done(number - 1);
+            }
         }
         asm!("tilerelease", options(nostack, nomem));
     }
 }
 
-/// The same with sums that are done with as soon as `done(tile, part, sums)` was called, for each tile and part. It
-/// is called when the next ones are being computed, which takes other units of the CPU.
+/// The same with sums that are done with as soon as `done(tile, part, sums)` was called, for each tile and part.
 ///
 /// # Safety
 /// - As [`for_tiles`].
@@ -263,30 +275,20 @@ pub(super) unsafe fn for_sums<const S: usize>(
     let mut sums = Sums::new();
     let start = sums.0.as_mut_ptr().cast::<i32>();
     let at = |number: usize| start.wrapping_add(number % 2 * (2 * ROWS * OUTPUTS));
-    let mut finish = |number: usize| {
-        let (tile, part) = (number / S * 2, number % S);
-        // SAFETY: these are the sums of that number, and nothing else refers to them: tiles that are being computed are
-        // those of the next.
-        let sums = unsafe { std::slice::from_raw_parts(at(number), 2 * ROWS * OUTPUTS) };
-        let (sums, _) = sums.as_chunks();
-        for (tile, sums) in (tile..grid.tiles()).zip(sums.chunks(grid.tile)).take(2) {
-            done(tile, part, sums);
-        }
-    };
-    let mut number = 0;
-    // SAFETY: the caller's promises; there are 32 sums for each of twice 16 pixels.
+    // SAFETY: the caller's promises; there are 32 sums for each of twice 16 pixels. When a number is done, the sums of the
+    // next are computed in the other half, and nothing else refers to these.
     unsafe {
-        for_tiles::<S>(conv, grid, |_, _| {
-            // Its tiles have been stored when this one's are asked for.
-            if number > 1 {
-                finish(number - 2);
-            }
-            let sums = at(number);
-            number += 1;
-            ([sums, sums.wrapping_add(grid.tile * OUTPUTS)], OUTPUTS)
-        });
-    }
-    for number in number.saturating_sub(2)..number {
-        finish(number);
+        for_tiles::<S>(
+            conv,
+            grid,
+            |number| ([at(number), at(number).wrapping_add(grid.tile * OUTPUTS)], OUTPUTS),
+            |number| {
+                let (sums, _) = std::slice::from_raw_parts(at(number), 2 * ROWS * OUTPUTS).as_chunks();
+                let [first, second] = grid.pair::<S>(number);
+                for (tile, sums) in (first..=second).zip(sums.chunks(grid.tile)) {
+                    done(tile, number % S, sums);
+                }
+            },
+        );
     }
 }
