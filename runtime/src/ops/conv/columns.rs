@@ -32,8 +32,8 @@ pub struct Columns {
 }
 
 impl Columns {
-    /// For a convolution of the picture that ends in levels, if its window is a whole number of groups. Only there it is certain that neighbours
-    /// touch each other.
+    /// For a convolution of the picture that ends in levels, if its window is a whole number of groups. Only of the
+    /// picture it is certain that neighbours touch each other.
     pub fn new(model: &Model, conv: &ModelConv) -> Option<Self> {
         let [term] = &conv.terms[..] else {
             return None;
