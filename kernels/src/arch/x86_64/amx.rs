@@ -46,7 +46,7 @@ pub(crate) static MULCONV_32X64_AMX: ConvKernel =
     kernel::<2>("mulconv_i32_u8_s8_32x64_amx", run::<2>, run_planes::<2>, run_levels::<2>);
 /// For layers of more outputs.
 pub(crate) static MULCONV_32X128_AMX: ConvKernel =
-    kernel::<4>("mulconv_i32_u8_s8_32x128_amx", run::<4>, run_planes::<4>, run_levels::<4>);
+    kernel::<PARTS>("mulconv_i32_u8_s8_32x128_amx", run::<PARTS>, run_planes::<PARTS>, run_levels::<PARTS>);
 
 /// Rows of a tile: pixels, or groups of levels.
 const ROWS: usize = 16;
@@ -58,6 +58,8 @@ const GROUP: usize = 4;
 const LANES: usize = 16;
 /// Outputs that are computed together.
 const OUTPUTS: usize = 2 * LANES;
+/// Most such parts of a block.
+const PARTS: usize = 4;
 /// Bytes of the weights of a step, two tiles.
 const STEP_WEIGHTS: usize = STEP * OUTPUTS;
 
@@ -126,11 +128,11 @@ unsafe fn run<const S: usize>(tile: &mut ConvTile<'_>) {
         let sums = |number: usize| {
             // In bounds for every pixel, as `check` found.
             let at = |tile: usize| start.wrapping_add(grid.first(tile)[1] * stride + number % S * OUTPUTS);
-            (grid.pair::<S>(number).map(at), stride)
+            (grid.pair(S, number).map(at), stride)
         };
         // SAFETY: the CPU is the caller's promise, and `is_available` has got the permission; `check` found S · 32 sums
         // at each pixel.
-        unsafe { for_tiles::<S>(tile, &grid, sums, |_| ()) }
+        unsafe { for_tiles(tile, &grid, S, sums, |_| ()) }
     } else {
         for sums in tile.sums.chunks_mut(tile.sums_stride).take(tile.pixels) {
             sums[..S * OUTPUTS].fill(0);

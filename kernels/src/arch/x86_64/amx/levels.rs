@@ -6,7 +6,7 @@
 use std::arch::x86_64::*;
 
 use super::tiles::{Grid, for_sums};
-use super::{LANES, OUTPUTS};
+use super::{LANES, OUTPUTS, PARTS};
 use crate::arch::generic::requantize::{Convert, lanes};
 use crate::arch::x86_64::avx512::requantize::{Few, Fixed, Shifted};
 use crate::requantize::RequantizeTile;
@@ -22,14 +22,14 @@ pub(super) unsafe fn run_levels<const S: usize>(tile: &mut LevelsTile<'_>) {
     // SAFETY: the caller's promise.
     unsafe {
         match tile.end.requantizer.arithmetic() {
-            Form::Thresholds16(form) if form.steps <= 1 => levels::<_, S>(&Packed::<1>(form), tile),
-            Form::Thresholds16(form) if form.steps <= STEPS => levels::<_, S>(&Packed::<STEPS>(form), tile),
+            Form::Thresholds16(form) if form.steps <= 1 => levels(&Packed::<1>(form), tile, S),
+            Form::Thresholds16(form) if form.steps <= STEPS => levels(&Packed::<STEPS>(form), tile, S),
             Form::Thresholds32(form) if form.steps <= STEPS => {
-                levels::<_, S>(&Halves(Few::<i32, STEPS>(form)), tile)
+                levels(&Halves(Few::<i32, STEPS>(form)), tile, S)
             }
-            Form::Narrow(form) => levels::<_, S>(&Halves(Shifted(form)), tile),
-            Form::Fixed(form) => levels::<_, S>(&Halves(Fixed(form)), tile),
-            _ => levels::<_, S>(&Any, tile),
+            Form::Narrow(form) => levels(&Halves(Shifted(form)), tile, S),
+            Form::Fixed(form) => levels(&Halves(Fixed(form)), tile, S),
+            _ => levels(&Any, tile, S),
         }
     }
 }
@@ -63,13 +63,16 @@ struct Place {
     at: usize,
 }
 
+/// Of a micro-kernel of `parts` times 32 outputs, which is not a constant here: the program would have three times as many
+/// of these loops.
+///
 /// # Safety
 /// - As [`run_levels`].
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
-unsafe fn levels<F: Finish, const S: usize>(form: &F, tile: &mut LevelsTile<'_>) {
+unsafe fn levels<F: Finish>(form: &F, tile: &mut LevelsTile<'_>, parts: usize) {
     let LevelsTile { conv, end, rows } = tile;
-    let constants: [F::Constants; S] = std::array::from_fn(|part| form.constants(end, part * OUTPUTS));
+    let constants: [F::Constants; PARTS] = std::array::from_fn(|part| form.constants(end, part * OUTPUTS));
     let finish = |end: &mut LevelsEnd<'_>, part: usize, sums: &[[i32; OUTPUTS]], at: usize| {
         let first = part * OUTPUTS;
         let channels = end.outputs.saturating_sub(first).min(OUTPUTS);
@@ -83,7 +86,7 @@ unsafe fn levels<F: Finish, const S: usize>(form: &F, tile: &mut LevelsTile<'_>)
     if conv.depth == 0 || conv.runs.is_empty() {
         for (row, pixel) in (0..rows.count).flat_map(|row| (0..conv.pixels).map(move |pixel| (row, pixel))) {
             let at = row * rows.level_step + pixel * end.level_stride;
-            (0..S).for_each(|part| finish(end, part, &[[0; OUTPUTS]], at));
+            (0..parts).for_each(|part| finish(end, part, &[[0; OUTPUTS]], at));
         }
         return;
     }
@@ -91,7 +94,7 @@ unsafe fn levels<F: Finish, const S: usize>(form: &F, tile: &mut LevelsTile<'_>)
     // SAFETY: the CPU is the caller's promise, and `is_available` has got the permission. The tile was checked, and has
     // pixels, runs and levels.
     unsafe {
-        for_sums::<S>(conv, &grid, |tile, part, sums| {
+        for_sums(conv, &grid, parts, |tile, part, sums| {
             grid.for_spans(tile, |pixel, [row, column], count| {
                 let at = row * rows.level_step + column * end.level_stride;
                 finish(end, part, &sums[pixel..][..count], at);

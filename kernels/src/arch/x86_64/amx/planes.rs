@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::tiles::{Grid, for_sums};
-use super::{LANES, OUTPUTS};
+use super::{LANES, OUTPUTS, PARTS};
 use crate::arch::x86_64::avx512::planes::{Steps, store_planes};
 use crate::requantize::PlaneStepsRows;
 use crate::ukernel::{PlanesTile, TileRows};
@@ -14,8 +14,8 @@ pub(super) unsafe fn run_planes<const S: usize>(tile: &mut PlanesTile<'_>) {
     // SAFETY: the caller's promise.
     unsafe {
         match tile.steps.bits {
-            1 => planes::<1, S>(tile),
-            _ => planes::<2, S>(tile),
+            1 => planes::<1>(tile, S),
+            _ => planes::<2>(tile, S),
         }
     }
 }
@@ -23,14 +23,16 @@ pub(super) unsafe fn run_planes<const S: usize>(tile: &mut PlanesTile<'_>) {
 /// # Safety
 /// - As [`run_planes`], and the planes are those of `A` bits.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn planes<const A: usize, const S: usize>(tile: &mut PlanesTile<'_>) {
+unsafe fn planes<const A: usize>(tile: &mut PlanesTile<'_>, parts: usize) {
     let PlanesTile { conv, steps, first_channel, outputs, planes, planes_stride, .. } = tile;
     let PlaneStepsRows::Wide(rows) = &steps.rows else {
         unreachable!("steps are those of a multiplying micro-kernel");
     };
-    // SAFETY: the CPU is the caller's promise, and `check` found steps for all of the block's channels.
-    let steps: [Steps<2>; S] =
-        std::array::from_fn(|part| unsafe { Steps::wide::<A>(rows, *first_channel + part * OUTPUTS) });
+    let steps: [Steps<2>; PARTS] = std::array::from_fn(|part| {
+        let first = *first_channel + part.min(parts - 1) * OUTPUTS;
+        // SAFETY: the CPU is the caller's promise, and `check` found steps for all of the block's channels.
+        unsafe { Steps::wide::<A>(rows, first) }
+    });
     let mut store = |pixel: usize, part: usize, sums: &[i32; OUTPUTS]| {
         let first = part * OUTPUTS;
         if first < *outputs {
@@ -48,7 +50,7 @@ unsafe fn planes<const A: usize, const S: usize>(tile: &mut PlanesTile<'_>) {
     }
     if conv.depth == 0 || conv.runs.is_empty() {
         for pixel in 0..conv.pixels {
-            (0..S).for_each(|part| store(pixel, part, &[0; OUTPUTS]));
+            (0..parts).for_each(|part| store(pixel, part, &[0; OUTPUTS]));
         }
         return;
     }
@@ -56,7 +58,7 @@ unsafe fn planes<const A: usize, const S: usize>(tile: &mut PlanesTile<'_>) {
     // SAFETY: the CPU is the caller's promise, and `is_available` has got the permission. The tile was checked, and has
     // pixels, runs and levels.
     unsafe {
-        for_sums::<S>(conv, &grid, |tile, part, sums| {
+        for_sums(conv, &grid, parts, |tile, part, sums| {
             let [_, first] = grid.first(tile);
             sums.iter().enumerate().for_each(|(pixel, sums)| store(first + pixel, part, sums));
         });

@@ -52,8 +52,8 @@ impl Grid {
     }
 
     /// The tiles that are computed together as `number` of [`for_tiles`]: neighbours, or twice the last.
-    pub(super) fn pair<const S: usize>(&self, number: usize) -> [usize; 2] {
-        let tile = number / S * 2;
+    pub(super) fn pair(&self, parts: usize, number: usize) -> [usize; 2] {
+        let tile = number / parts * 2;
         [tile, (tile + 1).min(self.tiles() - 1)]
     }
 
@@ -213,19 +213,20 @@ impl Sums {
     }
 }
 
-/// Computes all tiles of a convolution: `S` times 32 outputs of every pixel. One or two tiles of pixels and a part of 32
+/// Computes all tiles of a convolution: `parts` times 32 outputs of every pixel. One or two tiles of pixels and a part of 32
 /// outputs are a *number*, of which `sums` says where the sums of both go, and how many numbers they are apart.
 /// `done` is called for each when the next is being computed, which takes other units of the CPU.
 ///
 /// # Safety
 /// - The CPU has AMX, and the process the permission.
-/// - The tile's input has been checked for a micro-kernel of `S · 32` outputs and the rows of the grid, which was made for
+/// - The tile's input has been checked for a micro-kernel of `parts · 32` outputs and the rows of the grid, which was made for
 ///   it; it has pixels, runs and levels.
 /// - Where `sums` says, 32 sums are writable for each of the pixels of a tile, that many numbers apart.
 #[inline(always)]
-pub(super) unsafe fn for_tiles<const S: usize>(
+pub(super) unsafe fn for_tiles(
     conv: &ConvTile<'_>,
     grid: &Grid,
+    parts: usize,
     sums: impl Fn(usize) -> ([*mut i32; 2], usize),
     mut done: impl FnMut(usize),
 ) {
@@ -233,7 +234,7 @@ pub(super) unsafe fn for_tiles<const S: usize>(
     let steps = conv.depth.div_ceil(STEP);
     let part_len = runs.len() * steps * STEP_WEIGHTS;
     let configuration = Configuration::new(grid.tile);
-    let count = grid.tiles().div_ceil(2) * S;
+    let count = grid.tiles().div_ceil(2) * parts;
     // SAFETY: the CPU, the permission and the sums are the caller's promise. `check_rows` found every run of every
     // pixel's window in the input, and READ_SLACK behind, of which a last step takes 63, and `packed_len` bytes of
     // weights. Every tile's pixels are pixels of the convolution, or, in joined rows, lie between two of them.
@@ -243,11 +244,11 @@ pub(super) unsafe fn for_tiles<const S: usize>(
         // One step more than there are numbers, so that `done` is called in one place and becomes part of the loop.
         for number in 0..=count {
             if number < count {
-                let tiles = grid.pair::<S>(number);
+                let tiles = grid.pair(parts, number);
                 let [first, second] = tiles.map(|tile| grid.offset(tile, pixel_step));
                 let (sums, stride) = sums(number);
                 let window = Window { steps, pixel_step, sums, sums_step: stride * size_of::<i32>() };
-                let operands = [levels.add(first), conv.weights.as_ptr().add(number % S * part_len)];
+                let operands = [levels.add(first), conv.weights.as_ptr().add(number % parts * part_len)];
                 if tiles[1] > tiles[0] {
                     tiles_of::<true>(&window, runs, operands, second - first);
                 } else {
@@ -267,9 +268,10 @@ pub(super) unsafe fn for_tiles<const S: usize>(
 /// # Safety
 /// - As [`for_tiles`].
 #[inline(always)]
-pub(super) unsafe fn for_sums<const S: usize>(
+pub(super) unsafe fn for_sums(
     conv: &ConvTile<'_>,
     grid: &Grid,
+    parts: usize,
     mut done: impl FnMut(usize, usize, &[[i32; OUTPUTS]]),
 ) {
     let mut sums = Sums::new();
@@ -278,15 +280,16 @@ pub(super) unsafe fn for_sums<const S: usize>(
     // SAFETY: the caller's promises; there are 32 sums for each of twice 16 pixels. When a number is done, the sums of the
     // next are computed in the other half, and nothing else refers to these.
     unsafe {
-        for_tiles::<S>(
+        for_tiles(
             conv,
             grid,
+            parts,
             |number| ([at(number), at(number).wrapping_add(grid.tile * OUTPUTS)], OUTPUTS),
             |number| {
                 let (sums, _) = std::slice::from_raw_parts(at(number), 2 * ROWS * OUTPUTS).as_chunks();
-                let [first, second] = grid.pair::<S>(number);
+                let [first, second] = grid.pair(parts, number);
                 for (tile, sums) in (first..=second).zip(sums.chunks(grid.tile)) {
-                    done(tile, number % S, sums);
+                    done(tile, number % parts, sums);
                 }
             },
         );
