@@ -279,6 +279,7 @@ impl ConvOp {
 
     /// What the micro-kernel computes for a block and `pixels` outputs from (y, x) on: from the input itself, or from its
     /// interleaved rows. Without results.
+    #[inline]
     fn tile<'a>(
         &'a self,
         term: &'a Term,
@@ -289,16 +290,13 @@ impl ConvOp {
     ) -> ConvTile<'a> {
         let [row, column] =
             [(y, 0), (x, 1)].map(|(at, axis)| (at * self.stride[axis]) as isize - self.padding[axis]);
-        let tile = term.tile(memory, number, [row, column], self.stride[1], pixels);
-        match self.columns {
-            Some(columns) => ConvTile {
-                input: interleaved,
-                input_offset: x * columns.group_len(),
-                pixel_step: columns.group_len(),
-                ..tile
-            },
-            None => tile,
+        let mut tile = term.tile(memory, number, [row, column], self.stride[1], pixels);
+        if let Some(columns) = &self.columns {
+            tile.input = interleaved;
+            tile.input_offset = x * columns.group_len();
+            tile.pixel_step = columns.group_len();
         }
+        tile
     }
 
     /// Accumulators of one strip and block, every term: `[term][STRIP][nr]`, or of a single term with
