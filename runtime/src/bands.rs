@@ -11,6 +11,7 @@ use ylb_kernels::layout::Form;
 use ylb_kernels::rows::{PackRow, Rows, UnpackRow};
 
 use crate::storage::{MAX_WRITTEN, Store, ValueStorage};
+use crate::threads::join;
 
 /// Rows of an output with the memory they occupy.
 pub struct Band<'a> {
@@ -57,7 +58,7 @@ impl<'a> Band<'a> {
         let [left_pieces, left_rows] = left_part(self.rows.len(), pieces);
         let middle = self.rows.start + left_rows;
         let (left, right) = self.split(middle);
-        rayon::join(|| left.for_each(left_pieces, work), || right.for_each(pieces - left_pieces, work));
+        join(|| left.for_each(left_pieces, work), || right.for_each(pieces - left_pieces, work));
     }
 
     fn split(self, middle: usize) -> (Self, Self) {

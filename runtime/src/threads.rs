@@ -10,11 +10,18 @@
 //! driver            wake, slot ─► state, work(&mut state, ...) , state ─► slot, wake caller
 //! ```
 //!
-//! `work` splits itself by recursion over [`rayon::join`], which keeps its jobs on
-//! the stack. With one thread there is no pool and no driver: `work` runs on the caller.
+//! `work` splits itself by recursion over [`join`], which keeps its jobs on the stack. With one thread there is no
+//! pool and no driver: `work` runs on the caller.
+//!
+//! A thread of rayon's that finds no job sleeps at once, and takes tens of microseconds to wake: as long as a whole
+//! layer of a small network. So the other threads of the pool, the *attendants*, look for jobs without a pause
+//! from the beginning of the work to its end, and whoever waits for a job waits awake. Only one that waits long sleeps:
+//! somebody else wants the processor.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Barrier, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// A function that works on the state inside the pool.
 pub type Work<S> = fn(&mut S);
@@ -37,6 +44,8 @@ struct Driver<S> {
 struct Slot<S> {
     message: Mutex<Message<S>>,
     changed: Condvar,
+    /// Whether there may be jobs.
+    working: AtomicBool,
 }
 
 enum Message<S> {
@@ -55,6 +64,40 @@ pub fn thread_count(requested: usize) -> usize {
 /// Index of the pool's thread that runs the caller: 0 outside a pool.
 pub fn thread_index() -> usize {
     rayon::current_thread_index().unwrap_or(0)
+}
+
+/// Times that a thread looks for a job before it sleeps: some 50 microseconds.
+const TRIES: u32 = 1000;
+/// How long an attendant then sleeps.
+const NAP: Duration = Duration::from_micros(50);
+
+/// Runs both, `right` by another thread of the pool if one is free, as [`rayon::join`] does.
+pub fn join(left: impl FnOnce() + Send, right: impl FnOnce() + Send) {
+    const TAKEN: u8 = 1;
+    const DONE: u8 = 2;
+    let state = AtomicU8::new(0);
+    let left = || {
+        left();
+        // Once this returns, rayon waits, asleep.
+        let mut tries = 0;
+        while state.load(Ordering::Acquire) == TAKEN && tries < TRIES {
+            if !run_a_job() {
+                tries += 1;
+                std::hint::spin_loop();
+            }
+        }
+    };
+    let right = || {
+        state.store(TAKEN, Ordering::Release);
+        right();
+        state.store(DONE, Ordering::Release);
+    };
+    rayon::join(left, right);
+}
+
+/// Runs a job of the calling thread's pool; `false` if there is none.
+fn run_a_job() -> bool {
+    rayon::yield_now() == Some(rayon::Yield::Executed)
 }
 
 impl<S: Send + 'static> Team<S> {
@@ -113,15 +156,29 @@ impl<S: Send + 'static> Driver<S> {
             .map_err(|error| std::io::Error::other(error.to_string()))?;
         // A thread allocates when it first looks for work: better now than during a frame.
         pool.broadcast(|_| ());
-        let slot = Arc::new(Slot { message: Mutex::new(Message::Empty), changed: Condvar::new() });
-        let driver_slot = Arc::clone(&slot);
-        pool.spawn(move || driver_slot.drive());
+        let slot = Slot {
+            message: Mutex::new(Message::Empty),
+            changed: Condvar::new(),
+            working: AtomicBool::new(false),
+        };
+        let slot = Arc::new(slot);
+        // One for each thread: none goes on, and might take another of these jobs, before all have theirs.
+        let ready = Arc::new(Barrier::new(threads + 1));
+        for number in 0..threads {
+            let (slot, ready) = (Arc::clone(&slot), Arc::clone(&ready));
+            pool.spawn(move || {
+                ready.wait();
+                if number == 0 { slot.drive() } else { slot.attend() }
+            });
+        }
+        ready.wait();
         Ok(Self { slot, pool: Some(pool), handles })
     }
 
     fn run(&self, state: S, work: Work<S>) -> Option<S> {
         let mut message = self.slot.lock();
         *message = Message::Work(state, work);
+        self.slot.working.store(true, Ordering::Release);
         self.slot.changed.notify_all();
         loop {
             match std::mem::replace(&mut *message, Message::Empty) {
@@ -147,6 +204,7 @@ impl<S> Slot<S> {
                 Message::Work(mut state, work) => {
                     drop(message);
                     let outcome = catch_unwind(AssertUnwindSafe(|| work(&mut state)));
+                    self.working.store(false, Ordering::Release);
                     message = self.lock();
                     *message = match outcome {
                         Ok(()) => Message::Done(state),
@@ -154,10 +212,38 @@ impl<S> Slot<S> {
                     };
                     self.changed.notify_all();
                 }
-                Message::Quit => return,
+                Message::Quit => {
+                    *message = Message::Quit;
+                    return;
+                }
                 other => *message = other,
             }
             message = self.changed.wait(message).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl<S> Slot<S> {
+    fn attend(&self) {
+        loop {
+            let mut tries = 0;
+            while self.working.load(Ordering::Acquire) {
+                match (run_a_job(), tries < TRIES) {
+                    (true, _) => tries = 0,
+                    (false, true) => {
+                        tries += 1;
+                        std::hint::spin_loop();
+                    }
+                    (false, false) => std::thread::sleep(NAP),
+                }
+            }
+            let idle = |message: &mut Message<S>| {
+                !self.working.load(Ordering::Acquire) && !matches!(message, Message::Quit)
+            };
+            let message = self.changed.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
+            if matches!(*message, Message::Quit) {
+                return;
+            }
         }
     }
 }
