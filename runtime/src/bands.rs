@@ -10,6 +10,7 @@ use std::ops::Range;
 use ylb_kernels::layout::Form;
 use ylb_kernels::rows::{PackRow, Rows, UnpackRow};
 
+use crate::accumulators::Accumulators;
 use crate::storage::{MAX_WRITTEN, Store, ValueStorage};
 use crate::threads::join;
 
@@ -18,8 +19,8 @@ pub struct Band<'a> {
     /// The rows, without the border.
     pub rows: Range<usize>,
     targets: [Option<Target<'a>>; MAX_WRITTEN],
-    /// Accumulators of these rows, `[row][column][channel]`, for an output that holds no levels.
-    pub accumulators: &'a mut [i32],
+    /// Accumulators of these rows, for an output that holds no levels.
+    pub accumulators: Accumulators<'a>,
     height: usize,
 }
 
@@ -41,11 +42,11 @@ impl<'a> Band<'a> {
             let (store, bytes) = (stores.next()?, written.next()?);
             Some(Target { store, bytes, start: 0 })
         });
-        Self { rows: 0..height, targets, accumulators: &mut [], height }
+        Self { rows: 0..height, targets, accumulators: Accumulators::none(), height }
     }
 
     /// All rows of a value that holds accumulators.
-    pub fn accumulators(height: usize, accumulators: &'a mut [i32]) -> Self {
+    pub fn accumulators(height: usize, accumulators: Accumulators<'a>) -> Self {
         Self { rows: 0..height, targets: [None, None], accumulators, height }
     }
 
@@ -63,9 +64,7 @@ impl<'a> Band<'a> {
 
     fn split(self, middle: usize) -> (Self, Self) {
         let Self { rows, targets, accumulators, height } = self;
-        let row_len = accumulators.len() / rows.len().max(1);
-        let (left_accumulators, right_accumulators) =
-            accumulators.split_at_mut(row_len * (middle - rows.start));
+        let (left_accumulators, right_accumulators) = accumulators.split(rows.len(), middle - rows.start);
         let mut left_targets = [None, None];
         let mut right_targets = [None, None];
         for (slot, target) in targets.into_iter().flatten().enumerate() {
@@ -365,7 +364,7 @@ mod tests {
                 let mut planned = Vec::new();
                 piece_rows(rows, pieces, &mut planned);
                 let run = std::sync::Mutex::new(Vec::new());
-                Band::accumulators(rows, &mut vec![0; rows])
+                Band::accumulators(rows, Accumulators::Wide(&mut vec![0; rows]))
                     .for_each(pieces, &|band| run.lock().expect("no panic").push(band.rows));
                 let mut run = run.into_inner().expect("no panic");
                 run.sort_by_key(|rows| (rows.start, rows.end));

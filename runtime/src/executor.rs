@@ -6,12 +6,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::accumulators::Accumulators;
 use crate::bands::{self, Band};
 use crate::ops::Context;
 use crate::ops::concat::CopyOp;
 use crate::program::{Op, Program, Step, written_ranges};
 use crate::scratch::ScratchPool;
 use crate::storage::{AlignedBytes, Borrowed, Store, ValueStorage};
+use crate::yolo::Elements;
 
 /// Bands a thread: more than one, so that a thread that was held up leaves work to the others.
 const BANDS_PER_THREAD: usize = 2;
@@ -71,9 +73,14 @@ impl Executor {
     }
 
     /// The accumulators of a head, `[row][column][channel]`.
-    pub fn accumulators(&self, storage: &ValueStorage) -> Option<&[i32]> {
+    pub fn accumulators(&self, storage: &ValueStorage) -> Option<Elements<'_>> {
         let store = storage.accumulators.as_ref()?;
-        Some(bytemuck::cast_slice(&self.arena.bytes()[store.range.clone()]))
+        let bytes = &self.arena.bytes()[store.range.clone()];
+        Some(if store.narrow {
+            Elements::NarrowAccumulators(bytemuck::cast_slice(bytes))
+        } else {
+            Elements::Accumulators(bytemuck::cast_slice(bytes))
+        })
     }
 
     /// The store of the picture's levels and its buffer, to be filled before a frame.
@@ -135,11 +142,17 @@ impl Executor {
     ) {
         let mut memory = Borrowed::cut(self.arena.bytes_mut(), written_ranges(storage));
         let written = std::mem::take(&mut memory.written);
-        let band = if storage.accumulators.is_some() {
-            let [buffer, _] = written;
-            Band::accumulators(height, bytemuck::cast_slice_mut(buffer))
-        } else {
-            Band::levels(height, storage, written)
+        let band = match &storage.accumulators {
+            Some(store) => {
+                let [buffer, _] = written;
+                let accumulators = if store.narrow {
+                    Accumulators::Narrow(bytemuck::cast_slice_mut(buffer))
+                } else {
+                    Accumulators::Wide(bytemuck::cast_slice_mut(buffer))
+                };
+                Band::accumulators(height, accumulators)
+            }
+            None => Band::levels(height, storage, written),
         };
         let (memory, scratch) = (&memory, &self.scratch);
         band.for_each(self.bands, &|mut band| {

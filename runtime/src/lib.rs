@@ -29,6 +29,7 @@
 //! gives every value its forms and its place in one arena, `ops` packs the weights for both;
 //! together they make a `Program`. After the first frame nothing allocates.
 
+mod accumulators;
 mod bands;
 mod choice;
 mod error;

@@ -14,7 +14,9 @@ pub mod placement;
 use ylb_format::model::{Encoding, Model, Node, Operator, ValueId, ValueKind};
 use ylb_kernels::layout::{Border, Form, Layout, READ_SLACK};
 
+use crate::accumulators::fit_16_bits;
 use crate::choice::ConvChoice;
+use crate::requantize;
 use crate::storage::{AccumulatorStore, BufferId, Segment, Store, ValueStorage};
 use arena::Buffer;
 use placement::Placement;
@@ -77,7 +79,7 @@ pub fn plan(model: &Model, choices: &[Option<ConvChoice>], keep_values: bool) ->
     let placements = placement::place(model, &uses);
     share_demands(model, &placements, &mut demands);
     let storage = vec![ValueStorage::default(); model.values.len()];
-    let mut planner = Planner { model, uses, buffers: Vec::new(), storage };
+    let mut planner = Planner { model, choices, uses, buffers: Vec::new(), storage };
     // A concat's output first: its inputs may lie in it.
     let outputs = std::iter::once(model.input.value).chain(model.nodes.iter().map(|node| node.output));
     let (shared, own): (Vec<ValueId>, Vec<ValueId>) =
@@ -215,6 +217,7 @@ impl Demand {
 
 struct Planner<'a> {
     model: &'a Model,
+    choices: &'a [Option<ConvChoice>],
     uses: Uses,
     buffers: Vec<Buffer>,
     storage: Vec<ValueStorage>,
@@ -241,9 +244,22 @@ impl Planner<'_> {
 
     fn make_accumulators(&mut self, value: ValueId) {
         let shape = &self.model.values[index(value)];
-        let len = shape.channels as usize * shape.height as usize * shape.width as usize * size_of::<i32>();
-        let buffer = self.add_buffer(len);
-        self.storage[index(value)].accumulators = Some(AccumulatorStore { buffer, range: 0..0 });
+        let count = shape.channels as usize * shape.height as usize * shape.width as usize;
+        let narrow = self.accumulators_fit_16_bits(value);
+        let buffer = self.add_buffer(count * if narrow { size_of::<i16>() } else { size_of::<i32>() });
+        self.storage[index(value)].accumulators = Some(AccumulatorStore { narrow, buffer, range: 0..0 });
+    }
+
+    fn accumulators_fit_16_bits(&self, value: ValueId) -> bool {
+        let producer = self.uses.producers[index(value)];
+        let choice = producer.and_then(|position| self.choices[position].as_ref());
+        match (producer.map(|position| &self.model.nodes[position].operator), choice) {
+            (Some(Operator::Conv(conv)), Some(choice)) => {
+                let mut terms = conv.terms.iter().zip(&choice.codes);
+                terms.all(|(term, codes)| fit_16_bits(&requantize::conv_ranges(self.model, term, codes)))
+            }
+            _ => false,
+        }
     }
 
     /// A store with a buffer of its own.

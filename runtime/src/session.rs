@@ -310,7 +310,7 @@ impl<'a> Heads<'a> {
             let storage = &executor.program().plan.storage[index(level.value)];
             let (channels, width) = (value.channels as usize, value.width as usize);
             *head = match (executor.accumulators(storage), storage.any_store()) {
-                (Some(accumulators), _) => Head::dense(Elements::Accumulators(accumulators), channels, width),
+                (Some(accumulators), _) => Head::dense(accumulators, channels, width),
                 (None, Some(store)) => Head {
                     elements: Elements::Levels(&executor.store_bytes(store)[store.offset(0, 0)..]),
                     pixel_stride: store.layout.pixel_stride,

@@ -70,9 +70,11 @@ pub struct Segment {
     pub len: usize,
 }
 
-/// The i32 accumulators of a head, `[pixel][channel]`.
+/// The accumulators of a head, `[pixel][channel]`.
 #[derive(Clone, Debug)]
 pub struct AccumulatorStore {
+    /// Whether they are kept in 16 bits.
+    pub narrow: bool,
     /// The buffer it lies in.
     pub buffer: BufferId,
     /// Where the buffer lies in the arena; known once the arena is planned.

@@ -176,6 +176,35 @@ fn unwanted_classes_are_dropped_after_the_best_was_chosen() {
 }
 
 #[test]
+fn narrow_accumulators_decode_as_wide_ones() {
+    let heads = NoiseHeads::new(5, 4);
+    let narrow = |number: &i32| i16::try_from(*number).expect("noise of 15 bits");
+    let narrow: Vec<Vec<i16>> =
+        heads.accumulators.iter().map(|numbers| numbers.iter().map(narrow).collect()).collect();
+    let narrow_heads: Vec<Head<'_>> = heads
+        .heads()
+        .into_iter()
+        .zip(&narrow)
+        .map(|(head, numbers)| Head { elements: Elements::NarrowAccumulators(numbers), ..head })
+        .collect();
+    let decoder = HeadDecoder::new(&heads.detect, &heads.values).expect("heads are consistent");
+    let options = DetectOptions { confidence: 0.25, ..DetectOptions::default() };
+    let mut found = Vec::new();
+    decoder.candidates(&narrow_heads, &options, &mut found);
+    found.sort_unstable_by_key(|candidate| (candidate.row, candidate.class));
+    assert!(!found.is_empty());
+    assert_eq!(found, candidates(&heads, &options));
+    let raw = RawOutputs::new(&heads.detect, &heads.values).expect("heads are consistent");
+    let decoded = |heads: &[Head<'_>]| {
+        let kind = OutputKind::Decoded;
+        let mut data = vec![0.0; raw.shape(kind).iter().product()];
+        raw.fill(kind, heads, &mut data).expect("anchors are known");
+        data
+    };
+    assert_eq!(decoded(&narrow_heads), decoded(&heads.heads()));
+}
+
+#[test]
 fn quantized_heads_in_a_wider_tensor_decode_as_their_integers() {
     let mut heads = NoiseHeads::new(9, 2);
     let encoding = Encoding { max_level: 200, step: 2, low: -150, zero_point: 30, scale: 0.1 };

@@ -111,7 +111,11 @@ impl ConvOp {
                     End::Levels { requantizer, in_kernel }
                 }
             }
-            _ => End::Accumulators { by_pixels: one_group && compute.gains_by_pixels() },
+            _ => {
+                let narrow =
+                    plan.storage[index(output)].accumulators.as_ref().is_some_and(|store| store.narrow);
+                End::Accumulators { by_pixels: one_group && compute.gains_by_pixels(narrow) }
+            }
         };
         Self {
             compute,
@@ -166,8 +170,7 @@ impl ConvOp {
                 End::Levels { requantizer, in_kernel: false } => {
                     self.levels_row(band, context, requantizer, y);
                 }
-                End::Accumulators { by_pixels: true } => self.accumulators_by_pixels(band, context, y),
-                End::Accumulators { by_pixels: false } => self.accumulators_row(band, context, y),
+                End::Accumulators { by_pixels } => self.accumulators(band, context, *by_pixels, y),
             }
         }
     }

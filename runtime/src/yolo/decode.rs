@@ -138,6 +138,9 @@ impl HeadDecoder {
                 (Elements::Accumulators(numbers), None) => {
                     scan.cells(head, numbers, |number| number, candidates);
                 }
+                (Elements::NarrowAccumulators(numbers), None) => {
+                    scan.cells(head, numbers, i32::from, candidates);
+                }
                 (Elements::Levels(levels), Some(encoding)) => {
                     scan.cells(head, levels, |level| encoding.integer(level), candidates);
                 }

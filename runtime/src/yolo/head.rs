@@ -29,6 +29,8 @@ pub struct Head<'a> {
 pub enum Elements<'a> {
     /// Accumulators of the head's convolution.
     Accumulators(&'a [i32]),
+    /// The same, where all fit 16 bits.
+    NarrowAccumulators(&'a [i16]),
     /// Levels, in an export that quantizes the heads; read through the value's encoding.
     Levels(&'a [u8]),
 }

@@ -130,6 +130,7 @@ impl RawOutputs {
                 for (channel, &map) in maps.iter().enumerate() {
                     let integer = match (head.elements, level.encoding) {
                         (Elements::Accumulators(numbers), None) => numbers[start + channel],
+                        (Elements::NarrowAccumulators(numbers), None) => numbers[start + channel].into(),
                         (Elements::Levels(levels), Some(encoding)) => {
                             encoding.integer(levels[start + channel])
                         }

@@ -1,23 +1,48 @@
 //! Convolutions whose output is accumulators: heads.
 
 use super::{ConvOp, STRIP};
+use crate::accumulators::{Accumulator, Accumulators};
 use crate::bands::Band;
 use crate::ops::Context;
 
 impl ConvOp {
-    /// All sums of a strip of pixels, and then a copy to where they belong, where that is made for: blocks of a pixel
-    /// share cache lines, and a row of heads exceeds the L1 cache. On an Intel Xeon, computing sums in place takes 1.2
-    /// times as long; a Cortex-A72 would only have more to do.
-    pub(super) fn accumulators_by_pixels(
+    /// Row `y`; `by_pixels` as [`End::Accumulators`](super::End::Accumulators) says.
+    pub(super) fn accumulators(
         &self,
         band: &mut Band<'_>,
         context: &mut Context<'_, '_>,
+        by_pixels: bool,
         y: usize,
     ) {
+        let row = y - band.rows.start;
+        match &mut band.accumulators {
+            Accumulators::Wide(all) => self.accumulators_row(all, context, by_pixels, [row, y]),
+            Accumulators::Narrow(all) => self.accumulators_row(all, context, by_pixels, [row, y]),
+        }
+    }
+
+    fn accumulators_row<T: Accumulator>(
+        &self,
+        all: &mut [T],
+        context: &mut Context<'_, '_>,
+        by_pixels: bool,
+        [row, y]: [usize; 2],
+    ) {
+        let row_len = self.width * self.channels;
+        let out = &mut all[row * row_len..][..row_len];
+        if by_pixels {
+            self.accumulators_by_pixels(out, context, y);
+        } else {
+            self.accumulators_by_blocks(out, context, y);
+        }
+    }
+
+    /// All sums of a strip of pixels, and then a copy to where they belong, where that is made for: blocks of a pixel
+    /// share cache lines, and a row of heads exceeds the L1 cache. On an Intel Xeon, computing sums in place takes 1.2
+    /// times as long; a Cortex-A72 would only have more to do.
+    fn accumulators_by_pixels<T: Accumulator>(&self, row: &mut [T], context: &mut Context<'_, '_>, y: usize) {
         let Context { memory, scratch, .. } = context;
         let stride = self.blocks.len() * self.nr;
-        let row_len = self.width * self.channels;
-        let row = &mut band.accumulators[(y - band.rows.start) * row_len..][..row_len];
         let strips = row.chunks_mut(STRIP * self.channels);
         for (x, out) in (0..self.width).step_by(STRIP).zip(strips) {
             let pixels = out.len() / self.channels;
@@ -27,36 +52,38 @@ impl ConvOp {
                 self.accumulate((memory, &[]), sums, &mut scratch.totals, (number, block), [y, x], pixels);
             }
             for (out, sums) in out.chunks_exact_mut(self.channels).zip(sums.chunks_exact(stride)) {
-                out.copy_from_slice(&sums[..self.channels]);
+                copy(&sums[..self.channels], out);
             }
         }
     }
 
     /// Block by block, each where it belongs.
-    pub(super) fn accumulators_row(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>, y: usize) {
+    fn accumulators_by_blocks<T: Accumulator>(&self, row: &mut [T], context: &mut Context<'_, '_>, y: usize) {
         let Context { memory, scratch, .. } = context;
-        let row_len = self.width * self.channels;
-        let row = &mut band.accumulators[(y - band.rows.start) * row_len..][..row_len];
         for (number, block) in self.blocks.iter().enumerate() {
             // A whole block of a single term needs no copy: its sums can be computed where they belong.
             let in_place = block.outputs == self.nr && self.compute.terms() == 1;
             for x in (0..self.width).step_by(STRIP) {
                 let pixels = STRIP.min(self.width - x);
-                let sums = if in_place {
-                    (&mut row[x * self.channels + block.first..], self.channels)
-                } else {
-                    (&mut scratch.sums[..], self.nr)
+                let place = T::as_sums(&mut row[x * self.channels + block.first..]);
+                let (sums, copied) = match place.filter(|_| in_place) {
+                    Some(place) => ((place, self.channels), false),
+                    None => ((&mut scratch.sums[..], self.nr), true),
                 };
                 self.accumulate((memory, &[]), sums, &mut scratch.totals, (number, block), [y, x], pixels);
-                if in_place {
+                if !copied {
                     continue;
                 }
                 let out = row[x * self.channels..].chunks_exact_mut(self.channels);
                 for (sums, out) in scratch.sums.chunks_exact(self.nr).zip(out).take(pixels) {
                     // In pieces of constant length this takes 1.4 times as long, on a Cortex-A72.
-                    out[block.first..][..block.outputs].copy_from_slice(&sums[..block.outputs]);
+                    copy(&sums[..block.outputs], &mut out[block.first..][..block.outputs]);
                 }
             }
         }
     }
+}
+
+fn copy<T: Accumulator>(sums: &[i32], out: &mut [T]) {
+    out.iter_mut().zip(sums).for_each(|(out, &sum)| *out = T::new(sum));
 }

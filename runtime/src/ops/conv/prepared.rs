@@ -62,12 +62,13 @@ impl Prepared {
         }
     }
 
-    /// Whether its tiles are so fast that scattered sums take longer than a copy: see
-    /// [`ConvOp::accumulators_by_pixels`](super::ConvOp::accumulators_by_pixels).
-    pub(super) fn gains_by_pixels(&self) -> bool {
+    /// Whether its tiles are so fast that scattered sums take longer than a copy, or there is one anyway because
+    /// accumulators are `narrow`: see [`ConvOp::accumulators_by_pixels`](super::ConvOp::accumulators_by_pixels).
+    pub(super) fn gains_by_pixels(&self, narrow: bool) -> bool {
         match self {
             Self::Dense(kernel, terms) => {
-                terms.len() == 1 && matches!(kernel.kernel().engine, Engine::Avx512 | Engine::Amx)
+                let fast = matches!(kernel.kernel().engine, Engine::Avx512 | Engine::Amx);
+                terms.len() == 1 && (narrow || fast)
             }
             Self::Depthwise(..) => false,
         }
