@@ -5,7 +5,7 @@ CARGO ?= cargo
 PYTHON ?= python3
 
 .PHONY: all check check-bench test test-host test-arm test-package bench bench-peers bench-scaling arm-cycles \
-	fixtures header install dist
+	check-size fixtures header install dist
 
 # The counter of ARM instructions is a workspace of its own.
 A64COUNT = --manifest-path benches/a64count/Cargo.toml --target-dir target/a64count
@@ -64,6 +64,10 @@ fixtures:
 # The C header, from the code.
 header:
 	YLB_UPDATE_HEADER=1 $(CARGO) test -p ylb-capi --test header
+
+# That the command, as `install` builds it for the host and for ARM, is below 4 MB. Minutes of optimizing.
+check-size:
+	scripts/check-size.sh
 
 # Builds and installs: PREFIX (/usr/local), DESTDIR and LIBDIR as usual.
 install:
