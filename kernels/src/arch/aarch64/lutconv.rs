@@ -25,7 +25,7 @@ use std::arch::asm;
 
 use super::levels::{call_by_pre_shift, narrow, store_levels, takes};
 use crate::lookup::{LookupCost, LookupKernel, LookupLevels, LookupTile, OUTPUTS, QUAD, TABLE};
-use crate::requantize::forms::Narrow;
+use crate::requantize::forms::{LANES, Narrow};
 use crate::ukernel::{Engine, LevelsEnd};
 
 /// Levels of up to 6 bits.
@@ -177,15 +177,12 @@ unsafe fn end_in_levels<const HALF: i32, const P: usize>(
     narrow: &Narrow,
     pixel: usize,
 ) {
-    for half in 0..VECTORS / 2 {
-        // SAFETY: the caller's promise.
-        let mut wide = [[unsafe { vdupq_n_s32(0) }; 4]; P];
-        for (wide, sums) in wide.iter_mut().zip(sums) {
-            let [low, high] = [sums[2 * half], sums[2 * half + 1]].map(widen);
-            *wide = [low[0], low[1], high[0], high[1]];
-        }
-        // SAFETY: the caller's promises.
-        unsafe { store_levels::<HALF, P>(&wide, end, narrow, (pixel, 16 * half)) };
+    const { assert!(VECTORS == 4 && OUTPUTS == 2 * LANES) }
+    // Not a loop: LLVM leaves it one, and keeps all sums in memory for it.
+    // SAFETY: the caller's promises.
+    unsafe {
+        store_levels::<HALF, P>(&sums.map(|[a, b, ..]| widen_both(a, b)), end, narrow, (pixel, 0));
+        store_levels::<HALF, P>(&sums.map(|[.., c, d]| widen_both(c, d)), end, narrow, (pixel, LANES));
     }
 }
 
@@ -207,6 +204,13 @@ unsafe fn store<const P: usize>(sums: &[[uint16x8_t; VECTORS]; P], tile: &mut Lo
             }
         }
     }
+}
+
+/// Sums of [`LANES`] outputs in 32 bits.
+#[inline(always)]
+fn widen_both(low: uint16x8_t, high: uint16x8_t) -> [int32x4_t; 4] {
+    let [low, high] = [low, high].map(widen);
+    [low[0], low[1], high[0], high[1]]
 }
 
 /// Sums in 32 bits.
