@@ -289,7 +289,8 @@ impl Target<'_> {
         let pattern = &self.store.border_pixel[..];
         let pixel_stride = self.store.layout.pixel_stride;
         let pixels = columns.len();
-        if pixel_stride == pattern.len() && pattern.iter().all(|&byte| byte == pattern[0]) {
+        // Beside a row there is one pixel mostly, which is sooner copied than looked at.
+        if pixels > 1 && pixel_stride == pattern.len() && pattern.iter().all(|&byte| byte == pattern[0]) {
             self.bytes[first..first + pixels * pixel_stride].fill(pattern[0]);
             return;
         }
