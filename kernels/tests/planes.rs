@@ -65,19 +65,28 @@ fn range(
     AccumulatorRange { min: of(low).min(0) + constant, max: of(high).max(0) + constant }
 }
 
-/// Staircases of up to `most` steps, rising and falling, within and beyond the range.
+/// Staircases of up to `most` steps, rising and falling: half of the steps within and beyond the range, the others
+/// beside one of the channel's `accumulators`, where a sum that is wrong by little makes another level.
 fn staircase(
     ranges: &[AccumulatorRange],
+    accumulators: impl Fn(usize) -> Vec<i32>,
     most: usize,
     rising_only: bool,
     random: &mut Random,
 ) -> RequantizeSpec {
     let mut thresholds = Vec::new();
     let mut levels = Vec::new();
-    for range in ranges {
+    for (channel, range) in ranges.iter().enumerate() {
         let steps = random.within(0..=most as i32) as usize;
-        let mut positions: Vec<i32> =
-            (0..steps).map(|_| random.within(range.min - 2..=range.max + 2)).collect();
+        let accumulators = accumulators(channel);
+        let position = |_| match &accumulators[..] {
+            [_, ..] if random.within(0..=1) == 1 => {
+                let near = random.within(0..=accumulators.len() as i32 - 1) as usize;
+                accumulators[near] + random.within(-1..=1)
+            }
+            _ => random.within(range.min - 2..=range.max + 2),
+        };
+        let mut positions: Vec<i32> = (0..steps).map(position).collect();
         positions.sort_unstable();
         let first = random.within(0..=(most - steps) as i32) as u8;
         let mut values: Vec<u8> = (0..=steps as u8).map(|step| first + step).collect();
@@ -112,7 +121,17 @@ fn failure(
     for transform in transforms(conv, operands, channels, &mut random) {
         let ranges: Vec<AccumulatorRange> =
             (0..channels).map(|channel| range(conv, operands, shape, &transform, channel)).collect();
-        let spec = staircase(&ranges, (1 << bits) - 1, seed.is_multiple_of(3), &mut random);
+        let total_scale = transform.total_scales.first().copied().unwrap_or(0);
+        let accumulator = |pixel: usize, channel: usize| {
+            let output = channel.checked_sub(first_channel)?;
+            let sum = case.expected_sums[pixel * kernel.nr + output];
+            let total = total_scale * case.expected_totals[pixel];
+            Some(transform.sum_scale * sum + total + transform.constants[channel])
+        };
+        let of_channel =
+            |channel| (0..shape.pixels).filter_map(|pixel| accumulator(pixel, channel)).collect();
+        let rising_only = seed.is_multiple_of(3);
+        let spec = staircase(&ranges, of_channel, (1 << bits) - 1, rising_only, &mut random);
         let Some(steps) = conv.plane_steps(&spec, &ranges, &transform, bits, widths) else {
             continue;
         };
@@ -122,10 +141,7 @@ fn failure(
         for pixel in 0..shape.pixels {
             let level = |output: usize| {
                 let channel = first_channel + output;
-                let total_scale = transform.total_scales.first().copied().unwrap_or(0);
-                let accumulator = transform.sum_scale * case.expected_sums[pixel * kernel.nr + output]
-                    + total_scale * case.expected_totals[pixel]
-                    + transform.constants[channel];
+                let accumulator = accumulator(pixel, channel).expect("a channel of the block");
                 i32::from(reference::requantize(&spec, channel, &[i64::from(accumulator)]))
             };
             let levels: Vec<i32> = (0..shape.outputs).map(level).collect();
