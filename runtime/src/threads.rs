@@ -23,6 +23,11 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Barrier, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+/// Times that a thread looks for a job before it sleeps: some 50 microseconds.
+const TRIES: u32 = 1000;
+/// How long an attendant then sleeps.
+const NAP: Duration = Duration::from_micros(50);
+
 /// A function that works on the state inside the pool.
 pub type Work<S> = fn(&mut S);
 
@@ -65,11 +70,6 @@ pub fn thread_count(requested: usize) -> usize {
 pub fn thread_index() -> usize {
     rayon::current_thread_index().unwrap_or(0)
 }
-
-/// Times that a thread looks for a job before it sleeps: some 50 microseconds.
-const TRIES: u32 = 1000;
-/// How long an attendant then sleeps.
-const NAP: Duration = Duration::from_micros(50);
 
 /// Runs both, `right` by another thread of the pool if one is free, as [`rayon::join`] does.
 pub fn join(left: impl FnOnce() + Send, right: impl FnOnce() + Send) {
@@ -224,6 +224,7 @@ impl<S> Slot<S> {
 }
 
 impl<S> Slot<S> {
+    /// An attendant's life.
     fn attend(&self) {
         loop {
             let mut tries = 0;
