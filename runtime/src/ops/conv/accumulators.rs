@@ -39,7 +39,7 @@ impl ConvOp {
 
     /// All sums of a strip of pixels, and then a copy to where they belong, where that is made for: blocks of a pixel
     /// share cache lines, and a row of heads exceeds the L1 cache. On an Intel Xeon, computing sums in place takes 1.2
-    /// times as long; a Cortex-A72 would only have more to do.
+    /// times as long; a Cortex-A72 would only have more to do, but where numbers become narrow there is a copy anyway.
     fn accumulators_by_pixels<T: Accumulator>(&self, row: &mut [T], context: &mut Context<'_, '_>, y: usize) {
         let Context { memory, scratch, .. } = context;
         let stride = self.blocks.len() * self.nr;
