@@ -4,6 +4,7 @@ mod compare;
 mod convert;
 mod eval;
 mod generate;
+mod max_pixels;
 mod net;
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ pub use compare::CompareArgs;
 pub use convert::ConvertArgs;
 pub use eval::EvalArgs;
 pub use generate::{Generate, GenerateArgs};
+pub use max_pixels::MaxPixels;
 pub use net::{Bits, Net};
 
 const EXAMPLES: &str = "\
@@ -26,7 +28,7 @@ Examples:
   yolo-lowbit info yolov5n_w4a4.ylb                 what is in the file
   yolo-lowbit bench yolov5n_w4a4.ylb --profile      how fast it is on this machine
 
-Exit status: 0 done, 1 failed, 2 wrong usage.
+Exit status: 0 done, 1 failed, 2 wrong usage, 141 if whoever reads the output stops early, as head does.
 Set YLB_KERNELS=generic (or neon, dotprod, avx2, ...) to force a kind of micro-kernel.";
 
 const RUN_EXAMPLES: &str = "\
@@ -34,6 +36,7 @@ Examples:
   yolo-lowbit run model.ylb photo.jpg
   yolo-lowbit run model.ylb photos/ --conf 0.4 --classes person,2 --out found
   yolo-lowbit run model.ylb photos/ --no-save --json > found.json
+  yolo-lowbit run model.ylb photos/ --no-save --jsonl | jq -c '[.path, (.detections | length)]'
   yolo-lowbit run model.ylb --tensor input.npy --raw outputs.npz --codes codes.npz
 
 With --json, standard output is one JSON document:
@@ -42,7 +45,10 @@ With --json, standard output is one JSON document:
                     \"box\": {\"x1\": 12.5, \"y1\": 3.0, \"x2\": 200.0, \"y2\": 471.5}}],
     \"times_ms\": {\"decode\": 4.1, \"preprocess\": 1.0, \"inference\": 35.2, \"postprocess\": 0.2, \"save\": 9.8},
     \"saved\": \"runs/photo.jpg\"}]}
-A picture that could not be processed has \"path\" and \"error\" instead.";
+A picture that could not be processed has \"path\" and \"error\" instead.
+With --jsonl it is one line for each picture, an element of \"images\", as soon as the picture is done.
+
+A picture or folder that cannot be read does not stop the others: exit status 1 at the end.";
 
 const INFO_EXAMPLES: &str = "\
 Examples:
@@ -133,9 +139,17 @@ pub struct RunArgs {
     #[arg(long)]
     pub no_save: bool,
 
-    /// Print one JSON document instead of text
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
+    pub max_pixels: MaxPixels,
+
+    /// Print one JSON document instead of text, at the end
     #[arg(long)]
     pub json: bool,
+
+    /// Print one line of JSON for each picture instead of text, at once
+    #[arg(long, conflicts_with_all = ["json", "tensor"])]
+    pub jsonl: bool,
 
     /// Instead of pictures: a float32 input tensor [1, 3, height, width], RGB from 0 to 1
     #[arg(long, value_name = "IN.npy", requires = "tensor_results", value_hint = ValueHint::FilePath)]
@@ -326,6 +340,7 @@ mod tests {
             "yolo-lowbit compare a.onnx a.ylb b.jpg c --strict --threads 2 --json",
             "yolo-lowbit run a.ylb b.jpg c --conf 0.25 --iou 0.45 --max-det 300 --classes 0,cat --threads 4 --out d --json",
             "yolo-lowbit run a.ylb b.jpg --no-save --out d --quiet",
+            "yolo-lowbit run a.ylb b.jpg --jsonl --max-pixels 250000000",
             "yolo-lowbit run a.ylb --tensor in.npy --raw out.npz --codes codes.npz",
             "yolo-lowbit eval a.ylb data.yaml --split test --conf 0.01 --iou 0.6 --max-det 9 --best-class --plots d --json",
             "yolo-lowbit --quiet info a.ylb --json",
@@ -344,6 +359,10 @@ mod tests {
             "yolo-lowbit run a.ylb b.jpg --iou nan",
             "yolo-lowbit run a.ylb b.jpg --max-det 0",
             "yolo-lowbit run a.ylb b.jpg --threads 0",
+            "yolo-lowbit run a.ylb b.jpg --max-pixels 0",
+            "yolo-lowbit run a.ylb b.jpg --max-pixels 50M",
+            "yolo-lowbit run a.ylb b.jpg --json --jsonl",
+            "yolo-lowbit run a.ylb --tensor in.npy --raw out.npz --jsonl",
             "yolo-lowbit run a.ylb b.jpg --raw out.npz",
             "yolo-lowbit run a.ylb --tensor in.npy",
             "yolo-lowbit run a.ylb b.jpg --tensor in.npy --raw out.npz",

@@ -22,6 +22,8 @@ pub enum Outcome {
     Done,
     /// Some of the work failed, which was reported; the rest was done.
     Incomplete,
+    /// Whoever read standard output has stopped to, as `head` does; all else was done.
+    ReaderLeft,
     /// What was compared differs by more than it may.
     Different,
 }

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`args`] | the command line |
 //! | [`commands`] | one file for each command |
-//! | [`images`], [`draw`] | pictures: reading, drawing |
+//! | [`images`], [`draw`] | pictures: finding, checking and reading, drawing |
 //! | [`model`] | opening models, and what their layers look like to people |
 //! | [`dataset`], [`metrics`] | pictures with labels; how good detections are |
 //! | [`proof`] | a model beside its ONNX file |
@@ -31,7 +31,6 @@ mod progress;
 mod proof;
 mod stages;
 
-use std::io;
 use std::panic::{self, PanicHookInfo};
 use std::process::{self, ExitCode};
 
@@ -42,10 +41,15 @@ use commands::{Outcome, UsageError};
 
 const FAILED: u8 = 1;
 const WRONG_USAGE: u8 = 2;
+/// As a shell reports a process that SIGPIPE has ended, so that `pipefail` sees it.
+const READER_LEFT: u8 = 128 + 13;
 
 /// Does what the process's arguments say, and returns its exit status. A panic ends the process from then on.
 pub fn main() -> ExitCode {
     panic::set_hook(Box::new(|info| {
+        if images::panic_is_caught() {
+            return;
+        }
         report_panic(info);
         // Whatever thread it is; the profile `dist` would abort, and leave a core file.
         process::exit(FAILED.into());
@@ -53,29 +57,30 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help is no error for clap's user, but an Err here. If nobody reads it, nothing is lost.
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(WRONG_USAGE) } else { ExitCode::SUCCESS };
+            // Help is no error for clap's user, but an Err here.
+            let printed = error.print();
+            return match printed {
+                _ if error.use_stderr() => ExitCode::from(WRONG_USAGE),
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => status_of(&anyhow::Error::from(error).context("cannot print")),
+            };
         }
     };
     match commands::run(&cli) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Incomplete | Outcome::Different) => ExitCode::from(FAILED),
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            output::report_error(&error);
-            ExitCode::from(if error.is::<UsageError>() { WRONG_USAGE } else { FAILED })
-        }
+        Ok(Outcome::ReaderLeft) => ExitCode::from(READER_LEFT),
+        Err(error) => status_of(&error),
     }
 }
 
-/// Whether whoever reads our output has stopped to, as `head` does: they have what they wanted.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        let io = cause.downcast_ref::<io::Error>().map(io::Error::kind);
-        let json = cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
-        io.or(json) == Some(io::ErrorKind::BrokenPipe)
-    })
+/// Reports an error, and says how the process ends. There is nobody to tell that nobody reads.
+fn status_of(error: &anyhow::Error) -> ExitCode {
+    if output::reader_left(error) {
+        return ExitCode::from(READER_LEFT);
+    }
+    output::report_error(error);
+    ExitCode::from(if error.is::<UsageError>() { WRONG_USAGE } else { FAILED })
 }
 
 /// A panic is a mistake of ours: one line that says so, and where.

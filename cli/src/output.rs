@@ -64,6 +64,33 @@ pub fn print_json(value: &impl Serialize) -> Result<()> {
     Ok(stdout.flush()?)
 }
 
+/// Prints a value as one line of JSON on standard output, at once.
+///
+/// # Errors
+/// If standard output cannot be written to.
+pub fn print_json_line(value: &impl Serialize) -> Result<()> {
+    print_text(&(serde_json::to_string(value)? + "\n"))
+}
+
+/// Prints text on standard output, at once.
+///
+/// # Errors
+/// If standard output cannot be written to.
+pub fn print_text(text: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    Ok(stdout.flush()?)
+}
+
+/// Whether an error says that nobody reads our output any more.
+pub fn reader_left(error: &Error) -> bool {
+    error.chain().any(|cause| {
+        let io = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        let json = cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
+        io.or(json) == Some(io::ErrorKind::BrokenPipe)
+    })
+}
+
 /// On which side the cells of a column end evenly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Align {

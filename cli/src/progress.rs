@@ -1,5 +1,5 @@
 //! Progress bars, on standard error. They stay away where nobody would see them: when standard error
-//! is no terminal, with `--quiet`, and with `--json`.
+//! is no terminal, and with `--quiet`. Where standard output goes makes no difference.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 

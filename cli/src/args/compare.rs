@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 use ylb_converter::compare::Bar;
 
-use super::Threads;
+use super::{MaxPixels, Threads};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,6 +43,10 @@ pub struct CompareArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
     pub threads: Threads,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
+    pub max_pixels: MaxPixels,
 
     /// Print one JSON document instead of text
     #[arg(long)]

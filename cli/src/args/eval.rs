@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use super::{Threads, at_least_one, fraction};
+use super::{MaxPixels, Threads, at_least_one, fraction};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -60,6 +60,10 @@ pub struct EvalArgs {
     /// Draw the precision-recall curves and the confusion matrix, as SVG files in this folder
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub plots: Option<PathBuf>,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
+    pub max_pixels: MaxPixels,
 
     /// Print one JSON document instead of text
     #[arg(long)]

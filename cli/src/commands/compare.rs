@@ -79,7 +79,7 @@ pub fn run(args: &CompareArgs, messages: Messages) -> Result<Outcome> {
     let mut proof = Proof::new(&source, &network, args.threads.count()).with_context(cannot)?;
     let mut compared = Vec::new();
     {
-        let progress = Progress::new(0, !messages.quiet && !args.json);
+        let progress = Progress::new(0, !messages.quiet);
         if pictures.is_empty() {
             let comparison =
                 proof.compare(None, &mut |done, total| show(&progress, "synthetic picture", done, total))?;
@@ -87,9 +87,13 @@ pub fn run(args: &CompareArgs, messages: Messages) -> Result<Outcome> {
         }
         for path in &pictures {
             let name = path.display().to_string();
-            let picture = images::read(path).with_context(|| format!("image {name}"))?;
-            let comparison =
-                proof.compare(Some(&picture), &mut |done, total| show(&progress, &name, done, total))?;
+            let picture = images::read(path, args.max_pixels.max_pixels);
+            let picture = picture.with_context(|| format!("image {name}"))?;
+            if let Some(warning) = picture.warning {
+                progress.suspend(|| messages.warning(format_args!("image {name}: {warning}")));
+            }
+            let comparison = proof
+                .compare(Some(&picture.pixels), &mut |done, total| show(&progress, &name, done, total))?;
             compared.push((Some(name), comparison));
         }
     }

@@ -49,9 +49,11 @@ pub fn run(args: &EvalArgs, messages: Messages) -> Result<Outcome> {
             classes: None,
             multi_label: !args.best_class,
         },
+        max_pixels: args.max_pixels.max_pixels,
         stages: Stages::default(),
+        warned: Vec::new(),
     };
-    let progress = Progress::new(samples.len(), !messages.quiet && !args.json);
+    let progress = Progress::new(samples.len(), !messages.quiet);
     let mut scenes = Vec::with_capacity(samples.len());
     for (index, sample) in samples.iter().enumerate() {
         progress.set(index, &sample.picture.display().to_string());
@@ -59,18 +61,24 @@ pub fn run(args: &EvalArgs, messages: Messages) -> Result<Outcome> {
         scenes.push(scene.with_context(|| format!("image {}", sample.picture.display()))?);
     }
     drop(progress);
+    if let [first, ..] = &examiner.warned[..] {
+        let count = output::count(examiner.warned.len(), "image");
+        messages.warning(format_args!("{count} with a fault; the first is {first}"));
+    }
 
     let accuracy = metrics::measure(&scenes, names.len());
     let report = Report::new(args, &names, &scenes, &accuracy, examiner.stages.mean(samples.len()))?;
+    // Files before text: who reads the text may stop to, and wants the files nevertheless.
+    let mut written = Vec::new();
+    if let Some(folder) = &args.plots {
+        let confusion = Confusion::new(&scenes, names.len(), report.confidence());
+        written.extend(plots::write(folder, &names, &accuracy, &confusion, report.confidence())?);
+    }
     if args.json {
         output::print_json(&report)?;
     } else {
         write!(io::stdout().lock(), "{report}")?;
-    }
-    if let Some(folder) = &args.plots {
-        let confusion = Confusion::new(&scenes, names.len(), report.confidence());
-        let written = plots::write(folder, &names, &accuracy, &confusion, report.confidence())?;
-        if !args.json {
+        if !written.is_empty() {
             let written: Vec<String> = written.iter().map(|path| path.display().to_string()).collect();
             writeln!(io::stdout().lock(), "plots: {}", written.join(", "))?;
         }
@@ -82,15 +90,19 @@ pub fn run(args: &EvalArgs, messages: Messages) -> Result<Outcome> {
 struct Examiner {
     session: Session,
     options: DetectOptions,
+    max_pixels: u64,
     /// Sums over the pictures.
     stages: Stages,
+    /// Pictures with what is the matter with them.
+    warned: Vec<String>,
 }
 
 impl Examiner {
     fn examine(&mut self, sample: &Sample) -> Result<Scene> {
         let start = Instant::now();
-        let picture = images::read(&sample.picture)?;
+        let images::Picture { pixels: picture, warning } = images::read(&sample.picture, self.max_pixels)?;
         let decode = start.elapsed();
+        self.warned.extend(warning.map(|warning| format!("{}: {warning}", sample.picture.display())));
         let (width, height) = picture.dimensions();
         let view = Picture::new(picture.as_raw(), width as usize, height as usize, PixelFormat::Rgb)?;
         let guesses = self.session.detect(&view, &self.options)?.iter().map(guess).collect();

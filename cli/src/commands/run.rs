@@ -1,10 +1,10 @@
 //! `run`: finds objects in pictures, or runs the network on a tensor.
 
+mod printing;
 mod report;
 mod saving;
 mod tensor;
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -16,19 +16,20 @@ use ylb_runtime::{DetectOptions, Detection, Picture, PixelFormat, Session, Sessi
 use super::{Outcome, UsageError};
 use crate::args::RunArgs;
 use crate::draw::{self, Mark};
-use crate::images;
+use crate::images::{self, Listed};
 use crate::model::{self, class_name};
 use crate::output::{self, Messages};
 use crate::progress::Progress;
 use crate::stages::Stages;
+use printing::Printer;
 use report::{Failure, Found, Report, Totals};
 use saving::ResultNames;
 
 /// Runs the command.
 ///
 /// # Errors
-/// If a path is wrong, the model cannot be loaded or results cannot be written. A picture that cannot
-/// be processed is reported and makes the outcome incomplete.
+/// If the model cannot be loaded or the folder for results cannot be made. A picture that cannot be processed, or
+/// is not there, is reported and makes the outcome incomplete.
 pub fn run(args: &RunArgs, messages: Messages) -> Result<Outcome> {
     match &args.tensor {
         Some(tensor) => tensor::run(args, tensor),
@@ -37,7 +38,7 @@ pub fn run(args: &RunArgs, messages: Messages) -> Result<Outcome> {
 }
 
 fn find_objects(args: &RunArgs, messages: Messages) -> Result<Outcome> {
-    let pictures = images::collect(&args.inputs)?;
+    let listed = images::list(&args.inputs);
     let network = model::open(&args.model)?;
     let options = detect_options(args, network.model())?;
     let session_options = SessionOptions { threads: args.threads.count(), ..Default::default() };
@@ -51,38 +52,51 @@ fn find_objects(args: &RunArgs, messages: Messages) -> Result<Outcome> {
         network.model().detect.classes,
         output::count(session.threads(), "thread")
     ));
-    let names = if args.no_save { None } else { Some(ResultNames::new(&args.out, &pictures)?) };
-    let mut detector = Detector { model: network.model(), session, options, names };
-
-    let progress = Progress::new(pictures.len(), pictures.len() > 1 && !messages.quiet && !args.json);
+    let names = result_names(args, &listed)?;
+    let mut detector =
+        Detector { model: network.model(), session, options, names, max_pixels: args.max_pixels.max_pixels };
+    let mut printer = Printer::new(args, listed.len());
+    let progress = Progress::new(listed.len(), listed.len() > 1 && !messages.quiet);
     let mut totals = Totals::default();
-    let mut reports = Vec::new();
-    for (index, path) in pictures.iter().enumerate() {
+    for (index, Listed { path, problem }) in listed.into_iter().enumerate() {
+        if printer.reader_left() && detector.names.is_none() {
+            break;
+        }
         progress.set(index, &path.display().to_string());
-        let report = match detector.process(path) {
-            Ok(found) => Report::Found(found),
+        let report = match problem.map_or_else(|| detector.process(&path), Err) {
+            Ok(found) => {
+                if let Some(warning) = found.warning {
+                    let warning = format!("image {}: {warning}", path.display());
+                    progress.suspend(|| messages.warning(warning));
+                }
+                Report::Found(found)
+            }
             Err(error) if concerns_all_pictures(&error) => return Err(error),
             Err(error) => {
-                let error = error.context(format!("image {}", path.display()));
                 progress.suspend(|| output::report_error(&error));
                 Report::Failure(Failure { path: path.display().to_string(), error: output::one_line(&error) })
             }
         };
         totals.add(&report);
-        if args.json {
-            reports.push(report);
-        } else if let Report::Found(found) = report {
-            let position = format!("{}/{}", index + 1, pictures.len());
-            progress.suspend(|| write!(io::stdout().lock(), "{}", found.text(&position)))?;
-        }
+        progress.suspend(|| printer.print(index, report))?;
     }
     drop(progress);
-    if args.json {
-        output::print_json(&report::Document { model: args.model.display().to_string(), images: reports })?;
-    } else if pictures.len() > 1 {
-        write!(io::stdout().lock(), "{totals}")?;
+    printer.finish(&totals)?;
+    Ok(match (totals.failed, printer.reader_left()) {
+        (1.., _) => Outcome::Incomplete,
+        (0, true) => Outcome::ReaderLeft,
+        (0, false) => Outcome::Done,
+    })
+}
+
+/// Names for the results, if there will be any.
+fn result_names(args: &RunArgs, listed: &[Listed]) -> Result<Option<ResultNames>> {
+    let pictures = listed.iter().filter(|listed| listed.problem.is_none());
+    let pictures: Vec<PathBuf> = pictures.map(|listed| listed.path.clone()).collect();
+    if args.no_save || pictures.is_empty() {
+        return Ok(None);
     }
-    Ok(if totals.failed == 0 { Outcome::Done } else { Outcome::Incomplete })
+    ResultNames::new(&args.out, &pictures).map(Some)
 }
 
 /// Whether the session itself cannot detect, so that the next picture would fail in the same way.
@@ -96,12 +110,17 @@ struct Detector<'a> {
     session: Session,
     options: DetectOptions,
     names: Option<ResultNames>,
+    max_pixels: u64,
 }
 
 impl Detector<'_> {
     fn process(&mut self, path: &Path) -> Result<Found> {
+        self.search(path).with_context(|| format!("image {}", path.display()))
+    }
+
+    fn search(&mut self, path: &Path) -> Result<Found> {
         let start = Instant::now();
-        let mut picture = images::read(path)?;
+        let images::Picture { pixels: mut picture, warning } = images::read(path, self.max_pixels)?;
         let decode = start.elapsed();
 
         let (width, height) = picture.dimensions();
@@ -121,7 +140,9 @@ impl Detector<'_> {
             postprocess: times.postprocess,
             save: saved.is_some().then(|| start.elapsed()),
         };
-        Ok(Found::new(path, [width, height], self.model, &detections, stages, saved.as_deref()))
+        let mut found = Found::new(path, [width, height], self.model, &detections, stages, saved.as_deref());
+        found.warning = warning;
+        Ok(found)
     }
 }
 

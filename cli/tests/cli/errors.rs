@@ -1,5 +1,7 @@
 //! Everything that a user can get wrong has a message of its own.
 
+use std::fs;
+
 use crate::support::{Folder, assert_says, squares};
 use crate::tiny;
 
@@ -40,6 +42,19 @@ fn help_and_version_are_no_errors() {
 }
 
 #[test]
+fn help_that_cannot_be_printed_is_an_error() {
+    let Ok(full) = fs::OpenOptions::new().write(true).open("/dev/full") else {
+        eprintln!("SKIPPED: /dev/full is missing");
+        return;
+    };
+    let folder = Folder::new("help_on_full_disk");
+    let output = folder.command(&["--help"]).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_says(&error, &["yolo-lowbit: error: cannot print", "No space left on device"]);
+}
+
+#[test]
 fn missing_files() {
     let folder = folder("missing_files");
     let missing = "No such file or directory";
@@ -47,18 +62,18 @@ fn missing_files() {
     assert_says(&folder.run(&["info", "no.ylb"]).failed(1), &["cannot load no.ylb", missing]);
     assert_says(&folder.run(&["bench", "no.ylb"]).failed(1), &["cannot load no.ylb", missing]);
     assert_says(
-        &folder.run(&["run", "tiny.ylb", "a.png", "no.png"]).failed(1),
+        &folder.run(&["-q", "run", "tiny.ylb", "no.png"]).failed(1),
         &["cannot open no.png", missing],
     );
     assert_says(&folder.run(&["convert", "no.onnx"]).failed(1), &["cannot open no.onnx", missing]);
-    assert!(!folder.path("runs").exists(), "work was done although a picture is missing");
+    assert!(!folder.path("runs").exists(), "there is no picture, but a folder for results");
 }
 
 #[test]
 fn a_folder_without_pictures() {
     let folder = folder("without_pictures");
     folder.write("empty/notes.txt", "no picture");
-    let error = folder.run(&["run", "tiny.ylb", "empty"]).failed(1);
+    let error = folder.run(&["-q", "run", "tiny.ylb", "empty"]).failed(1);
     assert_eq!(error, "empty has no pictures: name a folder with .jpg, .jpeg or .png files in it");
 }
 

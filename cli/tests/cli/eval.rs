@@ -154,7 +154,7 @@ fn what_is_wrong_with_a_data_set() {
     folder.write("set/labels/train/a.txt", "0 0.5 0.5 0.1 0.1\n");
     folder.write("set/images/train/b.jpg", "this is text");
     folder.write("set/labels/train/b.txt", "");
-    assert_says(&failed("set/data.yaml", "train"), &["image set/images/train/b.jpg", "no JPEG or PNG"]);
+    assert_says(&failed("set/data.yaml", "train"), &["image set/images/train/b.jpg", "not a JPEG or PNG"]);
     folder.write("set/broken.yaml", "names: [a\n");
     assert_says(&failed("set/broken.yaml", "val"), &["set/broken.yaml is wrong", "it is no YAML"]);
 }

@@ -2,6 +2,7 @@
 //!
 //! The networks are tiny ones that [`tiny`] builds, so most tests need no file from elsewhere.
 
+mod batches;
 mod bench;
 mod bundled;
 mod compare;

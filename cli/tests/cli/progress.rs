@@ -3,10 +3,14 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::Folder;
+use crate::support::{Folder, squares};
+use crate::tiny;
 
 /// Words of the bars of `convert --verify` and of `compare`.
 const BAR: &str = "nodes interpreted";
+
+/// What ends every bar.
+const BAR_END: &str = " left)";
 
 fn export() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/exports/lsq_w4a4.onnx");
@@ -55,7 +59,7 @@ fn bars_on_a_terminal_unless_unwanted() {
             .unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{text}");
-        text.contains(BAR)
+        text.contains(if args.contains(&"run") { BAR_END } else { BAR })
     };
     let convert = ["convert", &onnx, "-o", "model.ylb", "--verify"];
     let compare = ["compare", &onnx, "model.ylb"];
@@ -63,5 +67,16 @@ fn bars_on_a_terminal_unless_unwanted() {
     assert!(shown(&compare));
     assert!(!shown(&[&["-q"][..], &convert].concat()));
     assert!(!shown(&[&["-q"][..], &compare].concat()));
-    assert!(!shown(&[&compare[..], &["--json"]].concat()));
+    // Standard output may go to a file or a program: that is no reason to leave people without a sign of life.
+    assert!(shown(&[&compare[..], &["--json"]].concat()));
+
+    folder.write("tiny.ylb", tiny::file());
+    folder.save("in/a.png", &squares(64, 64, &[]));
+    folder.save("in/b.png", &squares(64, 64, &[]));
+    let run = ["run", "tiny.ylb", "in", "--no-save"];
+    for form in [&[][..], &["--json"], &["--jsonl"]] {
+        assert!(shown(&[&run[..], form].concat()), "{form:?}");
+        assert!(!shown(&[&run[..], form, &["--quiet"]].concat()), "{form:?}");
+    }
+    assert!(!shown(&["run", "tiny.ylb", "in/a.png", "--no-save"]), "one picture needs no bar");
 }

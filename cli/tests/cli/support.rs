@@ -128,11 +128,16 @@ pub fn squares(width: u32, height: u32, squares: &[(u32, u32, [u8; 3])]) -> RgbI
 
 /// The real exports beside the checkout. `None`, with a message, where there are none.
 pub fn exports() -> Option<PathBuf> {
-    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/cases");
-    if cases.is_dir() {
-        return Some(cases);
+    shared("cases")
+}
+
+/// A folder of files beside the checkout. `None`, with a message, where it is missing.
+pub fn shared(name: &str) -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared").join(name);
+    if folder.is_dir() {
+        return Some(folder);
     }
-    assert!(env::var("CI").as_deref() != Ok("true"), "{} is missing", cases.display());
-    eprintln!("SKIPPED: {} is missing", cases.display());
+    assert!(env::var("CI").as_deref() != Ok("true"), "{} is missing", folder.display());
+    eprintln!("SKIPPED: {} is missing", folder.display());
     None
 }

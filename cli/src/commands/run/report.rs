@@ -51,6 +51,9 @@ pub struct Found {
     stages: Stages,
     #[serde(skip_serializing_if = "Option::is_none")]
     saved: Option<String>,
+    /// What the user should know about the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -94,6 +97,7 @@ impl Found {
             detections: detections.iter().map(object).collect(),
             stages,
             saved: saved.map(|path| path.display().to_string()),
+            warning: None,
         }
     }
 
@@ -134,7 +138,7 @@ impl Found {
 /// Sums over pictures.
 #[derive(Debug, Default)]
 pub struct Totals {
-    /// Pictures that could not be processed.
+    /// Pictures that could not be processed, and folders without any.
     pub failed: usize,
     searched: usize,
     objects: usize,
@@ -158,7 +162,7 @@ impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, {}", output::count(self.searched, "image"), output::count(self.objects, "object"))?;
         if self.failed > 0 {
-            write!(f, ", {} failed", output::count(self.failed, "image"))?;
+            write!(f, ", {} failed", self.failed)?;
         }
         writeln!(f)?;
         if self.searched == 0 {
@@ -187,7 +191,7 @@ mod tests {
             save: Some(Duration::from_micros(6_000)),
         };
         let (path, saved) = ("in/a.jpg".to_owned(), Some("runs/a.jpg".to_owned()));
-        Found { path, width: 640, height: 480, detections, stages, saved }
+        Found { path, width: 640, height: 480, detections, stages, saved, warning: None }
     }
 
     #[test]
@@ -234,7 +238,7 @@ image 1/2 in/a.jpg: 640x480 2 RBC, 1 WBC  12.3 ms
         totals.add(&Report::Failure(Failure { path: String::new(), error: String::new() }));
         totals.add(&Report::Found(found(Vec::new())));
         let expected = "\
-2 images, 1 object, 1 image failed
+2 images, 1 object, 1 failed
 mean times: decode 3.10 ms, preprocess 1.20 ms, inference 12.3 ms, postprocess 0.40 ms, draw and save 6.00 ms
 ";
         assert_eq!(totals.to_string(), expected);
