@@ -111,7 +111,7 @@ pub struct RunArgs {
     #[arg(required_unless_present = "tensor", conflicts_with = "tensor")]
     pub inputs: Vec<PathBuf>,
 
-    /// Report objects of at least this confidence, 0 to 1
+    /// Report objects of more than this confidence, 0 to 1
     #[arg(long, value_name = "NUMBER", default_value = "0.25", value_parser = fraction)]
     pub conf: f32,
 

@@ -37,7 +37,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "NAME", default_value = "val")]
     pub split: String,
 
-    /// Count objects of at least this confidence, 0 to 1; a higher one than the default lowers mAP
+    /// Count objects of more than this confidence, 0 to 1; a higher one than the default lowers mAP
     #[arg(long, value_name = "NUMBER", default_value = "0.001", value_parser = fraction)]
     pub conf: f32,
 
