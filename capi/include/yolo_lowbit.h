@@ -38,13 +38,17 @@ typedef enum ylb_status {
   YLB_ERROR_MODEL = 4,
   // This computer cannot run the model.
   YLB_ERROR_UNSUPPORTED = 5,
-  // The system gave no more threads or memory.
+  // The system gave no more threads, or no memory for the network's tensors.
   YLB_ERROR_RESOURCES = 6,
   // The model has no detection head, or one whose anchors are unknown: there are raw outputs, but
   // no boxes.
   YLB_ERROR_NO_BOXES = 7,
-  // A fault inside the library. Free the session; please report how it came about.
+  // A fault inside the library, which may have left the frame that was run unfinished. Free the
+  // session; please report how it came about.
   YLB_ERROR_INTERNAL = 8,
+  // The session has no frame whose results could be read: it has run none, or the last one ended in
+  // YLB_ERROR_INTERNAL.
+  YLB_ERROR_NO_FRAME = 9,
 } ylb_status;
 
 // How the bytes of a picture make pixels.
@@ -74,19 +78,26 @@ typedef struct ylb_model ylb_model;
 // A model with memory and threads of its own. One thread at a time may use a session, not always
 // the same; for more, make more sessions from one model. Results do not depend on the number of
 // threads.
+//
+// ylb_session_detect(), ylb_session_run() and ylb_session_run_tensor() run one frame each. What they
+// cannot run they refuse beforehand: a call that fails has run no frame and changed nothing, so what
+// the last frame handed out stays valid. Only YLB_ERROR_INTERNAL is the end of a frame that was begun.
 typedef struct ylb_session ylb_session;
 
 // What counts as a detection. ylb_detect_options_default() has the usual values.
 typedef struct ylb_detect_options {
-  // Objects of this confidence or less are dropped; 0 to 1.
+  // Objects are kept whose confidence is greater than this; 0 to 1. Compared is the exact
+  // confidence, a multiple of 2^-30; the one that is reported is rounded to a float, and so may be
+  // equal to this.
   float confidence;
   // Of two boxes of one class whose intersection over union exceeds this, the better stays; 0 to 1.
   float iou;
-  // Only so many of the best objects are kept.
+  // Only so many of the best objects are kept. More than 30000 are never found.
   uint32_t max_detections;
   // Not 0: one box may be reported for several classes, as accuracy measurements want it.
   uint32_t multi_label;
-  // Only these classes are reported; NULL: all.
+  // Only these classes are reported; NULL: all. Their order does not matter, and neither do
+  // classes that the model has not.
   const uint32_t *classes;
   // Number of classes there; 0 if that is NULL.
   size_t class_count;
@@ -144,11 +155,11 @@ typedef struct ylb_output {
 
 // Where the time of a frame went, in seconds.
 typedef struct ylb_times {
-  // Resizing the picture into the input.
+  // Bringing the picture, resized, or the tensor into the input.
   double preprocess;
   // The network.
   double inference;
-  // From the network's numbers to boxes.
+  // From the network's numbers to boxes; 0 for a frame that was not ylb_session_detect()'s.
   double postprocess;
 } ylb_times;
 
@@ -246,7 +257,7 @@ struct ylb_detect_options ylb_detect_options_default(void);
 // As many threads as the system offers, no times of layers.
 struct ylb_session_options ylb_session_options_default(void);
 
-// Allocates memory and starts threads. Frames of one size allocate nothing after the first.
+// Allocates memory and starts threads.
 //
 // model: may be freed afterwards.
 // options: NULL for the default. At most 1024 threads.
@@ -278,7 +289,7 @@ uint32_t ylb_session_threads(const struct ylb_session *session);
 //
 // options: NULL for the default.
 // detections, count: receive the objects, the most confident first, and their number. They belong
-// to the session, until its next frame.
+// to the session, until its next frame. Not changed on failure.
 //
 // Errors: YLB_ERROR_NULL; YLB_ERROR_ARGUMENT if sizes contradict each other or a threshold is not
 // between 0 and 1; YLB_ERROR_NO_BOXES; YLB_ERROR_INTERNAL.
@@ -321,10 +332,11 @@ enum ylb_status ylb_session_run_tensor(struct ylb_session *session,
 // Restores an output of the source model for the last frame.
 //
 // index: from 0 to ylb_model_output_count() - 1.
-// output: receives the tensor, which belongs to the session, until its next frame.
+// output: receives the tensor, which belongs to the session, until its next frame. Not changed on
+// failure.
 //
-// Errors: YLB_ERROR_NULL; YLB_ERROR_ARGUMENT if there is no such output; YLB_ERROR_NO_BOXES if the
-// output needs anchors that are unknown; YLB_ERROR_INTERNAL.
+// Errors: YLB_ERROR_NULL; YLB_ERROR_ARGUMENT if there is no such output; YLB_ERROR_NO_FRAME;
+// YLB_ERROR_NO_BOXES if the output needs anchors that are unknown; YLB_ERROR_INTERNAL.
 //
 // Must hold:
 // * session is NULL or a session that was not freed and is not in use; output is NULL or may be
@@ -334,11 +346,11 @@ enum ylb_status ylb_session_output(struct ylb_session *session,
                                    struct ylb_output *output);
 
 // Brings a point of the network's input back into the last frame's picture, and the nearest point
-// of it if it lies in the border.
+// of it if it lies in the border. The tensor of ylb_session_run_tensor() is its own picture.
 //
-// x, y: pixels of the input; changed to pixels of the picture.
+// x, y: pixels of the input; changed to pixels of the picture. Not changed on failure.
 //
-// Errors: YLB_ERROR_NULL.
+// Errors: YLB_ERROR_NULL, YLB_ERROR_NO_FRAME.
 //
 // Must hold:
 // * session is NULL or a session that was not freed and is not in use; x and y are NULL or may
@@ -347,7 +359,8 @@ enum ylb_status ylb_session_to_picture(const struct ylb_session *session,
                                        float *x,
                                        float *y);
 
-// Where the time of the last frame went.
+// Where the time of the last frame went; all 0 before the first frame, and after one that ended in
+// YLB_ERROR_INTERNAL.
 //
 // Errors: YLB_ERROR_NULL.
 //
@@ -358,8 +371,9 @@ enum ylb_status ylb_session_times(const struct ylb_session *session, struct ylb_
 
 // The layers of the last frame in the order in which they ran, with the time each took.
 //
-// layers, count: receive the layers and their number; none if the session does not measure or has
-// run no frame. They belong to the session, until its next frame or the next call.
+// layers, count: receive the layers and their number; none if the session does not measure, before
+// its first frame, and after one that ended in YLB_ERROR_INTERNAL. They belong to the session, until
+// its next frame or the next call.
 //
 // Errors: YLB_ERROR_NULL.
 //

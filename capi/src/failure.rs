@@ -38,26 +38,30 @@ impl Failure {
 
 impl From<LoadError> for Failure {
     fn from(error: LoadError) -> Self {
-        let status = match error.kind() {
-            LoadErrorKind::Io(_) => ylb_status::YLB_ERROR_IO,
-            LoadErrorKind::Format(_) => ylb_status::YLB_ERROR_MODEL,
-            LoadErrorKind::TooLarge => ylb_status::YLB_ERROR_RESOURCES,
-            _ => ylb_status::YLB_ERROR_UNSUPPORTED,
-        };
-        Self::new(status, error)
+        Self::new(load_status(error.kind()), error)
+    }
+}
+
+fn load_status(kind: &LoadErrorKind) -> ylb_status {
+    match kind {
+        LoadErrorKind::Io(_) => ylb_status::YLB_ERROR_IO,
+        LoadErrorKind::Format(_) => ylb_status::YLB_ERROR_MODEL,
+        LoadErrorKind::TooLarge => ylb_status::YLB_ERROR_RESOURCES,
+        _ => ylb_status::YLB_ERROR_UNSUPPORTED,
     }
 }
 
 impl From<SessionError> for Failure {
     fn from(error: SessionError) -> Self {
-        let status = match error {
+        let status = match &error {
             SessionError::Threads(_) => ylb_status::YLB_ERROR_RESOURCES,
             SessionError::Decode(_) => ylb_status::YLB_ERROR_NO_BOXES,
             SessionError::TensorLength { .. }
             | SessionError::TensorValue { .. }
             | SessionError::Picture(_)
             | SessionError::Options(_) => ylb_status::YLB_ERROR_ARGUMENT,
-            SessionError::Program(_) => ylb_status::YLB_ERROR_UNSUPPORTED,
+            SessionError::Program(kind) => load_status(kind),
+            SessionError::NoFrame => ylb_status::YLB_ERROR_NO_FRAME,
             _ => ylb_status::YLB_ERROR_INTERNAL,
         };
         Self::new(status, error)

@@ -23,6 +23,9 @@ mod session;
 mod status;
 mod version;
 
+#[cfg(test)]
+mod tests;
+
 pub use model::*;
 pub use picture::*;
 pub use results::*;

@@ -20,7 +20,7 @@ pub struct ylb_model {
 }
 
 impl ylb_model {
-    fn new(network: Network) -> Self {
+    pub(crate) fn new(network: Network) -> Self {
         let model = network.model();
         let texts = |names: &mut dyn Iterator<Item = &str>| names.map(text).collect::<Vec<_>>();
         Self {

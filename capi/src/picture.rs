@@ -46,15 +46,18 @@ pub struct ylb_picture {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct ylb_detect_options {
-    /// Objects of this confidence or less are dropped; 0 to 1.
+    /// Objects are kept whose confidence is greater than this; 0 to 1. Compared is the exact
+    /// confidence, a multiple of 2^-30; the one that is reported is rounded to a float, and so may be
+    /// equal to this.
     pub confidence: f32,
     /// Of two boxes of one class whose intersection over union exceeds this, the better stays; 0 to 1.
     pub iou: f32,
-    /// Only so many of the best objects are kept.
+    /// Only so many of the best objects are kept. More than 30000 are never found.
     pub max_detections: u32,
     /// Not 0: one box may be reported for several classes, as accuracy measurements want it.
     pub multi_label: u32,
-    /// Only these classes are reported; NULL: all.
+    /// Only these classes are reported; NULL: all. Their order does not matter, and neither do
+    /// classes that the model has not.
     pub classes: *const u32,
     /// Number of classes there; 0 if that is NULL.
     pub class_count: usize,

@@ -38,11 +38,11 @@ pub struct ylb_output {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ylb_times {
-    /// Resizing the picture into the input.
+    /// Bringing the picture, resized, or the tensor into the input.
     pub preprocess: f64,
     /// The network.
     pub inference: f64,
-    /// From the network's numbers to boxes.
+    /// From the network's numbers to boxes; 0 for a frame that was not ylb_session_detect()'s.
     pub postprocess: f64,
 }
 

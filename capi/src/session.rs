@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ylb_runtime::{Detection, OutputTensor, Session, SessionOptions};
+use ylb_runtime::{Detection, OutputTensor, Session, SessionError, SessionOptions};
 
 use crate::failure::{Failure, borrow, borrow_mut, guard, guard_value, hand_out, need, slice};
 use crate::model::ylb_model;
@@ -13,6 +13,10 @@ use crate::status::ylb_status;
 /// A model with memory and threads of its own. One thread at a time may use a session, not always
 /// the same; for more, make more sessions from one model. Results do not depend on the number of
 /// threads.
+///
+/// ylb_session_detect(), ylb_session_run() and ylb_session_run_tensor() run one frame each. What they
+/// cannot run they refuse beforehand: a call that fails has run no frame and changed nothing, so what
+/// the last frame handed out stays valid. Only YLB_ERROR_INTERNAL is the end of a frame that was begun.
 pub struct ylb_session {
     session: Session,
     detections: Vec<ylb_detection>,
@@ -42,7 +46,7 @@ pub extern "C" fn ylb_session_options_default() -> ylb_session_options {
 /// Most threads that a session may ask for.
 const MAX_THREADS: u32 = 1024;
 
-/// Allocates memory and starts threads. Frames of one size allocate nothing after the first.
+/// Allocates memory and starts threads.
 ///
 /// model: may be freed afterwards.
 /// options: NULL for the default. At most 1024 threads.
@@ -114,7 +118,7 @@ pub unsafe extern "C" fn ylb_session_threads(session: *const ylb_session) -> u32
 ///
 /// options: NULL for the default.
 /// detections, count: receive the objects, the most confident first, and their number. They belong
-/// to the session, until its next frame.
+/// to the session, until its next frame. Not changed on failure.
 ///
 /// Errors: YLB_ERROR_NULL; YLB_ERROR_ARGUMENT if sizes contradict each other or a threshold is not
 /// between 0 and 1; YLB_ERROR_NO_BOXES; YLB_ERROR_INTERNAL.
@@ -136,13 +140,14 @@ pub unsafe extern "C" fn ylb_session_detect(
         let session = unsafe { borrow_mut(session, "session") }?;
         // SAFETY: as above.
         let picture = unsafe { ylb_picture::view(picture) }?;
-        // SAFETY: as above.
-        let options = unsafe { ylb_detect_options::read(options) }?;
         need(detections, "detections")?;
         need(count, "count")?;
+        // SAFETY: as above.
+        let options = unsafe { ylb_detect_options::read(options) }?;
+        let found = session.session.detect(&picture, &options)?;
+        // What was handed out goes only now that there is a new frame.
         session.outputs = None;
         session.detections.clear();
-        let found = session.session.detect(&picture, &options)?;
         session.detections.extend(found.iter().map(detection));
         // SAFETY: as above.
         unsafe { hand_out(detections, session.detections.as_ptr(), "detections") }?;
@@ -174,8 +179,8 @@ pub unsafe extern "C" fn ylb_session_run(
         let session = unsafe { borrow_mut(session, "session") }?;
         // SAFETY: the caller's promise.
         let picture = unsafe { ylb_picture::view(picture) }?;
-        session.outputs = None;
         session.session.run_picture(&picture)?;
+        session.outputs = None;
         Ok(())
     })
 }
@@ -202,8 +207,8 @@ pub unsafe extern "C" fn ylb_session_run_tensor(
         let session = unsafe { borrow_mut(session, "session") }?;
         // SAFETY: the caller's promise.
         let tensor = unsafe { slice(tensor, length, "tensor") }?;
-        session.outputs = None;
         session.session.run_tensor(tensor)?;
+        session.outputs = None;
         Ok(())
     })
 }
@@ -211,10 +216,11 @@ pub unsafe extern "C" fn ylb_session_run_tensor(
 /// Restores an output of the source model for the last frame.
 ///
 /// index: from 0 to ylb_model_output_count() - 1.
-/// output: receives the tensor, which belongs to the session, until its next frame.
+/// output: receives the tensor, which belongs to the session, until its next frame. Not changed on
+/// failure.
 ///
-/// Errors: YLB_ERROR_NULL; YLB_ERROR_ARGUMENT if there is no such output; YLB_ERROR_NO_BOXES if the
-/// output needs anchors that are unknown; YLB_ERROR_INTERNAL.
+/// Errors: YLB_ERROR_NULL; YLB_ERROR_ARGUMENT if there is no such output; YLB_ERROR_NO_FRAME;
+/// YLB_ERROR_NO_BOXES if the output needs anchors that are unknown; YLB_ERROR_INTERNAL.
 ///
 /// # Safety
 /// * `session` is NULL or a session that was not freed and is not in use; `output` is NULL or may be
@@ -228,13 +234,18 @@ pub unsafe extern "C" fn ylb_session_output(
     guard(|| {
         // SAFETY: the caller's promise.
         let session = unsafe { borrow_mut(session, "session") }?;
-        if session.outputs.is_none() {
-            session.outputs = Some(session.session.outputs()?);
-        }
-        let outputs = session.outputs.as_deref().unwrap_or_default();
-        let tensor = usize::try_from(index).ok().and_then(|index| outputs.get(index)).ok_or_else(|| {
-            Failure::argument(format_args!("there is no output {index}: the model has {}", outputs.len()))
+        need(output, "output")?;
+        let count = session.session.network().model().outputs.len();
+        let position = usize::try_from(index).ok().filter(|&position| position < count).ok_or_else(|| {
+            Failure::argument(format_args!("there is no output {index}: the model has {count}"))
         })?;
+        // Those that are kept may be of a frame before one that failed.
+        session.session.placement().ok_or(SessionError::NoFrame)?;
+        let outputs = match &session.outputs {
+            Some(outputs) => outputs,
+            None => session.outputs.insert(session.session.outputs()?),
+        };
+        let tensor = &outputs[position];
         let view = ylb_output {
             data: tensor.data.as_ptr(),
             length: tensor.data.len(),
@@ -247,11 +258,11 @@ pub unsafe extern "C" fn ylb_session_output(
 }
 
 /// Brings a point of the network's input back into the last frame's picture, and the nearest point
-/// of it if it lies in the border.
+/// of it if it lies in the border. The tensor of ylb_session_run_tensor() is its own picture.
 ///
-/// x, y: pixels of the input; changed to pixels of the picture.
+/// x, y: pixels of the input; changed to pixels of the picture. Not changed on failure.
 ///
-/// Errors: YLB_ERROR_NULL.
+/// Errors: YLB_ERROR_NULL, YLB_ERROR_NO_FRAME.
 ///
 /// # Safety
 /// * `session` is NULL or a session that was not freed and is not in use; `x` and `y` are NULL or may
@@ -267,7 +278,8 @@ pub unsafe extern "C" fn ylb_session_to_picture(
         let session = unsafe { borrow(session, "session") }?;
         // SAFETY: the caller's promise.
         let point = unsafe { (*borrow(x, "x")?, *borrow(y, "y")?) };
-        let point = session.session.placement().to_picture(f64::from(point.0), f64::from(point.1));
+        let placement = session.session.placement().ok_or(SessionError::NoFrame)?;
+        let point = placement.to_picture(f64::from(point.0), f64::from(point.1));
         // SAFETY: the caller's promise.
         unsafe { hand_out(x, point.0 as f32, "x") }?;
         // SAFETY: the caller's promise.
@@ -275,7 +287,8 @@ pub unsafe extern "C" fn ylb_session_to_picture(
     })
 }
 
-/// Where the time of the last frame went.
+/// Where the time of the last frame went; all 0 before the first frame, and after one that ended in
+/// YLB_ERROR_INTERNAL.
 ///
 /// Errors: YLB_ERROR_NULL.
 ///
@@ -300,8 +313,9 @@ pub unsafe extern "C" fn ylb_session_times(session: *const ylb_session, times: *
 
 /// The layers of the last frame in the order in which they ran, with the time each took.
 ///
-/// layers, count: receive the layers and their number; none if the session does not measure or has
-/// run no frame. They belong to the session, until its next frame or the next call.
+/// layers, count: receive the layers and their number; none if the session does not measure, before
+/// its first frame, and after one that ended in YLB_ERROR_INTERNAL. They belong to the session, until
+/// its next frame or the next call.
 ///
 /// Errors: YLB_ERROR_NULL.
 ///
@@ -317,6 +331,8 @@ pub unsafe extern "C" fn ylb_session_layers(
     guard(|| {
         // SAFETY: the caller's promise, for this and all that follow.
         let session = unsafe { borrow_mut(session, "session") }?;
+        need(layers, "layers")?;
+        need(count, "count")?;
         let network = Arc::clone(session.session.network());
         let measured = network.steps().zip(session.session.profile()).zip(&session.names);
         session.layers.clear();

@@ -21,13 +21,17 @@ pub enum ylb_status {
     YLB_ERROR_MODEL = 4,
     /// This computer cannot run the model.
     YLB_ERROR_UNSUPPORTED = 5,
-    /// The system gave no more threads or memory.
+    /// The system gave no more threads, or no memory for the network's tensors.
     YLB_ERROR_RESOURCES = 6,
     /// The model has no detection head, or one whose anchors are unknown: there are raw outputs, but
     /// no boxes.
     YLB_ERROR_NO_BOXES = 7,
-    /// A fault inside the library. Free the session; please report how it came about.
+    /// A fault inside the library, which may have left the frame that was run unfinished. Free the
+    /// session; please report how it came about.
     YLB_ERROR_INTERNAL = 8,
+    /// The session has no frame whose results could be read: it has run none, or the last one ended in
+    /// YLB_ERROR_INTERNAL.
+    YLB_ERROR_NO_FRAME = 9,
 }
 
 /// What went wrong in the last call that failed on this thread, in one line of English without a

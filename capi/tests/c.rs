@@ -6,6 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use ylb_format::model::{Model, Output as ModelOutput, OutputKind};
+
 /// How a program is linked with the library.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Link {
@@ -137,24 +139,61 @@ fn expected() -> String {
     text
 }
 
+/// The bundled model, changed, as a file.
+fn changed_model(name: &str, change: impl FnOnce(&mut Model)) -> PathBuf {
+    let bytes = std::fs::read(model()).expect("the bundled model");
+    let mut model = ylb_format::read(&bytes).expect("a model");
+    change(&mut model);
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, ylb_format::write(&model).expect("a model")).expect("a temporary file");
+    path
+}
+
+/// Runs a program that says whether all is as it should be. It says nothing on standard error.
+fn assert_as_promised(program: &Path, arguments: &[&Path]) {
+    let output = run(program, arguments);
+    let [text, errors] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    let said = format!("{}: {}\n{text}{errors}", program.display(), output.status);
+    assert!(output.status.success() && text == "all as promised\n" && errors.is_empty(), "{said}");
+}
+
 #[test]
 fn the_header_keeps_its_promises() {
-    let program = compile("tests/c/contract.c", Link::Static, &[]);
-    assert_eq!(output_of(&program, &[&model()]), "all as promised\n");
+    for source in ["tests/c/contract.c", "tests/c/frames.c"] {
+        assert_as_promised(&compile(source, Link::Static, &[]), &[&model()]);
+    }
 }
 
 #[test]
 #[cfg_attr(target_arch = "aarch64", ignore = "sanitizers do not run under QEMU")]
 fn the_address_sanitizer_agrees() {
-    let program = compile("tests/c/contract.c", Link::Static, &["-fsanitize=address,undefined"]);
-    assert_eq!(output_of(&program, &[&model()]), "all as promised\n");
+    for source in ["tests/c/contract.c", "tests/c/frames.c"] {
+        let program = compile(source, Link::Static, &["-fsanitize=address,undefined"]);
+        assert_as_promised(&program, &[&model()]);
+    }
+}
+
+#[test]
+#[cfg_attr(target_arch = "aarch64", ignore = "QEMU does not limit a program's memory")]
+fn every_status_that_can_be_provoked_is_what_the_header_says() {
+    let without_anchors = changed_model("no-anchors.ylb", |model| {
+        model.detect.levels.iter_mut().for_each(|level| level.anchors.clear());
+        model.outputs = vec![ModelOutput { name: "head".to_owned(), kind: OutputKind::Head(0) }];
+    });
+    let without_head = changed_model("no-head.ylb", |model| {
+        model.detect.levels.clear();
+        model.outputs.clear();
+    });
+    let program = compile("tests/c/statuses.c", Link::Static, &[]);
+    assert_as_promised(&program, &[&model(), &without_anchors, &without_head]);
 }
 
 #[test]
 #[cfg_attr(target_arch = "aarch64", ignore = "the tests are linked statically there: no shared library")]
 fn the_shared_library_is_the_same() {
-    let program = compile("tests/c/contract.c", Link::Dynamic, &[]);
-    assert_eq!(output_of(&program, &[&model()]), "all as promised\n");
+    for source in ["tests/c/contract.c", "tests/c/frames.c"] {
+        assert_as_promised(&compile(source, Link::Dynamic, &[]), &[&model()]);
+    }
     let program = compile("examples/detect.c", Link::Dynamic, &[]);
     assert_eq!(output_of(&program, &[&model(), &sample()]), expected());
 }

@@ -74,6 +74,9 @@ pub enum SessionError {
     /// The network could not be prepared anew for keeping its values.
     #[error("{0}")]
     Program(LoadErrorKind),
+    /// There is no frame whose results could be read.
+    #[error("the session has run no frame whose results could be read: run one first")]
+    NoFrame,
     /// An earlier frame panicked: the session's memory is gone.
     #[error("an earlier frame failed inside; start a new session")]
     Broken,

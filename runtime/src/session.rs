@@ -3,14 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ylb_format::model::{Model, ValueKind};
-use ylb_kernels::rows::Rows;
+use ylb_format::model::Model;
 
-use crate::bands::read_row;
 use crate::error::SessionError;
 use crate::executor::Executor;
 use crate::network::Network;
-use crate::ops::level_stride;
 use crate::plan::index;
 use crate::storage::Store;
 use crate::threads::{Team, thread_count};
@@ -18,6 +15,12 @@ use crate::yolo::{
     Candidate, DetectOptions, Detection, Elements, Head, HeadDecoder, Letterbox, Nms, Picture, Placement,
     RawOutputs, RowCache, letterbox,
 };
+
+mod codes;
+#[cfg(test)]
+mod tests;
+
+pub use codes::CodesTensor;
 
 /// Most levels of a detection head: the format's limit.
 const MAX_HEADS: usize = 16;
@@ -34,6 +37,10 @@ pub struct SessionOptions {
 }
 
 /// A network with memory and threads of its own. Results do not depend on the number of threads.
+///
+/// [`detect`](Self::detect), [`run_picture`](Self::run_picture), [`run_pixels`](Self::run_pixels) and
+/// [`run_tensor`](Self::run_tensor) run a frame each. What they cannot run they refuse beforehand: then
+/// the last frame's results stay. Only after [`SessionError::Broken`] or a panic they are gone.
 pub struct Session {
     network: Arc<Network>,
     team: Team<Executor>,
@@ -43,17 +50,20 @@ pub struct Session {
     candidates: Vec<Candidate>,
     nms: Nms,
     times: StageTimes,
+    /// Where the last frame's picture lies in the input. `None` before a frame and after one that
+    /// failed: what there is to read is of no frame then.
+    frame: Option<Placement>,
     keep_values: bool,
 }
 
 /// Where the time of a frame went.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StageTimes {
-    /// Resizing the picture into the input.
+    /// Bringing the picture, resized, or the tensor into the input.
     pub preprocess: Duration,
     /// The network.
     pub inference: Duration,
-    /// Decoding the heads and dropping overlapping boxes.
+    /// Decoding the heads and dropping overlapping boxes, if objects were asked for.
     pub postprocess: Duration,
 }
 
@@ -66,17 +76,6 @@ pub struct OutputTensor {
     pub shape: Vec<usize>,
     /// Row-major elements.
     pub data: Vec<f32>,
-}
-
-/// The integer codes of a value.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CodesTensor {
-    /// Name of the source model's tensor that holds them.
-    pub name: String,
-    /// 1, channels, height, width.
-    pub shape: [usize; 4],
-    /// Row-major codes as the exporting tool writes them.
-    pub data: Vec<i16>,
 }
 
 impl Session {
@@ -106,6 +105,7 @@ impl Session {
             decoder,
             candidates: Vec::new(),
             times: StageTimes::default(),
+            frame: None,
             keep_values: options.keep_values,
             network,
         })
@@ -141,14 +141,16 @@ impl Session {
             let model = self.network.model();
             HeadDecoder::new(&model.detect, &model.values)?;
         }
-        self.run_picture(picture)?;
+        self.resize_and_infer(picture)?;
         let start = Instant::now();
         let executor = self.team.state().ok_or(SessionError::Broken)?;
         let decoder = self.decoder.as_ref().ok_or(SessionError::Broken)?;
         let heads = Heads::new(self.network.model(), executor);
         decoder.candidates(heads.as_slice(), options, &mut self.candidates);
-        let detections = self.nms.detections(&mut self.candidates, options, self.letterbox.placement());
+        let placement = *self.letterbox.placement();
+        let detections = self.nms.detections(&mut self.candidates, options, &placement);
         self.times.postprocess = start.elapsed();
+        self.frame = Some(placement);
         Ok(detections)
     }
 
@@ -157,23 +159,15 @@ impl Session {
     /// # Errors
     /// If the picture's sizes contradict each other.
     pub fn run_picture(&mut self, picture: &Picture<'_>) -> Result<(), SessionError> {
-        self.letterbox.prepare(picture)?;
-        let start = Instant::now();
-        let executor = self.team.state_mut().ok_or(SessionError::Broken)?;
-        let (store, bytes) = executor.input();
-        let band = letterbox::Band {
-            rows: 0..store.layout.height,
-            row_stride: store.layout.row_stride(),
-            levels: &mut bytes[store.offset(0, 0)..],
-        };
-        self.letterbox.fill(picture, band, &mut self.row_cache);
-        self.times = StageTimes { preprocess: start.elapsed(), ..StageTimes::default() };
-        self.infer()
+        self.resize_and_infer(picture)?;
+        self.frame = Some(*self.letterbox.placement());
+        Ok(())
     }
 
-    /// Where the last picture lies in the network's input.
-    pub fn placement(&self) -> &Placement {
-        self.letterbox.placement()
+    /// Where the last frame's picture lies in the network's input; `None` before the first frame, and
+    /// after one that failed. A tensor is its own picture: it lies where it is.
+    pub fn placement(&self) -> Option<&Placement> {
+        self.frame.as_ref()
     }
 
     /// Runs the network alone on a picture of exactly the input's size, RGB bytes, row by row.
@@ -181,9 +175,10 @@ impl Session {
     /// # Errors
     /// If the length is wrong.
     pub fn run_pixels(&mut self, pixels: &[u8]) -> Result<(), SessionError> {
+        self.check_length(pixels.len())?;
         let levels = self.network.model().input.pixel_levels;
         let identity = levels.iter().zip(0..=u8::MAX).all(|(&level, pixel)| level == pixel);
-        self.fill_input(pixels.len(), |store, bytes, _| {
+        self.fill_and_infer(|store, bytes| {
             let row_len = store.layout.width * 3;
             for (y, row) in pixels.chunks_exact(row_len).enumerate() {
                 let out = &mut bytes[store.offset(y as isize, 0)..][..row_len];
@@ -193,9 +188,7 @@ impl Session {
                 }
                 out.iter_mut().zip(row).for_each(|(level, &pixel)| *level = levels[usize::from(pixel)]);
             }
-            Ok(())
-        })?;
-        self.infer()
+        })
     }
 
     /// Runs the network alone on a tensor `[1, 3, height, width]` as the source model takes it: every
@@ -204,25 +197,28 @@ impl Session {
     /// # Errors
     /// If the length is wrong or an element is no such number.
     pub fn run_tensor(&mut self, tensor: &[f32]) -> Result<(), SessionError> {
+        self.check_length(tensor.len())?;
+        // All of them before the first is written: the input's memory may be that of the last outputs.
+        if let Some(index) = tensor.iter().position(|&value| byte(value).is_none()) {
+            return Err(SessionError::TensorValue { index, value: tensor[index] });
+        }
         let levels = self.network.model().input.pixel_levels;
-        self.fill_input(tensor.len(), |store, bytes, _| {
+        self.fill_and_infer(|store, bytes| {
             let (width, height) = (store.layout.width, store.layout.height);
-            for (index, &value) in tensor.iter().enumerate() {
-                let pixel = byte(value).ok_or(SessionError::TensorValue { index, value })?;
+            for (index, pixel) in tensor.iter().map(|&value| byte(value).unwrap_or_default()).enumerate() {
                 let (channel, y, x) = (index / (width * height), index / width % height, index % width);
                 bytes[store.offset(y as isize, x as isize) + channel] = levels[usize::from(pixel)];
             }
-            Ok(())
-        })?;
-        self.infer()
+        })
     }
 
     /// The source model's outputs for the last frame, restored in floating point.
     ///
     /// # Errors
-    /// If the model has no detection head, or outputs need anchors that are unknown.
+    /// If there is no frame, the model has no detection head, or outputs need anchors that are unknown.
     pub fn outputs(&self) -> Result<Vec<OutputTensor>, SessionError> {
         let model = self.network.model();
+        self.frame.ok_or(SessionError::NoFrame)?;
         let executor = self.team.state().ok_or(SessionError::Broken)?;
         let raw = RawOutputs::new(&model.detect, &model.values)?;
         let heads = Heads::new(model, executor);
@@ -235,63 +231,76 @@ impl Session {
         model.outputs.iter().map(restore).collect()
     }
 
-    /// The codes of all named values of the last frame. Empty unless the session keeps values.
-    pub fn codes(&self) -> Vec<CodesTensor> {
-        let Some(executor) = self.team.state().filter(|_| self.keep_values) else {
-            return Vec::new();
-        };
-        let program = executor.program();
-        let values = self.network.model().values.iter().zip(&program.plan.storage);
-        values
-            .filter(|(value, _)| !value.name.is_empty())
-            .filter_map(|(value, storage)| {
-                let ValueKind::Levels(encoding) = &value.kind else {
-                    return None;
-                };
-                let store = storage.any_store()?;
-                let bytes = executor.store_bytes(store);
-                let levels = nchw_levels(&program.rows, store, bytes, value.channels);
-                let code = |level: u8| encoding.code(level) as i16;
-                Some(CodesTensor {
-                    name: value.name.clone(),
-                    shape: [1, value.channels as usize, value.height as usize, value.width as usize],
-                    data: levels.into_iter().map(code).collect(),
-                })
-            })
-            .collect()
-    }
-
-    /// Time of each stage of the last frame.
+    /// Time of each stage of the last frame; all 0 if there is none.
     pub fn times(&self) -> StageTimes {
-        self.times
+        self.frame.map_or_else(StageTimes::default, |_| self.times)
     }
 
-    /// Time of each node of the last frame, in order. Empty unless the session measures it.
+    /// Time of each node of the last frame, in order. Empty unless the session measures it, and if there
+    /// is no frame.
     pub fn profile(&self) -> &[Duration] {
-        self.team.state().map_or(&[], Executor::profile)
+        self.team.state().filter(|_| self.frame.is_some()).map_or(&[], Executor::profile)
     }
 
-    fn fill_input(
-        &mut self,
-        given: usize,
-        fill: impl FnOnce(&Store, &mut [u8], usize) -> Result<(), SessionError>,
-    ) -> Result<(), SessionError> {
-        let executor = self.team.state_mut().ok_or(SessionError::Broken)?;
-        let (store, bytes) = executor.input();
-        let (height, width) = (store.layout.height, store.layout.width);
+    /// Whether a picture of the input's size has so many elements.
+    fn check_length(&self, given: usize) -> Result<(), SessionError> {
+        let model = self.network.model();
+        let input = &model.values[index(model.input.value)];
+        let (height, width) = (input.height as usize, input.width as usize);
         let expected = 3 * height * width;
         if given != expected {
             let shape = format!("3 channels, {height} rows, {width} columns");
             return Err(SessionError::TensorLength { given, expected, shape });
         }
-        fill(store, bytes, expected)
+        Ok(())
     }
 
-    fn infer(&mut self) -> Result<(), SessionError> {
+    /// A frame with a picture of any size, up to the heads.
+    fn resize_and_infer(&mut self, picture: &Picture<'_>) -> Result<(), SessionError> {
+        picture.check()?;
+        let start = self.begin()?;
+        self.letterbox.prepare(picture)?;
+        let executor = self.team.state_mut().ok_or(SessionError::Broken)?;
+        let (store, bytes) = executor.input();
+        let band = letterbox::Band {
+            rows: 0..store.layout.height,
+            row_stride: store.layout.row_stride(),
+            levels: &mut bytes[store.offset(0, 0)..],
+        };
+        self.letterbox.fill(picture, band, &mut self.row_cache);
+        self.infer(start)
+    }
+
+    /// A frame with an input that `fill` writes, which is its own picture.
+    fn fill_and_infer(&mut self, fill: impl FnOnce(&Store, &mut [u8])) -> Result<(), SessionError> {
+        let start = self.begin()?;
+        let executor = self.team.state_mut().ok_or(SessionError::Broken)?;
+        let (store, bytes) = executor.input();
+        let size = [store.layout.width, store.layout.height];
+        fill(store, bytes);
+        self.infer(start)?;
+        self.frame = Some(Placement::new(size, size));
+        Ok(())
+    }
+
+    /// Starts a frame that nothing is in the way of: the last one is over.
+    fn begin(&mut self) -> Result<Instant, SessionError> {
+        if self.team.state().is_none() {
+            return Err(SessionError::Broken);
+        }
+        self.frame = None;
+        Ok(Instant::now())
+    }
+
+    /// Runs the network on an input that was brought there since `start`.
+    fn infer(&mut self, start: Instant) -> Result<(), SessionError> {
+        let preprocess = start.elapsed();
         let start = Instant::now();
-        let done = self.team.run(Executor::run);
-        self.times.inference = start.elapsed();
-        if done { Ok(()) } else { Err(SessionError::Broken) }
+        if !self.team.run(Executor::run) {
+            return Err(SessionError::Broken);
+        }
+        self.times = StageTimes { preprocess, inference: start.elapsed(), postprocess: Duration::ZERO };
+        Ok(())
     }
 }
 
@@ -325,24 +334,6 @@ impl<'a> Heads<'a> {
     fn as_slice(&self) -> &[Head<'a>] {
         &self.heads[..self.len]
     }
-}
-
-/// Levels of a store as `[channel][row][column]`.
-fn nchw_levels(rows: &Rows, store: &Store, bytes: &[u8], channels: u32) -> Vec<u8> {
-    let (height, width) = (store.layout.height, store.layout.width);
-    let stride = level_stride(channels);
-    let channels = channels as usize;
-    let mut levels = vec![0; channels * height * width];
-    let mut buffer = vec![0; width * stride];
-    for y in 0..height {
-        let row = read_row(rows, store, bytes, y, stride, &mut buffer);
-        for (x, pixel) in row.chunks_exact(stride).enumerate() {
-            for (channel, &level) in pixel[..channels].iter().enumerate() {
-                levels[(channel * height + y) * width + x] = level;
-            }
-        }
-    }
-    levels
 }
 
 /// The byte k that stands for the real k/255.

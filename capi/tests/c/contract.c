@@ -5,42 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <yolo_lowbit.h>
 
-static int failures;
+#include "check.h"
 
-#define CHECK(condition)                                                        \
-    do {                                                                        \
-        if (!(condition)) {                                                     \
-            printf("line %d: not so: %s (last error: %s)\n", __LINE__,          \
-                   #condition, ylb_last_error());                               \
-            failures++;                                                         \
-        }                                                                       \
-    } while (0)
-
-enum { WIDTH = 200, HEIGHT = 150, THREADS = 8 };
+enum { THREADS = 8 };
 
 static ylb_model *model;
-static unsigned char rgb[HEIGHT][WIDTH][3];
-
-/* Something to look at, the same on every machine: noise on discs. */
-static void draw(void)
-{
-    unsigned state = 1;
-    for (int y = 0; y < HEIGHT; y++)
-        for (int x = 0; x < WIDTH; x++)
-            for (int c = 0; c < 3; c++) {
-                int dx = x % 50 - 25, dy = y % 50 - 25;
-                state = state * 1664525u + 1013904223u;
-                rgb[y][x][c] = (unsigned char)((dx * dx + dy * dy < 400 ? 150 - 40 * c : 220) + (state >> 29));
-            }
-}
-
-static ylb_picture picture_of(const void *pixels, unsigned format)
-{
-    ylb_picture picture = {pixels, WIDTH, HEIGHT, 0, format};
-    return picture;
-}
 
 static void versions(void)
 {
@@ -160,19 +130,6 @@ static void bad_arguments(ylb_session *session)
     CHECK(ylb_session_threads(NULL) == 0);
 }
 
-/* Order and number of the boxes, and every coordinate. */
-static int equal(const ylb_detection *a, size_t a_count, const ylb_detection *b, size_t b_count)
-{
-    return a_count == b_count && (a_count == 0 || memcmp(a, b, a_count * sizeof *a) == 0);
-}
-
-static ylb_detect_options low(void)
-{
-    ylb_detect_options options = ylb_detect_options_default();
-    options.confidence = 0.01f;
-    return options;
-}
-
 static void formats(ylb_session *session)
 {
     static unsigned char bgr[HEIGHT][WIDTH + 5][3], rgba[HEIGHT][WIDTH][4], bgra[HEIGHT][WIDTH][4];
@@ -212,12 +169,23 @@ static void formats(ylb_session *session)
     }
 
     /* Only some classes, and only some boxes. */
-    uint32_t class_id = expected[0].class_id;
-    options.classes = &class_id;
+    uint32_t class_ids[] = {expected[0].class_id, 0xFFFFFFFF, expected[0].class_id, 3, expected[0].class_id};
+    options.classes = class_ids;
     options.class_count = 1;
     options.max_detections = 1;
     CHECK(ylb_session_detect(session, &picture, &options, &found, &count) == YLB_OK);
     CHECK(equal(found, count, expected, 1));
+    /* Classes named twice, and such as there are not, change nothing. */
+    options.class_count = 5;
+    CHECK(ylb_session_detect(session, &picture, &options, &found, &count) == YLB_OK);
+    CHECK(equal(found, count, expected, 1));
+    options.classes = &class_ids[1];
+    options.class_count = 1;
+    CHECK(ylb_session_detect(session, &picture, &options, &found, &count) == YLB_OK && count == 0);
+    options.class_count = 0;
+    CHECK(ylb_session_detect(session, &picture, &options, &found, &count) == YLB_OK && count == 0);
+    options.classes = NULL;
+    CHECK(ylb_session_detect(session, &picture, &options, &found, &count) == YLB_OK && count == 1);
     free(expected);
 
     /* Grey, and luma and chroma without colour, are the same picture but for the range of luma. */
@@ -373,6 +341,5 @@ int main(int argc, char **argv)
     threads(session);
     ylb_session_free(session);
     ylb_model_free(model);
-    printf("%s\n", failures ? "failed" : "all as promised");
-    return failures != 0;
+    return verdict();
 }
