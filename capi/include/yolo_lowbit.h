@@ -386,7 +386,8 @@ enum ylb_status ylb_session_layers(struct ylb_session *session,
 
 // What went wrong in the last call that failed on this thread, in one line of English without a
 // line end; an empty text if none has failed yet. Never NULL. Valid until the next call of this
-// thread fails.
+// thread fails. In destructors of a thread's data (pthread_key_create) texts may be cut after 255
+// bytes, and those of calls before are gone.
 const char *ylb_last_error(void);
 
 // Version of the library that the program runs with, such as "0.1.0". Compare it with the macro

@@ -1,6 +1,6 @@
 //! From errors and panics to a code and a text for each thread.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CString, c_char};
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,8 +16,15 @@ pub(crate) struct Failure {
     text: String,
 }
 
+/// Bytes of a text, and the zero at its end, where there is no [`LAST`].
+const SHORT: usize = 256;
+
 thread_local! {
+    /// The last text. It is gone before the thread is: its destructor may run before those of C's data,
+    /// which may call us still.
     static LAST: RefCell<Option<CString>> = const { RefCell::new(None) };
+    /// The last text while the thread ends. What needs no destructor stays until the memory goes.
+    static ENDING: Cell<[c_char; SHORT]> = const { Cell::new([0; SHORT]) };
 }
 
 impl Failure {
@@ -81,8 +88,19 @@ pub(crate) fn guard(body: impl FnOnce() -> Result<(), Failure>) -> ylb_status {
             "a fault inside yolo-lowbit; free this handle, and please report how it came about",
         ),
     };
-    LAST.set(CString::new(failure.text.replace(['\0', '\n'], " ")).ok());
+    keep_text(&failure.text.replace(['\0', '\n'], " "));
     failure.status
+}
+
+/// Makes a text without a zero byte the thread's last.
+fn keep_text(text: &str) {
+    let kept = LAST.try_with(|last| last.replace(CString::new(text).ok()));
+    if kept.is_err() {
+        let mut short = [0; SHORT];
+        let bytes = text[..text.floor_char_boundary(SHORT - 1)].bytes();
+        short.iter_mut().zip(bytes).for_each(|(to, byte)| *to = c_char::from_ne_bytes([byte]));
+        ENDING.set(short);
+    }
 }
 
 /// Runs a body that cannot fail but by a panic, which gives `fallback`.
@@ -92,7 +110,12 @@ pub(crate) fn guard_value<T>(fallback: T, body: impl FnOnce() -> Option<T>) -> T
 
 /// The thread's last text.
 pub(crate) fn last_text() -> *const c_char {
-    LAST.with_borrow(|text| text.as_deref().unwrap_or_default().as_ptr())
+    let last = LAST.try_with(|last| match last.try_borrow() {
+        Ok(text) => text.as_deref().unwrap_or_default().as_ptr(),
+        // In a handler of a signal that came while the text was set.
+        Err(_) => c"".as_ptr(),
+    });
+    last.unwrap_or_else(|_| ENDING.with(|short| short.as_ptr().cast()))
 }
 
 /// The failure that names a pointer that is NULL.

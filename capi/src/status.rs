@@ -36,7 +36,8 @@ pub enum ylb_status {
 
 /// What went wrong in the last call that failed on this thread, in one line of English without a
 /// line end; an empty text if none has failed yet. Never NULL. Valid until the next call of this
-/// thread fails.
+/// thread fails. In destructors of a thread's data (pthread_key_create) texts may be cut after 255
+/// bytes, and those of calls before are gone.
 #[unsafe(no_mangle)]
 pub extern "C" fn ylb_last_error() -> *const c_char {
     failure::last_text()

@@ -189,6 +189,14 @@ fn every_status_that_can_be_provoked_is_what_the_header_says() {
 }
 
 #[test]
+fn a_thread_may_call_until_its_end() {
+    let program = compile("tests/c/thread_end.c", Link::Static, &["-ldl"]);
+    assert_as_promised(&program, &[&model()]);
+    #[cfg(not(target_arch = "aarch64"))]
+    assert_as_promised(&program, &[&model(), &library("libyolo_lowbit", "so").expect("the shared library")]);
+}
+
+#[test]
 #[cfg_attr(target_arch = "aarch64", ignore = "the tests are linked statically there: no shared library")]
 fn the_shared_library_is_the_same() {
     for source in ["tests/c/contract.c", "tests/c/frames.c"] {
