@@ -49,6 +49,8 @@ typedef enum ylb_status {
   // The session has no frame whose results could be read: it has run none, or the last one ended in
   // YLB_ERROR_INTERNAL.
   YLB_ERROR_NO_FRAME = 9,
+  // The session's threads stayed in the parent of this forked process. Make a session here.
+  YLB_ERROR_FORKED = 10,
 } ylb_status;
 
 // How the bytes of a picture make pixels.
@@ -82,6 +84,11 @@ typedef struct ylb_model ylb_model;
 // ylb_session_detect(), ylb_session_run() and ylb_session_run_tensor() run one frame each. What they
 // cannot run they refuse beforehand: a call that fails has run no frame and changed nothing, so what
 // the last frame handed out stays valid. Only YLB_ERROR_INTERNAL is the end of a frame that was begun.
+//
+// fork(): a session of two or more threads does not work in a forked child, which has none of its
+// parent's threads. Frames fail there with YLB_ERROR_FORKED; the results of the last frame can be read,
+// and ylb_session_free() is safe. Make sessions after fork(), and after daemon(), which forks. Models
+// and sessions of one thread work on both sides.
 typedef struct ylb_session ylb_session;
 
 // What counts as a detection. ylb_detect_options_default() has the usual values.
@@ -292,7 +299,7 @@ uint32_t ylb_session_threads(const struct ylb_session *session);
 // to the session, until its next frame. Not changed on failure.
 //
 // Errors: YLB_ERROR_NULL; YLB_ERROR_ARGUMENT if sizes contradict each other or a threshold is not
-// between 0 and 1; YLB_ERROR_NO_BOXES; YLB_ERROR_INTERNAL.
+// between 0 and 1; YLB_ERROR_NO_BOXES; YLB_ERROR_FORKED; YLB_ERROR_INTERNAL.
 //
 // Must hold:
 // * session is NULL or a session that was not freed and is not in use; picture is NULL or a
@@ -307,7 +314,7 @@ enum ylb_status ylb_session_detect(struct ylb_session *session,
 // Runs the network alone on a picture of any size, for those who decode ylb_session_output()
 // themselves; ylb_session_to_picture() brings their boxes back.
 //
-// Errors: YLB_ERROR_NULL, YLB_ERROR_ARGUMENT, YLB_ERROR_INTERNAL.
+// Errors: YLB_ERROR_NULL, YLB_ERROR_ARGUMENT, YLB_ERROR_FORKED, YLB_ERROR_INTERNAL.
 //
 // Must hold:
 // * session is NULL or a session that was not freed and is not in use; picture is NULL or a
@@ -319,7 +326,7 @@ enum ylb_status ylb_session_run(struct ylb_session *session, const struct ylb_pi
 //
 // length: number of elements, 3 x height x width.
 //
-// Errors: YLB_ERROR_NULL; YLB_ERROR_ARGUMENT if the length or an element is wrong;
+// Errors: YLB_ERROR_NULL; YLB_ERROR_ARGUMENT if the length or an element is wrong; YLB_ERROR_FORKED;
 // YLB_ERROR_INTERNAL.
 //
 // Must hold:

@@ -69,6 +69,7 @@ impl From<SessionError> for Failure {
             | SessionError::Options(_) => ylb_status::YLB_ERROR_ARGUMENT,
             SessionError::Program(kind) => load_status(kind),
             SessionError::NoFrame => ylb_status::YLB_ERROR_NO_FRAME,
+            SessionError::Forked => ylb_status::YLB_ERROR_FORKED,
             _ => ylb_status::YLB_ERROR_INTERNAL,
         };
         Self::new(status, error)

@@ -17,6 +17,11 @@ use crate::status::ylb_status;
 /// ylb_session_detect(), ylb_session_run() and ylb_session_run_tensor() run one frame each. What they
 /// cannot run they refuse beforehand: a call that fails has run no frame and changed nothing, so what
 /// the last frame handed out stays valid. Only YLB_ERROR_INTERNAL is the end of a frame that was begun.
+///
+/// fork(): a session of two or more threads does not work in a forked child, which has none of its
+/// parent's threads. Frames fail there with YLB_ERROR_FORKED; the results of the last frame can be read,
+/// and ylb_session_free() is safe. Make sessions after fork(), and after daemon(), which forks. Models
+/// and sessions of one thread work on both sides.
 pub struct ylb_session {
     session: Session,
     detections: Vec<ylb_detection>,
@@ -121,7 +126,7 @@ pub unsafe extern "C" fn ylb_session_threads(session: *const ylb_session) -> u32
 /// to the session, until its next frame. Not changed on failure.
 ///
 /// Errors: YLB_ERROR_NULL; YLB_ERROR_ARGUMENT if sizes contradict each other or a threshold is not
-/// between 0 and 1; YLB_ERROR_NO_BOXES; YLB_ERROR_INTERNAL.
+/// between 0 and 1; YLB_ERROR_NO_BOXES; YLB_ERROR_FORKED; YLB_ERROR_INTERNAL.
 ///
 /// # Safety
 /// * `session` is NULL or a session that was not freed and is not in use; `picture` is NULL or a
@@ -164,7 +169,7 @@ fn detection(found: &Detection) -> ylb_detection {
 /// Runs the network alone on a picture of any size, for those who decode ylb_session_output()
 /// themselves; ylb_session_to_picture() brings their boxes back.
 ///
-/// Errors: YLB_ERROR_NULL, YLB_ERROR_ARGUMENT, YLB_ERROR_INTERNAL.
+/// Errors: YLB_ERROR_NULL, YLB_ERROR_ARGUMENT, YLB_ERROR_FORKED, YLB_ERROR_INTERNAL.
 ///
 /// # Safety
 /// * `session` is NULL or a session that was not freed and is not in use; `picture` is NULL or a
@@ -190,7 +195,7 @@ pub unsafe extern "C" fn ylb_session_run(
 ///
 /// length: number of elements, 3 x height x width.
 ///
-/// Errors: YLB_ERROR_NULL; YLB_ERROR_ARGUMENT if the length or an element is wrong;
+/// Errors: YLB_ERROR_NULL; YLB_ERROR_ARGUMENT if the length or an element is wrong; YLB_ERROR_FORKED;
 /// YLB_ERROR_INTERNAL.
 ///
 /// # Safety

@@ -32,6 +32,8 @@ pub enum ylb_status {
     /// The session has no frame whose results could be read: it has run none, or the last one ended in
     /// YLB_ERROR_INTERNAL.
     YLB_ERROR_NO_FRAME = 9,
+    /// The session's threads stayed in the parent of this forked process. Make a session here.
+    YLB_ERROR_FORKED = 10,
 }
 
 /// What went wrong in the last call that failed on this thread, in one line of English without a

@@ -89,6 +89,7 @@ fn errors_of_the_runtime_have_the_status_that_the_header_names() {
     let cases = [
         (SessionError::Threads(io()), ylb_status::YLB_ERROR_RESOURCES),
         (SessionError::NoFrame, ylb_status::YLB_ERROR_NO_FRAME),
+        (SessionError::Forked, ylb_status::YLB_ERROR_FORKED),
         (SessionError::Broken, ylb_status::YLB_ERROR_INTERNAL),
         (SessionError::Program(LoadErrorKind::NoKernel("a".to_owned())), ylb_status::YLB_ERROR_UNSUPPORTED),
     ];

@@ -189,6 +189,12 @@ fn every_status_that_can_be_provoked_is_what_the_header_says() {
 }
 
 #[test]
+#[cfg_attr(target_arch = "aarch64", ignore = "a fork of QEMU has none of its threads either")]
+fn forked_children_are_told_and_do_not_wait() {
+    assert_as_promised(&compile("tests/c/fork.c", Link::Static, &[]), &[&model()]);
+}
+
+#[test]
 fn a_thread_may_call_until_its_end() {
     let program = compile("tests/c/thread_end.c", Link::Static, &["-ldl"]);
     assert_as_promised(&program, &[&model()]);

@@ -77,6 +77,11 @@ pub enum SessionError {
     /// There is no frame whose results could be read.
     #[error("the session has run no frame whose results could be read: run one first")]
     NoFrame,
+    /// The process is a fork of the one that made the session.
+    #[error(
+        "the session belongs to the parent process, and its threads stayed there: make sessions after fork() or daemon()"
+    )]
+    Forked,
     /// An earlier frame panicked: the session's memory is gone.
     #[error("an earlier frame failed inside; start a new session")]
     Broken,

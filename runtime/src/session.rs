@@ -41,6 +41,9 @@ pub struct SessionOptions {
 /// [`detect`](Self::detect), [`run_picture`](Self::run_picture), [`run_pixels`](Self::run_pixels) and
 /// [`run_tensor`](Self::run_tensor) run a frame each. What they cannot run they refuse beforehand: then
 /// the last frame's results stay. Only after [`SessionError::Broken`] or a panic they are gone.
+///
+/// A session of two or more threads does not work in a forked child, which has none of its parent's
+/// threads: frames fail there with [`SessionError::Forked`].
 pub struct Session {
     network: Arc<Network>,
     team: Team<Executor>,
@@ -285,6 +288,9 @@ impl Session {
 
     /// Starts a frame that nothing is in the way of: the last one is over.
     fn begin(&mut self) -> Result<Instant, SessionError> {
+        if self.team.is_forked() {
+            return Err(SessionError::Forked);
+        }
         if self.team.state().is_none() {
             return Err(SessionError::Broken);
         }

@@ -40,6 +40,8 @@ pub struct Team<S> {
 }
 
 struct Driver<S> {
+    /// The process that the threads are of.
+    process: u32,
     slot: Arc<Slot<S>>,
     /// `None` only while dropping.
     pool: Option<rayon::ThreadPool>,
@@ -116,6 +118,11 @@ impl<S: Send + 'static> Team<S> {
         self.threads
     }
 
+    /// Whether this process is a fork of the one that the threads are of: they are not here.
+    pub fn is_forked(&self) -> bool {
+        self.driver.as_ref().is_some_and(Driver::is_forked)
+    }
+
     /// The state, `None` after a panic.
     pub fn state(&self) -> Option<&S> {
         self.state.as_ref()
@@ -127,7 +134,8 @@ impl<S: Send + 'static> Team<S> {
     }
 
     /// Runs `work` on the state in the pool and waits for it. Returns whether it came back without a
-    /// panic; after one the team is of no more use.
+    /// panic; after one the team is of no more use. If the team [is forked](Self::is_forked), this waits
+    /// for ever.
     pub fn run(&mut self, work: Work<S>) -> bool {
         let Some(mut state) = self.state.take() else {
             return false;
@@ -172,7 +180,7 @@ impl<S: Send + 'static> Driver<S> {
             });
         }
         ready.wait();
-        Ok(Self { slot, pool: Some(pool), handles })
+        Ok(Self { process: std::process::id(), slot, pool: Some(pool), handles })
     }
 
     fn run(&self, state: S, work: Work<S>) -> Option<S> {
@@ -188,6 +196,12 @@ impl<S: Send + 'static> Driver<S> {
             }
             message = self.slot.changed.wait(message).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+}
+
+impl<S> Driver<S> {
+    fn is_forked(&self) -> bool {
+        self.process != std::process::id()
     }
 }
 
@@ -251,6 +265,13 @@ impl<S> Slot<S> {
 
 impl<S> Drop for Driver<S> {
     fn drop(&mut self) {
+        if self.is_forked() {
+            // Nobody is there to be told or waited for, and any of them may have held a lock when the
+            // memory was copied. What little the pool has stays where it is.
+            std::mem::forget(self.pool.take());
+            std::mem::forget(std::mem::take(&mut self.handles));
+            return;
+        }
         *self.slot.lock() = Message::Quit;
         self.slot.changed.notify_all();
         // Dropping the pool ends its threads, once the driver is back.

@@ -18,6 +18,7 @@ static void numbers(void)
     CHECK(YLB_OK == 0 && YLB_ERROR_NULL == 1 && YLB_ERROR_ARGUMENT == 2 && YLB_ERROR_IO == 3);
     CHECK(YLB_ERROR_MODEL == 4 && YLB_ERROR_UNSUPPORTED == 5 && YLB_ERROR_RESOURCES == 6);
     CHECK(YLB_ERROR_NO_BOXES == 7 && YLB_ERROR_INTERNAL == 8 && YLB_ERROR_NO_FRAME == 9);
+    CHECK(YLB_ERROR_FORKED == 10);
 }
 
 static void unsupported(const char *path)
