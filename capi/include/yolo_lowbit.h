@@ -264,7 +264,9 @@ struct ylb_detect_options ylb_detect_options_default(void);
 // As many threads as the system offers, no times of layers.
 struct ylb_session_options ylb_session_options_default(void);
 
-// Allocates memory and starts threads.
+// Allocates memory and starts threads. Frames allocate nothing, not even the first: whatever the
+// picture's size and format, the options and the number of objects. Only ylb_session_output()
+// allocates, and a call that fails, for its text.
 //
 // model: may be freed afterwards.
 // options: NULL for the default. At most 1024 threads.

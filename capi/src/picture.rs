@@ -114,12 +114,51 @@ fn pixel_format(format: u32) -> Result<PixelFormat, Failure> {
     })
 }
 
+/// Memory for the classes of [`ylb_detect_options`], so that no call allocates any.
+pub(crate) struct ClassList {
+    /// Room for every class once.
+    list: Vec<u32>,
+    /// Which classes are in a list that is being made.
+    listed: Vec<bool>,
+}
+
+impl ClassList {
+    /// For a model of so many classes.
+    pub(crate) fn new(classes: usize) -> Self {
+        Self { list: Vec::with_capacity(classes), listed: vec![false; classes] }
+    }
+
+    /// The classes among `given` that there are, each once, in the list's memory.
+    fn take(&mut self, given: &[u32]) -> Vec<u32> {
+        let mut list = std::mem::take(&mut self.list);
+        list.clear();
+        for &class in given {
+            let listed = usize::try_from(class).ok().and_then(|class| self.listed.get_mut(class));
+            if listed.is_some_and(|listed| !std::mem::replace(listed, true)) {
+                list.push(class);
+            }
+        }
+        self.listed.fill(false);
+        list
+    }
+
+    /// Takes the memory back.
+    pub(crate) fn recycle(&mut self, options: DetectOptions) {
+        if let Some(list) = options.classes {
+            self.list = list;
+        }
+    }
+}
+
 impl ylb_detect_options {
-    /// The runtime's options; NULL: the default.
+    /// The runtime's options; NULL: the default. Their classes are in the memory of `classes`.
     ///
     /// # Safety
     /// * `options` is NULL or points to options whose classes are there.
-    pub(crate) unsafe fn read(options: *const Self) -> Result<DetectOptions, Failure> {
+    pub(crate) unsafe fn read(
+        options: *const Self,
+        classes: &mut ClassList,
+    ) -> Result<DetectOptions, Failure> {
         // SAFETY: the caller's promise.
         let Some(given) = (unsafe { options.as_ref() }) else {
             return Ok(DetectOptions::default());
@@ -128,7 +167,8 @@ impl ylb_detect_options {
             None
         } else {
             // SAFETY: the caller's promise.
-            Some(unsafe { slice(given.classes, given.class_count, "options.classes") }?.to_vec())
+            let given = unsafe { slice(given.classes, given.class_count, "options.classes") }?;
+            Some(classes.take(given))
         };
         Ok(DetectOptions {
             confidence: given.confidence,

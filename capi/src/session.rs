@@ -6,7 +6,7 @@ use ylb_runtime::{Detection, OutputTensor, Session, SessionError, SessionOptions
 
 use crate::failure::{Failure, borrow, borrow_mut, guard, guard_value, hand_out, need, slice};
 use crate::model::ylb_model;
-use crate::picture::{ylb_detect_options, ylb_picture};
+use crate::picture::{ClassList, ylb_detect_options, ylb_picture};
 use crate::results::{ylb_detection, ylb_layer, ylb_output, ylb_times};
 use crate::status::ylb_status;
 
@@ -25,6 +25,7 @@ use crate::status::ylb_status;
 pub struct ylb_session {
     session: Session,
     detections: Vec<ylb_detection>,
+    classes: ClassList,
     /// Restored when first asked for after a frame.
     outputs: Option<Vec<OutputTensor>>,
     layers: Vec<ylb_layer>,
@@ -51,7 +52,9 @@ pub extern "C" fn ylb_session_options_default() -> ylb_session_options {
 /// Most threads that a session may ask for.
 const MAX_THREADS: u32 = 1024;
 
-/// Allocates memory and starts threads.
+/// Allocates memory and starts threads. Frames allocate nothing, not even the first: whatever the
+/// picture's size and format, the options and the number of objects. Only ylb_session_output()
+/// allocates, and a call that fails, for its text.
 ///
 /// model: may be freed afterwards.
 /// options: NULL for the default. At most 1024 threads.
@@ -80,11 +83,16 @@ pub unsafe extern "C" fn ylb_session_new(
         }
         let threads = usize::try_from(given.threads).unwrap_or(usize::MAX);
         let options = SessionOptions { threads, profile: given.profile != 0, keep_values: false };
+        let network = model.network.model();
+        let classes = if network.detect.levels.is_empty() { 0 } else { network.detect.classes };
+        let layers = if options.profile { model.layers.len() } else { 0 };
+        let made = Session::new(Arc::clone(&model.network), options)?;
         let new = ylb_session {
-            session: Session::new(Arc::clone(&model.network), options)?,
-            detections: Vec::new(),
+            detections: Vec::with_capacity(made.max_detections()),
+            session: made,
+            classes: ClassList::new(usize::try_from(classes).unwrap_or_default()),
             outputs: None,
-            layers: Vec::new(),
+            layers: Vec::with_capacity(layers),
             names: model.layers.clone(),
         };
         // SAFETY: the caller's promise.
@@ -148,9 +156,11 @@ pub unsafe extern "C" fn ylb_session_detect(
         need(detections, "detections")?;
         need(count, "count")?;
         // SAFETY: as above.
-        let options = unsafe { ylb_detect_options::read(options) }?;
-        let found = session.session.detect(&picture, &options)?;
+        let options = unsafe { ylb_detect_options::read(options, &mut session.classes) }?;
+        let found = session.session.detect(&picture, &options);
+        session.classes.recycle(options);
         // What was handed out goes only now that there is a new frame.
+        let found = found?;
         session.outputs = None;
         session.detections.clear();
         session.detections.extend(found.iter().map(detection));

@@ -174,6 +174,14 @@ fn the_address_sanitizer_agrees() {
 }
 
 #[test]
+fn frames_allocate_nothing() {
+    let wrapped = ["malloc", "calloc", "realloc", "aligned_alloc", "posix_memalign"];
+    let options = wrapped.map(|name| format!("-Wl,--wrap={name}"));
+    let program = compile("tests/c/allocation.c", Link::Static, &options.each_ref().map(String::as_str));
+    assert_as_promised(&program, &[&model()]);
+}
+
+#[test]
 #[cfg_attr(target_arch = "aarch64", ignore = "QEMU does not limit a program's memory")]
 fn every_status_that_can_be_provoked_is_what_the_header_says() {
     let without_anchors = changed_model("no-anchors.ylb", |model| {

@@ -27,7 +27,7 @@
 //!
 //! What happens before the first frame: `choice` picks a micro-kernel for every convolution, `plan`
 //! gives every value its forms and its place in one arena, `ops` packs the weights for both;
-//! together they make a `Program`. After the first frame nothing allocates.
+//! together they make a `Program`. A [`Session`] allocates the rest when it is made: frames allocate nothing.
 
 mod accumulators;
 mod bands;

@@ -38,6 +38,10 @@ pub struct SessionOptions {
 
 /// A network with memory and threads of its own. Results do not depend on the number of threads.
 ///
+/// All memory is allocated when a session is made: frames allocate nothing, whatever the size and
+/// format of the picture, the options and the number of objects. [`outputs`](Self::outputs) and
+/// [`codes`](Self::codes) allocate what they return, and so do errors.
+///
 /// [`detect`](Self::detect), [`run_picture`](Self::run_picture), [`run_pixels`](Self::run_pixels) and
 /// [`run_tensor`](Self::run_tensor) run a frame each. What they cannot run they refuse beforehand: then
 /// the last frame's results stay. Only after [`SessionError::Broken`] or a panic they are gone.
@@ -93,6 +97,11 @@ impl Session {
         let team = Team::new(threads, executor).map_err(SessionError::Threads)?;
         let model = network.model();
         let decoder = HeadDecoder::new(&model.detect, &model.values).ok();
+        // Room for every candidate that any options let through. The system gives memory when it is
+        // touched, so that nobody pays for more candidates than there are.
+        let most = decoder.as_ref().map_or(0, |decoder| decoder.capacity(true));
+        let mut nms = Nms::new(model.detect.classes as usize);
+        nms.reserve(most);
         let input = &model.values[index(model.input.value)];
         let letterbox = Letterbox::new(
             input.width as usize,
@@ -101,12 +110,12 @@ impl Session {
             model.input.letterbox_fill,
         );
         Ok(Self {
-            nms: Nms::new(model.detect.classes as usize),
+            nms,
             team,
             row_cache: letterbox.row_cache(),
             letterbox,
             decoder,
-            candidates: Vec::new(),
+            candidates: Vec::with_capacity(most),
             times: StageTimes::default(),
             frame: None,
             keep_values: options.keep_values,
@@ -127,6 +136,11 @@ impl Session {
     /// Bytes allocated for activations and working memory.
     pub fn memory_len(&self) -> usize {
         self.team.state().map_or(0, Executor::memory_len)
+    }
+
+    /// Most objects that a frame can have, whatever the options.
+    pub fn max_detections(&self) -> usize {
+        self.nms.capacity()
     }
 
     /// Finds objects in a picture; boxes are in its pixels, the most confident first.

@@ -159,3 +159,16 @@ fn a_frame_that_panics_after_the_network_leaves_nothing() {
     session.run_picture(&picture(&pixels)).expect("a frame");
     assert!(session.placement().is_some());
 }
+
+#[test]
+fn no_options_give_more_objects_than_there_is_room_for() {
+    let network = network(|_| ());
+    let mut session = session(&network, 1);
+    let most = session.max_detections();
+    // 3 anchors in each cell of 8x12, 4x6 and 2x3; 4 classes.
+    assert_eq!(most, 3 * (96 + 24 + 6) * 4);
+    let all = DetectOptions { confidence: 0.0, iou: 1.0, max_detections: usize::MAX, ..low() };
+    let all = DetectOptions { multi_label: true, ..all };
+    let found = session.detect(&picture(&pixels()), &all).expect("a frame").len();
+    assert!(found <= most && found > 300, "{found} of {most}");
+}

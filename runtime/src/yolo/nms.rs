@@ -38,10 +38,22 @@ impl Nms {
         Self { kept: Vec::new(), last_of_class: vec![NONE; classes], detections: Vec::new() }
     }
 
+    /// Makes room for the objects among so many candidates: with no more nothing allocates.
+    pub fn reserve(&mut self, candidates: usize) {
+        let most = candidates.min(MAX_CANDIDATES);
+        self.kept.reserve_exact(most.saturating_sub(self.kept.len()));
+        self.detections.reserve_exact(most.saturating_sub(self.detections.len()));
+    }
+
+    /// Number of objects that there is room for.
+    pub fn capacity(&self) -> usize {
+        self.kept.capacity()
+    }
+
     /// The objects among `candidates`, best first, in pixels of the picture that `placement` tells of.
     /// Sorts `candidates`; their order before does not matter, unless two agree in score, row and class.
     ///
-    /// Allocates only when `options.max_detections` exceeds that of all calls before.
+    /// Allocates only what [`reserve`](Self::reserve) and the calls before have not.
     ///
     /// # Panics
     /// If a candidate's class is none of the network's.
@@ -52,9 +64,7 @@ impl Nms {
         placement: &Placement,
     ) -> &[Detection] {
         self.suppress(candidates, options);
-        let limit = options.max_detections.min(MAX_CANDIDATES);
         self.detections.clear();
-        self.detections.reserve(limit);
         let kept = self.kept.iter().map(|kept| detection(&kept.candidate, placement));
         self.detections.extend(kept);
         &self.detections
@@ -75,7 +85,7 @@ impl Nms {
 
     fn suppress(&mut self, candidates: &mut [Candidate], options: &DetectOptions) {
         candidates.sort_unstable_by_key(Candidate::rank);
-        let limit = options.max_detections.min(MAX_CANDIDATES);
+        let limit = options.max_detections.min(MAX_CANDIDATES).min(candidates.len());
         let iou = threshold(options.iou, THRESHOLD_BITS);
         self.last_of_class.fill(NONE);
         self.kept.clear();
