@@ -49,6 +49,7 @@ mod window;
 pub use error::{ConvertError, ErrorKind};
 pub use report::{Report, Row, Warning};
 pub use source::Source;
+pub use weights::is_weights_file;
 
 use passes::heads::{Heads, Hints};
 

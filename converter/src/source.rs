@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Error, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
@@ -17,6 +17,7 @@ pub struct Source {
     pub(crate) name: String,
     pub(crate) sha256: [u8; 32],
     pub(crate) bytes: u64,
+    pub(crate) files: Vec<PathBuf>,
     /// What a folder says that a graph of raw heads does not.
     pub(crate) described: Option<Described>,
 }
@@ -35,16 +36,18 @@ impl Source {
     /// # Errors
     /// If the bytes are no ONNX model, contradict themselves, or need something that is not there.
     pub fn onnx(bytes: &[u8], name: &str, folder: Option<&Path>) -> Result<Self, ConvertError> {
-        let (graph, files) = onnx::decode(bytes, folder)?;
+        let (graph, names) = onnx::decode(bytes, folder)?;
         let (mut digest, mut len) = (Sha256::new_with_prefix(bytes), bytes.len() as u64);
-        for name in files {
+        let mut files = Vec::new();
+        for name in names {
             let path = folder.unwrap_or(Path::new("")).join(&name);
-            len += File::open(path)
+            len += File::open(&path)
                 .and_then(|mut file| digest_file(&mut digest, &mut file))
                 .map_err(|error| ConvertError::malformed(format!("cannot read \"{name}\": {error}")))?;
+            files.push(path);
         }
         let sha256 = digest.finalize().into();
-        Ok(Self { graph, name: name.to_owned(), sha256, bytes: len, described: None })
+        Ok(Self { graph, name: name.to_owned(), sha256, bytes: len, files, described: None })
     }
 
     /// Reads a folder with `network.json` and arrays, as `docs/weights-folder.md` specifies it.
@@ -54,7 +57,14 @@ impl Source {
     pub fn weights(folder: &Path) -> Result<Self, ConvertError> {
         let weights::Weights { graph, names, anchors, sha256, bytes } = weights::read(folder)?;
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { graph, name, sha256, bytes, described: Some(Described { names, anchors }) })
+        Ok(Self {
+            graph,
+            name,
+            sha256,
+            bytes,
+            files: Vec::new(),
+            described: Some(Described { names, anchors }),
+        })
     }
 
     /// SHA-256 of the model's files one behind another: the ONNX file or `network.json`, then all others
@@ -63,7 +73,12 @@ impl Source {
         self.sha256
     }
 
-    /// Bytes of these files.
+    /// The files beside an ONNX model's own that its tensors lie in. None for a folder of weights.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }

@@ -4,6 +4,7 @@
 //! The folder becomes the graph that an export of the same network would be, and goes the same way
 //! from there: nothing behind this module knows that there was no ONNX file.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use crate::error::ConvertError;
@@ -31,6 +32,11 @@ pub(crate) struct Weights {
     pub(crate) sha256: [u8; 32],
     /// Bytes of all files.
     pub(crate) bytes: u64,
+}
+
+/// Whether a file of this name is a part of the network in its folder; others are ignored.
+pub fn is_weights_file(name: &OsStr) -> bool {
+    name == NETWORK || folder::is_array(&name.to_string_lossy())
 }
 
 /// Reads a folder.

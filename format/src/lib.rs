@@ -21,6 +21,7 @@
 #![deny(clippy::as_conversions)]
 
 mod container;
+pub mod file;
 pub mod limits;
 #[allow(clippy::as_conversions, reason = "const functions cannot call From::from")]
 pub mod model;

@@ -1,6 +1,5 @@
 //! A model to bytes, and bytes to a file.
 
-mod file;
 mod graph;
 mod section;
 
@@ -10,6 +9,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::container::{ALIGNMENT, CHECKSUM_OFFSET, ENTRY_LEN, HEADER_LEN, MAGIC, SectionKind, VERSION};
+use crate::file;
 use crate::model::Model;
 use crate::validate::Violation;
 use section::{Section, length};
@@ -70,17 +70,13 @@ pub fn write(model: &Model) -> Result<Vec<u8>, WriteError> {
     Ok(file.bytes)
 }
 
-/// Writes a model's file, or leaves the path as it was.
-///
-/// The bytes go to a temporary file in the same folder, which is synced to the disk and then renamed:
-/// whoever opens `path` sees the old file or the whole new one. The new file has the permissions of
-/// any new file. If `path` is a symbolic link, the link stays and the file it leads to is replaced; if
-/// it is a device or a pipe, it is written to.
+/// Writes a model's file, or leaves the path as it was, as [`file::replace`] says.
 ///
 /// # Errors
 /// If the model is invalid, which is found before anything is written, or the operating system refuses.
 /// No temporary file is left.
 pub fn write_file(model: &Model, path: &Path) -> Result<(), WriteError> {
     let bytes = write(model)?;
-    file::replace(path, &bytes).map_err(|source| WriteError::Io { path: path.to_owned(), source })
+    file::replace(path, |writer| writer.write_all(&bytes))
+        .map_err(|source| WriteError::Io { path: path.to_owned(), source })
 }

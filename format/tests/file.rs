@@ -1,9 +1,10 @@
 //! Writing to a path: whole or not at all.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use ylb_format::{WriteError, read, write, write_file};
+use ylb_format::{WriteError, file, read, write, write_file};
 
 #[path = "support/models.rs"]
 #[allow(dead_code)]
@@ -79,9 +80,59 @@ fn a_failure_names_the_file_and_leaves_nothing() {
     assert_eq!(folder.names(), [""; 0]);
 }
 
+#[test]
+fn what_stops_half_way_leaves_the_old_file() {
+    let folder = Folder::new("half_way");
+    let path = folder.0.join("result");
+    fs::write(&path, "old").unwrap();
+    let stopped: io::Result<()> = file::replace(&path, |writer| {
+        writer.write_all(&[0; 100_000])?;
+        Err(io::Error::other("the disk is on fire"))
+    });
+    assert_eq!(stopped.unwrap_err().to_string(), "the disk is on fire");
+    assert_eq!(fs::read(&path).unwrap(), b"old");
+    assert_eq!(folder.names(), ["result"]);
+}
+
+#[test]
+fn the_longest_name_is_written() {
+    let folder = Folder::new("long");
+    let name = "x".repeat(255);
+    for _ in 0..2 {
+        write_file(&models::tiny(), &folder.0.join(&name)).unwrap();
+        assert_written(&folder.0.join(&name));
+    }
+    assert_eq!(folder.names(), [name]);
+}
+
+/// So that a process that is killed leaves nothing. Where the file system has no files without names there is one.
+#[test]
+#[cfg(target_os = "linux")]
+fn nothing_is_seen_of_a_file_that_is_not_complete() {
+    let folder = Folder::new("unseen");
+    let path = folder.0.join("result");
+    for old in [false, true] {
+        let written: io::Result<()> = file::replace(&path, |writer| {
+            writer.write_all(&[7; 100_000])?;
+            match &folder.names()[..] {
+                [name, ..] if name.starts_with(".ylb-") => {
+                    eprintln!("SKIPPED: this file system has no O_TMPFILE")
+                }
+                names => assert_eq!(names.len(), usize::from(old), "{names:?}"),
+            }
+            Ok(())
+        });
+        written.unwrap();
+        assert_eq!(fs::read(&path).unwrap(), [7; 100_000]);
+        assert_eq!(folder.names(), ["result"]);
+    }
+}
+
 #[cfg(unix)]
 mod unix {
     use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::process::Command;
+    use std::thread;
 
     use super::*;
 
@@ -94,6 +145,30 @@ mod unix {
         write_file(&models::tiny(), &path).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
         assert_eq!(mode(&path), mode(&plain));
+        // A file that is replaced keeps its own, whatever the umask.
+        for wanted in [0o600, 0o666, 0o444] {
+            fs::set_permissions(&path, PermissionsExt::from_mode(wanted)).unwrap();
+            write_file(&models::tiny(), &path).unwrap();
+            assert_eq!(mode(&path) & 0o777, wanted);
+        }
+    }
+
+    #[test]
+    fn a_pipe_is_written_to() {
+        let folder = Folder::new("pipe");
+        let pipe = folder.0.join("pipe");
+        if !Command::new("mkfifo").arg(&pipe).status().is_ok_and(|status| status.success()) {
+            eprintln!("SKIPPED: there is no mkfifo");
+            return;
+        }
+        let reader = thread::spawn({
+            let pipe = pipe.clone();
+            move || fs::read(pipe).unwrap()
+        });
+        write_file(&models::tiny(), &pipe).unwrap();
+        assert_eq!(read(&reader.join().unwrap()).unwrap(), models::tiny());
+        assert!(!fs::metadata(&pipe).unwrap().is_file());
+        assert_eq!(folder.names(), ["pipe"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ mod report;
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ use ylb_runtime::Network;
 
 use super::{Outcome, UsageError};
 use crate::args::ConvertArgs;
-use crate::files;
+use crate::files::Reserved;
 use crate::model::{self, Layer};
 use crate::output::{Align, Messages, Table, bytes, millions, milliseconds};
 use crate::progress::Progress;
@@ -28,7 +28,9 @@ use crate::proof::{Proof, place, summary, verdict_name};
 /// If a file cannot be read or written, or the model cannot be converted exactly.
 pub fn run(args: &ConvertArgs, messages: Messages) -> Result<Outcome> {
     let start = Instant::now();
-    let output = output_path(args)?;
+    let output = args.output.clone().unwrap_or_else(|| args.source().with_extension("ylb"));
+    let mut inputs = inputs(args);
+    check_results(args, &output, &inputs)?;
     let path = args.source();
     let cannot = || format!("cannot convert {}", path.display());
     let options = options(args)?;
@@ -36,6 +38,9 @@ pub fn run(args: &ConvertArgs, messages: Messages) -> Result<Outcome> {
         let progress = Progress::new(0, !messages.quiet);
         show(&progress, ylb_converter::Progress::Reading);
         let source = open(args, cannot)?;
+        // Only the model itself says which other files it consists of.
+        source.files().iter().for_each(|file| inputs.add(file));
+        check_results(args, &output, &inputs)?;
         let step = &mut |step| show(&progress, step);
         let converted = ylb_converter::convert_source(&source, &options, step).with_context(cannot)?;
         (source, converted)
@@ -120,24 +125,28 @@ fn show(progress: &Progress, step: ylb_converter::Progress) {
     }
 }
 
-/// Where the result goes: never onto an input.
-fn output_path(args: &ConvertArgs) -> Result<PathBuf> {
-    let output = args.output.clone().unwrap_or_else(|| args.source().with_extension("ylb"));
-    for input in [args.model.as_ref(), args.names.as_ref()].into_iter().flatten() {
-        if files::same_file(&output, input) {
-            let message = format!("{} is an input: name another file with -o", output.display());
-            return Err(UsageError(message).into());
+/// The files that are read, as far as the arguments tell.
+fn inputs(args: &ConvertArgs) -> Reserved {
+    let mut inputs = Reserved::new([args.source()].into_iter().chain(args.names.as_deref()));
+    // What else is in the folder may be results of earlier.
+    for entry in args.weights.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten() {
+        if ylb_converter::is_weights_file(&entry.file_name()) {
+            inputs.add(&entry.path());
         }
     }
-    let report_is_other = |path: &PathBuf| files::same_file(path, args.source()) || path == &output;
-    if let Some(report) = args.report.as_ref().filter(|path| report_is_other(path)) {
-        let message = format!("{} is another file's name: give --report one of its own", report.display());
+    inputs
+}
+
+/// Checks that no result would replace an input, or the other result.
+fn check_results(args: &ConvertArgs, output: &Path, inputs: &Reserved) -> Result<()> {
+    inputs.check(output, "-o")?;
+    let Some(report) = &args.report else { return Ok(()) };
+    inputs.check(report, "--report")?;
+    if Reserved::new([output]).holds(report) {
+        let message = format!("{} is the model's name: give --report one of its own", report.display());
         return Err(UsageError(message).into());
     }
-    if output.is_dir() {
-        return Err(UsageError(format!("{} is a folder: name a file in it with -o", output.display())).into());
-    }
-    Ok(output)
+    Ok(())
 }
 
 fn options(args: &ConvertArgs) -> Result<Options> {

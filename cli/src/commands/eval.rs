@@ -15,6 +15,7 @@ use ylb_runtime::{DetectOptions, Detection, Picture, PixelFormat, Session, Sessi
 use super::{Outcome, UsageError};
 use crate::args::EvalArgs;
 use crate::dataset::{self, Description, Sample};
+use crate::files::Reserved;
 use crate::images;
 use crate::metrics::{self, Confusion, Guess, Object, Scene};
 use crate::model::{self, class_name};
@@ -38,7 +39,9 @@ pub fn run(args: &EvalArgs, messages: Messages) -> Result<Outcome> {
     check_labels(&samples, network.model(), messages)?;
     let names = class_names(&description, network.model(), messages);
     // Before the long work, so that a wrong folder is known at once.
-    args.plots.as_deref().map(plots::make_folder).transpose()?;
+    if let Some(folder) = &args.plots {
+        plots::make_folder(folder, &inputs(args, &samples))?;
+    }
     let session_options = SessionOptions { threads: args.threads.count(), ..Default::default() };
     let mut examiner = Examiner {
         session: model::start(&network, session_options)?,
@@ -84,6 +87,16 @@ pub fn run(args: &EvalArgs, messages: Messages) -> Result<Outcome> {
         }
     }
     Ok(Outcome::Done)
+}
+
+/// The files that are read.
+fn inputs(args: &EvalArgs, samples: &[Sample]) -> Reserved {
+    let mut inputs = Reserved::new([&args.model, &args.data]);
+    for sample in samples {
+        inputs.add(&sample.picture);
+        inputs.add(&dataset::label_path(&sample.picture));
+    }
+    inputs
 }
 
 /// The session and what stays the same from picture to picture.

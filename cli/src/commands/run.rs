@@ -96,7 +96,7 @@ fn result_names(args: &RunArgs, listed: &[Listed]) -> Result<Option<ResultNames>
     if args.no_save || pictures.is_empty() {
         return Ok(None);
     }
-    ResultNames::new(&args.out, &pictures).map(Some)
+    ResultNames::new(&args.out, pictures.iter().chain([&args.model])).map(Some)
 }
 
 /// Whether the session itself cannot detect, so that the next picture would fail in the same way.
@@ -148,7 +148,7 @@ impl Detector<'_> {
 
 fn save(picture: &mut RgbImage, marks: &[Mark], path: PathBuf) -> Result<PathBuf> {
     draw::draw(picture, marks);
-    saving::save(picture, &path).with_context(|| format!("cannot save {}", path.display()))?;
+    saving::save(picture, &path)?;
     Ok(path)
 }
 

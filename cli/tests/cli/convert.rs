@@ -17,22 +17,6 @@ fn what_is_no_onnx_is_refused() {
 }
 
 #[test]
-fn inputs_are_never_overwritten() {
-    let folder = Folder::new("convert_not_overwritten");
-    folder.write("model.ylb", "whatever it is");
-    folder.write("names.txt", "cat\n");
-    for (args, name) in [
-        (&["convert", "model.ylb"] as &[&str], "model.ylb"),
-        (&["convert", "model.ylb", "-o", "./model.ylb"], "model.ylb"),
-        (&["convert", "model.ylb", "-o", "names.txt", "--names", "names.txt"], "names.txt"),
-    ] {
-        assert_says(&folder.run(args).failed(2), &[name, "is an input", "-o"]);
-    }
-    assert_eq!(fs::read(folder.path("model.ylb")).unwrap(), b"whatever it is");
-    assert_says(&folder.run(&["convert", "model.ylb", "-o", "."]).failed(2), &["is a folder"]);
-}
-
-#[test]
 fn an_export_becomes_a_detector() {
     let Some(cases) = exports() else { return };
     let folder = Folder::new("an_export");

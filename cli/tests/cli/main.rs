@@ -12,6 +12,7 @@ mod errors;
 mod eval;
 mod exports;
 mod info;
+mod overwriting;
 mod pictures;
 mod progress;
 mod support;

@@ -21,6 +21,11 @@ const MAX_BYTES: u64 = 1 << 31;
 /// Most files, of whatever kind.
 const MAX_FILES: usize = 1 << 17;
 
+/// Whether a file of this name must be an array that a layer has.
+pub fn is_array(name: &str) -> bool {
+    name.ends_with(".npy")
+}
+
 /// A folder while it is read.
 pub struct Folder<'p> {
     path: &'p Path,
@@ -46,7 +51,7 @@ impl<'p> Folder<'p> {
             }
             let name = entry.map_err(cannot)?.file_name();
             let name = name.to_string_lossy();
-            if name.ends_with(".npy") {
+            if is_array(&name) {
                 files.insert(name.into_owned());
             }
         }

@@ -123,7 +123,14 @@ fn made(json: &str, arrays: Made) -> Result<(Source, BTreeMap<String, Array>), C
     let mut arrays = arrays.of(&network);
     let graph = graph::build(&network, &mut arrays)?;
     let described = crate::source::Described { names: network.names, anchors: network.anchors };
-    let source = Source { graph, name: "made".into(), sha256: [1; 32], bytes: 0, described: Some(described) };
+    let source = Source {
+        graph,
+        name: "made".into(),
+        sha256: [1; 32],
+        bytes: 0,
+        files: Vec::new(),
+        described: Some(described),
+    };
     Ok((source, arrays.made))
 }
 

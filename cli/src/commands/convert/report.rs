@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 use ylb_converter::compare::{Bar, Comparison};
 use ylb_converter::{Report, Row, Warning};
@@ -86,8 +86,7 @@ pub fn write(path: &Path, network: &Network, report: &Report, comparison: Option
         layers: layers(network, &report.rows),
         verification: comparison.map(verification),
     };
-    files::write_atomically(path, |writer| Ok(serde_json::to_writer_pretty(writer, &document)?))
-        .with_context(|| format!("cannot write {}", path.display()))
+    files::write(path, |writer| Ok(serde_json::to_writer_pretty(writer, &document)?))
 }
 
 fn node_warning(Warning { node, message }: &Warning) -> NodeWarning<'_> {

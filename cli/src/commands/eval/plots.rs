@@ -1,7 +1,6 @@
 //! The precision-recall curves and the confusion matrix.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -9,7 +8,7 @@ use embedded_graphics::pixelcolor::{Rgb888, RgbColor};
 
 use super::svg::{Anchor, Svg};
 use crate::draw::{class_colour, text_colour};
-use crate::files;
+use crate::files::{self, Reserved};
 use crate::metrics::{Accuracy, Confusion, RECALL_POINTS, recall_point};
 
 const BLACK: &str = "#000000";
@@ -21,11 +20,15 @@ const MAX_COLOURED_CLASSES: usize = 20;
 /// With more classes, cells of the matrix hold no numbers.
 const MAX_NUMBERED_CLASSES: usize = 30;
 
+/// Names of the plots.
+const NAMES: [&str; 2] = ["precision-recall.svg", "confusion-matrix.svg"];
+
 /// Makes the folder for [`write`], if it is not there.
 ///
 /// # Errors
-/// If it cannot be made.
-pub fn make_folder(folder: &Path) -> Result<()> {
+/// If it cannot be made, or a plot in it would replace an input.
+pub fn make_folder(folder: &Path, inputs: &Reserved) -> Result<()> {
+    NAMES.iter().try_for_each(|name| inputs.check(&folder.join(name), "--plots"))?;
     fs::create_dir_all(folder).with_context(|| {
         format!("cannot make the folder {}: choose another one with --plots", folder.display())
     })
@@ -44,12 +47,11 @@ pub fn write(
 ) -> Result<[PathBuf; 2]> {
     let save = |name: &str, svg: String| {
         let path = folder.join(name);
-        let written = files::write_atomically(&path, |writer| Ok(writer.write_all(svg.as_bytes())?));
-        written.with_context(|| format!("cannot write {}", path.display()))?;
+        files::write(&path, |writer| Ok(writer.write_all(svg.as_bytes())?))?;
         Ok(path)
     };
-    let curves = save("precision-recall.svg", precision_recall(names, accuracy));
-    let matrix = save("confusion-matrix.svg", confusion_matrix(names, confusion, confidence));
+    let curves = save(NAMES[0], precision_recall(names, accuracy));
+    let matrix = save(NAMES[1], confusion_matrix(names, confusion, confidence));
     curves.and_then(|curves| Ok([curves, matrix?]))
 }
 

@@ -1,8 +1,6 @@
 //! Under which names pictures with boxes are saved, and how.
 
-use std::collections::HashSet;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -10,14 +8,14 @@ use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::{ImageEncoder, RgbImage};
 
-use crate::files;
+use crate::files::{self, Reserved};
 
 /// Names for results: the input's own name in the result folder, but never that of an input, and
 /// never the same one twice. Results of an earlier run are replaced.
 pub struct ResultNames {
     folder: PathBuf,
-    /// Real paths that must not be written to: all inputs, and what was already written.
-    taken: HashSet<PathBuf>,
+    /// What must not be written to: all inputs, and what was already written.
+    taken: Reserved,
 }
 
 impl ResultNames {
@@ -25,15 +23,14 @@ impl ResultNames {
     ///
     /// # Errors
     /// If it cannot be made.
-    pub fn new(folder: &Path, inputs: &[PathBuf]) -> Result<Self> {
+    pub fn new<'a>(folder: &Path, inputs: impl IntoIterator<Item = &'a PathBuf>) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| {
             format!(
                 "cannot make the folder {}: choose another one with --out, or give --no-save",
                 folder.display()
             )
         })?;
-        let folder = folder.to_path_buf();
-        Ok(Self { folder, taken: inputs.iter().filter_map(|input| input.canonicalize().ok()).collect() })
+        Ok(Self { folder: folder.to_path_buf(), taken: Reserved::new(inputs) })
     }
 
     /// Where the result for an input goes: `photo.jpg`, or `photo-2.jpg` and so on if that is taken.
@@ -49,12 +46,13 @@ impl ResultNames {
         let mut paths =
             std::iter::once(format!("{stem}.{extension}")).chain(numbered).map(|name| self.folder.join(name));
         let path = paths.find(|path| !self.is_taken(path)).expect("the names do not end");
-        self.taken.insert(path.clone());
+        self.taken.add(&path);
         path
     }
 
+    /// Nor is a name taken that leads elsewhere: nobody named the file that is there.
     fn is_taken(&self, path: &Path) -> bool {
-        self.taken.contains(path) || path.canonicalize().is_ok_and(|real| self.taken.contains(&real))
+        path.is_symlink() || self.taken.holds(path)
     }
 }
 
@@ -65,16 +63,16 @@ impl ResultNames {
 pub fn save(picture: &RgbImage, path: &Path) -> Result<()> {
     const JPEG_QUALITY: u8 = 92;
     let is_png = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
-    files::write_atomically(path, |writer| {
+    files::write(path, |writer| {
         let (width, height) = picture.dimensions();
         let colour = image::ExtendedColorType::Rgb8;
         if is_png {
-            PngEncoder::new(&mut *writer).write_image(picture, width, height, colour)?;
+            PngEncoder::new(writer).write_image(picture, width, height, colour)?;
         } else {
-            JpegEncoder::new_with_quality(&mut *writer, JPEG_QUALITY)
+            JpegEncoder::new_with_quality(writer, JPEG_QUALITY)
                 .write_image(picture, width, height, colour)?;
         }
-        Ok(writer.flush()?)
+        Ok(())
     })
 }
 

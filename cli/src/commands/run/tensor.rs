@@ -11,7 +11,7 @@ use ylb_runtime::SessionOptions;
 
 use crate::args::RunArgs;
 use crate::commands::{Outcome, UsageError};
-use crate::files;
+use crate::files::{self, Reserved};
 use crate::model;
 use crate::npy::{self, Element, NpzWriter};
 use crate::output;
@@ -40,15 +40,15 @@ struct Tensor {
 /// # Errors
 /// If a file cannot be read or written, or the tensor does not have the input's shape.
 pub fn run(args: &RunArgs, tensor: &Path) -> Result<Outcome> {
-    for result in [&args.raw, &args.codes].into_iter().flatten() {
-        if files::same_file(result, tensor) || files::same_file(result, &args.model) {
-            return Err(UsageError(format!("{} is an input: write to another file", result.display())).into());
-        }
+    let inputs = Reserved::new([&args.model, tensor]);
+    for (result, option) in [(&args.raw, "--raw"), (&args.codes, "--codes")] {
+        result.iter().try_for_each(|path| inputs.check(path, option))?;
     }
-    if args.raw.is_some() && args.raw == args.codes {
+    if args.codes.as_ref().is_some_and(|codes| Reserved::new(&args.raw).holds(codes)) {
         return Err(UsageError("--raw and --codes need files of their own".to_owned()).into());
     }
     let network = model::open(&args.model)?;
+    ensure!(!tensor.is_dir(), "{} is a folder, but the tensor must be a .npy file", tensor.display());
     let array = File::open(tensor)
         .map_err(anyhow::Error::from)
         .and_then(|file| npy::read_f32(BufReader::new(file)))
@@ -95,7 +95,7 @@ fn write_npz<'a, T: Element + 'a>(
     arrays: impl Iterator<Item = (&'a str, &'a [usize], &'a [T])>,
 ) -> Result<Written> {
     let mut tensors = Vec::new();
-    files::write_atomically(path, |writer| {
+    files::write(path, |writer| {
         let mut archive = NpzWriter::new(writer);
         for (name, shape, data) in arrays {
             archive.add(name, shape, data)?;
@@ -103,7 +103,6 @@ fn write_npz<'a, T: Element + 'a>(
         }
         archive.finish()?;
         Ok(())
-    })
-    .with_context(|| format!("cannot write {}", path.display()))?;
+    })?;
     Ok(Written { path: path.display().to_string(), tensors })
 }

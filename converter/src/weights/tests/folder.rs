@@ -99,7 +99,8 @@ fn odd_codes() {
         let graph = graph::build(&network, &mut Odd(arrays, (1 << bits) - 1)).unwrap();
         let described = crate::source::Described { names: network.names, anchors: network.anchors };
         let name = "odd".into();
-        let source = Source { graph, name, sha256: [1; 32], bytes: 0, described: Some(described) };
+        let source =
+            Source { graph, name, sha256: [1; 32], bytes: 0, files: Vec::new(), described: Some(described) };
         let converted = convert(&source);
         let widest = converted.report.rows.iter().filter_map(|row| row.weight_bits).max();
         assert_eq!(widest, Some(bits as u8));
@@ -159,6 +160,7 @@ fn a_folder_equals_an_export() {
         name: "export".into(),
         sha256: [1; 32],
         bytes: 0,
+        files: Vec::new(),
         described: Some(described),
     };
     let options = Options { class_names: vec!["a".into()], ..Options::default() };
