@@ -286,7 +286,7 @@ pub enum OutputKind {
 /// `xy = (2σ(t) − 0.5 + grid)·stride`, `wh = (2σ(t))²·anchor`, scores `σ(t)`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Detect {
-    /// Number of classes.
+    /// Number of classes, 1 to 65 536; without levels it may be 0.
     pub classes: u32,
     /// Levels, smallest stride first.
     pub levels: Vec<DetectLevel>,

@@ -9,7 +9,8 @@ use crate::weights::to_usize;
 
 pub(super) fn validate(model: &Model) -> Result<(), Violation> {
     let Detect { classes, levels } = &model.detect;
-    if !levels.is_empty() && !(1..=MAX_EXTENT).contains(classes) {
+    // Whoever reads a model allocates for each class, with or without a head.
+    if *classes > MAX_EXTENT || (*classes == 0 && !levels.is_empty()) {
         return Err(Violation::Classes { classes: *classes, limit: MAX_EXTENT });
     }
     let mut readers = HashMap::new();

@@ -120,8 +120,8 @@ pub enum Violation {
         /// What is wrong.
         problem: DetectProblem,
     },
-    /// The detection head's number of classes.
-    #[error("the detection head has {classes} classes instead of 1 to {limit}")]
+    /// The number of classes; without a detection head it may be 0.
+    #[error("the model has {classes} classes; expected 1 to {limit}")]
     Classes {
         /// Classes.
         classes: u32,

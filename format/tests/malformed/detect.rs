@@ -22,6 +22,24 @@ fn set_anchors(level: &mut DetectLevel, anchors: u32, classes: u32) {
     level.bias = vec![1; level.multipliers.len()];
 }
 
+/// As the file `classes-2e32-no-head.ylb`, which asked for 17 GB.
+#[test]
+fn classes_without_a_head() {
+    for classes in [65_537, u32::MAX] {
+        let change = |model: &mut Model| {
+            model.detect = Detect { classes, levels: Vec::new() };
+            model.outputs.clear();
+            model.metadata.class_names.clear();
+        };
+        refused(change, Violation::Classes { classes, limit: 65_536 });
+    }
+    let mut model = models::tiny();
+    for classes in [0, 65_536] {
+        model.detect.classes = classes;
+        assert_eq!(read(&write(&model).unwrap()).unwrap(), model);
+    }
+}
+
 #[test]
 fn detection_head() {
     let at = |level, problem| Violation::Detect { level, problem };
