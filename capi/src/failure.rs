@@ -53,7 +53,7 @@ fn load_status(kind: &LoadErrorKind) -> ylb_status {
     match kind {
         LoadErrorKind::Io(_) => ylb_status::YLB_ERROR_IO,
         LoadErrorKind::Format(_) => ylb_status::YLB_ERROR_MODEL,
-        LoadErrorKind::TooLarge => ylb_status::YLB_ERROR_RESOURCES,
+        LoadErrorKind::TooLarge { .. } | LoadErrorKind::Memory(_) => ylb_status::YLB_ERROR_RESOURCES,
         _ => ylb_status::YLB_ERROR_UNSUPPORTED,
     }
 }
@@ -61,7 +61,7 @@ fn load_status(kind: &LoadErrorKind) -> ylb_status {
 impl From<SessionError> for Failure {
     fn from(error: SessionError) -> Self {
         let status = match &error {
-            SessionError::Threads(_) => ylb_status::YLB_ERROR_RESOURCES,
+            SessionError::Threads(_) | SessionError::Memory(_) => ylb_status::YLB_ERROR_RESOURCES,
             SessionError::Decode(_) => ylb_status::YLB_ERROR_NO_BOXES,
             SessionError::TensorLength { .. }
             | SessionError::TensorValue { .. }

@@ -30,9 +30,25 @@ pub enum LoadErrorKind {
     /// No micro-kernel computes a convolution.
     #[error("no micro-kernel computes node \"{0}\"; please report this model")]
     NoKernel(String),
-    /// Planned memory does not fit the address space.
-    #[error("the network's tensors need more memory than this machine can address")]
-    TooLarge,
+    /// Planned memory is beyond the limit, which is [`MAX_MEMORY`](crate::MAX_MEMORY) or what the machine can address.
+    #[error("it needs {} MB of memory; the limit is {} MB", megabytes(*.bytes), megabytes(*.limit))]
+    TooLarge {
+        /// Bytes, or as many as can be told.
+        bytes: u64,
+        /// How many there may be.
+        limit: u64,
+    },
+    /// The system has no memory for the file.
+    #[error("{0}")]
+    Memory(#[from] OutOfMemory),
+}
+
+/// Memory that there is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no memory: {} MB are needed", megabytes(*.bytes))]
+pub struct OutOfMemory {
+    /// How many were asked for.
+    pub bytes: u64,
 }
 
 /// A session that could not be started, or a frame that could not be run.
@@ -42,6 +58,9 @@ pub enum SessionError {
     /// The system starts no more threads.
     #[error("cannot start the threads: {0}; try fewer with --threads")]
     Threads(std::io::Error),
+    /// The system has no memory for the network's tensors, or the limit is below.
+    #[error("{0}")]
+    Memory(#[from] OutOfMemory),
     /// A tensor of the wrong length.
     #[error("the input tensor has {given} elements, but the network takes {expected} ({shape})")]
     TensorLength {
@@ -85,6 +104,10 @@ pub enum SessionError {
     /// An earlier frame panicked: the session's memory is gone.
     #[error("an earlier frame failed inside; start a new session")]
     Broken,
+}
+
+fn megabytes(bytes: u64) -> u64 {
+    bytes.div_ceil(1_000_000)
 }
 
 impl LoadError {

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use crate::accumulators::Accumulators;
 use crate::bands::{self, Band};
+use crate::error::OutOfMemory;
 use crate::ops::Context;
 use crate::ops::concat::CopyOp;
-use crate::program::{Op, Program, Step, written_ranges};
+use crate::program::{MAX_MEMORY, Op, Program, Step, written_ranges};
 use crate::scratch::ScratchPool;
 use crate::storage::{AlignedBytes, Borrowed, Store, ValueStorage};
 use crate::yolo::Elements;
@@ -44,12 +45,19 @@ pub fn balance(step: &Step, threads: usize) -> f64 {
 
 impl Executor {
     /// Allocates the memory of a program for a number of threads.
-    pub fn new(program: Arc<Program>, threads: usize, profile: bool) -> Self {
-        let arena = AlignedBytes::zeroed(program.plan.arena_len);
-        let scratch = ScratchPool::new(threads, program.scratch);
+    ///
+    /// # Errors
+    /// If there is not so much, or it is more than the limit.
+    pub fn new(program: Arc<Program>, threads: usize, profile: bool) -> Result<Self, OutOfMemory> {
+        let bytes = program.memory_len(threads);
+        if bytes > MAX_MEMORY {
+            return Err(OutOfMemory { bytes });
+        }
+        let arena = AlignedBytes::try_zeroed(program.plan.arena_len)?;
+        let scratch = ScratchPool::new(threads, program.scratch)?;
         let bands = band_count(threads);
         let profile = if profile { vec![Duration::ZERO; program.steps.len()] } else { Vec::new() };
-        Self { program, arena, scratch, bands, profile }
+        Ok(Self { program, arena, scratch, bands, profile })
     }
 
     /// The program.

@@ -46,7 +46,8 @@ pub mod synthetic;
 mod threads;
 pub mod yolo;
 
-pub use error::{LoadError, LoadErrorKind, SessionError};
+pub use error::{LoadError, LoadErrorKind, OutOfMemory, SessionError};
 pub use network::{Network, StepInfo};
+pub use program::MAX_MEMORY;
 pub use session::{CodesTensor, OutputTensor, Session, SessionOptions, StageTimes};
 pub use yolo::{DetectOptions, Detection, Picture, PixelFormat};

@@ -39,34 +39,24 @@ struct Demand {
     by_level: bool,
 }
 
-/// Who writes and who reads each value, as positions in the model's list of nodes.
+/// Who writes each value, as a position in the model's list of nodes.
 #[derive(Debug)]
 pub struct Uses {
     producers: Vec<Option<usize>>,
-    consumers: Vec<Vec<usize>>,
 }
 
 impl Uses {
     fn new(model: &Model) -> Self {
         let mut producers = vec![None; model.values.len()];
-        let mut consumers = vec![Vec::new(); model.values.len()];
         for (position, node) in model.nodes.iter().enumerate() {
             producers[index(node.output)] = Some(position);
-            for input in node.operator.inputs() {
-                consumers[index(input)].push(position);
-            }
         }
-        Self { producers, consumers }
+        Self { producers }
     }
 
     /// The node that writes a value; the network's input has none.
     pub fn producer<'a>(&self, model: &'a Model, value: ValueId) -> Option<&'a Node> {
         self.producers[index(value)].map(|position| &model.nodes[position])
-    }
-
-    /// The nodes that read a value.
-    pub fn consumers<'a>(&self, model: &'a Model, value: ValueId) -> impl Iterator<Item = &'a Node> {
-        self.consumers[index(value)].iter().map(|&position| &model.nodes[position])
     }
 }
 
@@ -164,7 +154,11 @@ fn forms_read(model: &Model, demands: &[Demand]) -> Vec<Vec<Form>> {
     for node in model.nodes.iter().rev() {
         if let Operator::Concat { inputs } = &node.operator {
             let whole = forms[index(node.output)].clone();
-            inputs.iter().for_each(|input| forms[index(*input)].extend(&whole));
+            for input in inputs {
+                // Each once: what many concats read in turn would have a form for each way to it.
+                let forms = &mut forms[index(*input)];
+                forms.extend(whole.iter().filter(|form| !forms.contains(form)).copied().collect::<Vec<_>>());
+            }
         }
     }
     forms
@@ -270,7 +264,12 @@ impl Planner<'_> {
         let (height, width) = (shape.height as usize, shape.width as usize);
         let layout = Layout::dense(form, channels, height, width, border);
         let buffer = self.add_buffer(layout.len() + READ_SLACK);
-        let border_pixel = border_pixel(form, layout.channels, &segments, border_level(encoding));
+        // A model may have very many values of very many channels.
+        let border_pixel = if border == Border::default() {
+            Vec::new()
+        } else {
+            border_pixel(form, layout.channels, &segments, border_level(encoding))
+        };
         Store { buffer, layout, pixel_offset: 0, segments, border_pixel, range: 0..0 }
     }
 

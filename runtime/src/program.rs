@@ -21,6 +21,13 @@ use crate::plan::{Plan, index, plan};
 use crate::scratch::ScratchLen;
 use crate::storage::{MAX_WRITTEN, Store, ValueStorage};
 
+/// Most bytes of memory for the tensors of a network: some fifty times what YOLOv5x takes for a picture of 640 pixels.
+/// A file of a few kilobytes can ask for any number.
+pub const MAX_MEMORY: u64 = 1 << 32;
+
+/// Most sums of a network that get tables, or are tried in arithmetic of 16 bits. A YOLOv5x has 28.
+const MANY_SUMS: usize = 256;
+
 /// Everything that a frame needs and no frame changes.
 pub struct Program {
     /// One for each node, in order.
@@ -87,22 +94,41 @@ impl Program {
             })
             .collect::<Result<Vec<_>, _>>()?;
         let plan = plan(model, &choices, keep_values);
+        let sums = model.nodes.iter().filter(|node| matches!(node.operator, Operator::Add { .. }));
+        let few_sums = sums.count() <= MANY_SUMS;
+        let engine = dispatch.rows().engine();
         let steps: Vec<Step> = model
             .nodes
             .iter()
             .zip(&choices)
-            .map(|(node, choice)| Step::new(model, node, choice.as_ref(), &plan, dispatch.rows().engine()))
+            .map(|(node, choice)| Step::new(model, node, choice.as_ref(), &plan, engine, few_sums))
             .collect();
         let (input, input_copy) = input(model, &plan);
         let scratch = steps.iter().map(|step| step.op.scratch());
         let scratch = scratch.chain(input_copy.iter().map(CopyOp::scratch));
         let scratch = scratch.fold(ScratchLen::default(), ScratchLen::max);
-        Ok(Self { steps, rows: dispatch.rows(), scratch, input, input_copy, plan })
+        let program = Self { steps, rows: dispatch.rows(), scratch, input, input_copy, plan };
+        match program.memory_len(1) {
+            bytes if bytes > MAX_MEMORY => Err(LoadErrorKind::TooLarge { bytes, limit: MAX_MEMORY }),
+            _ => Ok(program),
+        }
+    }
+
+    /// Bytes that so many threads need for tensors and working memory.
+    pub fn memory_len(&self, threads: usize) -> u64 {
+        (self.plan.arena_len as u64).saturating_add(self.scratch.bytes().saturating_mul(threads as u64))
     }
 }
 
 impl Step {
-    fn new(model: &Model, node: &Node, choice: Option<&ConvChoice>, plan: &Plan, engine: Engine) -> Self {
+    fn new(
+        model: &Model,
+        node: &Node,
+        choice: Option<&ConvChoice>,
+        plan: &Plan,
+        engine: Engine,
+        few_sums: bool,
+    ) -> Self {
         let output = node.output;
         let op = match (&node.operator, choice) {
             (Operator::Conv(conv), Some(choice)) => match choice.compute {
@@ -118,7 +144,7 @@ impl Step {
             },
             (Operator::Conv(_), None) => unreachable!("every convolution has a choice"),
             (Operator::Add { inputs, requantize }, _) => {
-                Op::Add(AddOp::new(model, inputs, requantize, output, plan, engine))
+                Op::Add(AddOp::new(model, inputs, requantize, output, plan, engine, few_sums))
             }
             (Operator::Map { input, table }, _) => Op::Map(MapOp::new(model, *input, table, plan)),
             (Operator::MaxPool { input, window }, _) => {
@@ -216,8 +242,9 @@ fn check_sizes(model: &Model) -> Result<(), LoadErrorKind> {
         rows.checked_mul(columns)?.checked_mul(pixel)
     };
     let total = model.values.iter().try_fold(0u64, |sum, value| sum.checked_add(bytes(value)?));
-    match total.map(usize::try_from) {
-        Some(Ok(total)) if total < usize::MAX / 4 => Ok(()),
-        _ => Err(LoadErrorKind::TooLarge),
+    let limit = usize::MAX as u64 / 4;
+    match total.unwrap_or(u64::MAX) {
+        bytes if bytes > limit => Err(LoadErrorKind::TooLarge { bytes, limit }),
+        _ => Ok(()),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::error::OutOfMemory;
+use crate::storage::zeros;
 use crate::threads::thread_index;
 
 /// Lengths that a step needs.
@@ -53,20 +55,32 @@ impl ScratchLen {
             columns: self.columns.max(other.columns),
         }
     }
+
+    /// Bytes of a thread.
+    pub fn bytes(self) -> u64 {
+        let words = self.sums as u64 + self.totals as u64;
+        let bytes = [self.levels, self.transformed, self.tables, self.columns].map(|len| len as u64);
+        words * size_of::<i32>() as u64 + bytes.iter().sum::<u64>()
+    }
 }
 
 impl ScratchPool {
     /// Memory for a number of threads.
-    pub fn new(threads: usize, len: ScratchLen) -> Self {
-        let scratch = || Scratch {
-            sums: vec![0; len.sums],
-            totals: vec![0; len.totals],
-            levels: vec![0; len.levels],
-            transformed: vec![0; len.transformed],
-            tables: vec![0; len.tables],
-            columns: vec![0; len.columns],
+    ///
+    /// # Errors
+    /// If there is not so much.
+    pub fn new(threads: usize, len: ScratchLen) -> Result<Self, OutOfMemory> {
+        let scratch = || -> Result<Scratch, OutOfMemory> {
+            Ok(Scratch {
+                sums: zeros(len.sums)?,
+                totals: zeros(len.totals)?,
+                levels: zeros(len.levels)?,
+                transformed: zeros(len.transformed)?,
+                tables: zeros(len.tables)?,
+                columns: zeros(len.columns)?,
+            })
         };
-        Self((0..threads).map(|_| Mutex::new(scratch())).collect())
+        (0..threads).map(|_| scratch().map(Mutex::new)).collect::<Result<_, _>>().map(Self)
     }
 
     /// The memory of the calling thread of the pool. Nobody else asks for it: the lock never waits.

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use ylb_format::model::Model;
 
-use crate::error::SessionError;
+use crate::error::{OutOfMemory, SessionError};
 use crate::executor::Executor;
 use crate::network::Network;
 use crate::plan::index;
-use crate::storage::Store;
+use crate::program::MAX_MEMORY;
+use crate::storage::{Store, zeros};
 use crate::threads::{Team, thread_count};
 use crate::yolo::{
     Candidate, DetectOptions, Detection, Elements, Head, HeadDecoder, Letterbox, Nms, Picture, Placement,
@@ -89,11 +90,11 @@ impl Session {
     /// Allocates memory and starts threads.
     ///
     /// # Errors
-    /// If the system starts no more threads.
+    /// If the system starts no more threads, or has no memory.
     pub fn new(network: Arc<Network>, options: SessionOptions) -> Result<Self, SessionError> {
         let threads = thread_count(options.threads);
         let program = network.program(options.keep_values).map_err(SessionError::Program)?;
-        let executor = Executor::new(program, threads, options.profile);
+        let executor = Executor::new(program, threads, options.profile)?;
         let team = Team::new(threads, executor).map_err(SessionError::Threads)?;
         let model = network.model();
         let decoder = HeadDecoder::new(&model.detect, &model.values).ok();
@@ -232,16 +233,24 @@ impl Session {
     /// The source model's outputs for the last frame, restored in floating point.
     ///
     /// # Errors
-    /// If there is no frame, the model has no detection head, or outputs need anchors that are unknown.
+    /// If there is no frame, the model has no detection head, outputs need anchors that are
+    /// unknown, or there is no memory for them.
     pub fn outputs(&self) -> Result<Vec<OutputTensor>, SessionError> {
         let model = self.network.model();
         self.frame.ok_or(SessionError::NoFrame)?;
         let executor = self.team.state().ok_or(SessionError::Broken)?;
         let raw = RawOutputs::new(&model.detect, &model.values)?;
         let heads = Heads::new(model, executor);
+        let mut bytes = 0u64;
         let restore = |output: &ylb_format::model::Output| {
             let shape = raw.shape(output.kind);
-            let mut data = vec![0.0; shape.iter().product()];
+            let len: usize = shape.iter().product();
+            // Outputs may repeat one another.
+            bytes = bytes.saturating_add(len as u64 * size_of::<f32>() as u64);
+            if bytes > MAX_MEMORY {
+                return Err(OutOfMemory { bytes }.into());
+            }
+            let mut data = zeros(len)?;
             raw.fill(output.kind, heads.as_slice(), &mut data)?;
             Ok(OutputTensor { name: output.name.clone(), shape, data })
         };

@@ -9,6 +9,8 @@ use std::ops::Range;
 use bytemuck::{Pod, Zeroable};
 use ylb_kernels::layout::{Form, Layout};
 
+use crate::error::OutOfMemory;
+
 /// Alignment of buffers in the arena and of blocks of weights: a cache line.
 pub const ALIGNMENT: usize = 64;
 
@@ -20,10 +22,30 @@ pub struct AlignedBytes(Vec<CacheLine>);
 #[repr(C, align(64))]
 struct CacheLine([u8; ALIGNMENT]);
 
+/// `len` zeros.
+///
+/// # Errors
+/// If there is no memory for so many: a file decides how many.
+pub fn zeros<T: Zeroable + Clone>(len: usize) -> Result<Vec<T>, OutOfMemory> {
+    let mut zeros = Vec::new();
+    let bytes = (len as u64).saturating_mul(size_of::<T>() as u64);
+    zeros.try_reserve_exact(len).map_err(|_| OutOfMemory { bytes })?;
+    zeros.resize(len, T::zeroed());
+    Ok(zeros)
+}
+
 impl AlignedBytes {
     /// At least `len` zero bytes.
     pub fn zeroed(len: usize) -> Self {
         Self(vec![CacheLine::zeroed(); len.div_ceil(ALIGNMENT)])
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// If there is no memory for so many.
+    pub fn try_zeroed(len: usize) -> Result<Self, OutOfMemory> {
+        zeros(len.div_ceil(ALIGNMENT)).map(Self)
     }
 
     /// All bytes.
@@ -53,7 +75,7 @@ pub struct Store {
     /// Which stored channel is which channel of the value: `(first stored, first logical, count)`.
     /// Stored channels in no segment are holes; they hold level 0.
     pub segments: Vec<Segment>,
-    /// The bytes of one pixel of the border.
+    /// The bytes of one pixel of the border; none without a border.
     pub border_pixel: Vec<u8>,
     /// Where the buffer lies in the arena; known once the arena is planned.
     pub range: Range<usize>,
@@ -106,12 +128,13 @@ impl Store {
         };
         let layout = Layout { channels, ..self.layout };
         let start = form.pixel_len(stored);
+        let border_pixel = self.border_pixel.get(start..start + layout.pixel_len()).unwrap_or_default();
         Self {
             buffer: self.buffer,
             layout,
             pixel_offset: self.pixel_offset + start,
             segments: vec![Segment { stored: 0, logical: 0, len }],
-            border_pixel: self.border_pixel[start..start + layout.pixel_len()].to_vec(),
+            border_pixel: border_pixel.to_vec(),
             range: self.range.clone(),
         }
     }
@@ -198,6 +221,16 @@ mod tests {
         let mut arena = vec![0; 100];
         let borrowed = Borrowed::cut(&mut arena, [10..20, 0..0]);
         borrowed.read(&(15..30));
+    }
+
+    #[test]
+    fn memory_that_there_is_not_is_an_error() {
+        assert_eq!(zeros::<i32>(3), Ok(vec![0; 3]));
+        assert_eq!(
+            zeros::<i32>(usize::MAX / 2),
+            Err(OutOfMemory { bytes: (usize::MAX as u64 / 2).saturating_mul(4) })
+        );
+        assert!(AlignedBytes::try_zeroed(usize::MAX).is_err());
     }
 
     #[test]

@@ -12,6 +12,8 @@ mod errors;
 mod eval;
 mod exports;
 mod info;
+mod large;
+mod limited;
 mod overwriting;
 mod pictures;
 mod progress;

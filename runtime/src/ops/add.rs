@@ -2,7 +2,7 @@
 //!
 //! A sum of two values is a table over both levels, made at load from the exact map; where 16-bit arithmetic equals
 //! it, that ([`NarrowSum`]); on planes of one or two bits it is evaluated as polynomials
-//! ([`ylb_kernels::combine`]). Longer sums compute their accumulators.
+//! ([`ylb_kernels::combine`]). Longer sums compute their accumulators, as do all others in a network that has very many.
 
 use ylb_format::model::{Encoding, Model, Requantize, ValueId};
 use ylb_kernels::combine::{CombineRow, PlaneFunction};
@@ -37,12 +37,13 @@ enum Method {
     Narrow(NarrowSum),
     /// Both inputs and the output in planes.
     Planes(PlaneFunction),
-    /// One accumulator an addend; `integers[level]` by addend.
-    Accumulators { integers: Vec<[i32; 256]>, requantizer: Requantizer },
+    /// One accumulator an addend: `step · level + integer of level 0`.
+    Accumulators { integers: Vec<[i32; 2]>, requantizer: Requantizer },
 }
 
 impl AddOp {
-    /// Prepares a sum.
+    /// Prepares a sum. `pairs`: whether all pairs of levels may be gone through, which takes up to a millisecond and
+    /// 64 KiB.
     pub fn new(
         model: &Model,
         inputs: &[ValueId],
@@ -50,6 +51,7 @@ impl AddOp {
         output: ValueId,
         plan: &Plan,
         engine: Engine,
+        pairs: bool,
     ) -> Self {
         let encoding = |value: &ValueId| *model.values[index(*value)].encoding().expect("sums are of levels");
         let encodings: Vec<Encoding> = inputs.iter().map(encoding).collect();
@@ -66,7 +68,7 @@ impl AddOp {
             ([a, b], Some(Form::Planes { bits })) => {
                 Method::Planes(PlaneFunction::new(bits, level_of(a, b, requantize, max_level)))
             }
-            ([a, b], _) => narrow(a, b, requantize, max_level)
+            ([a, b], _) if pairs => narrow(a, b, requantize, max_level)
                 .map_or_else(|| table(a, b, requantize, max_level), Method::Narrow),
             _ => accumulators(&encodings, requantize, max_level, engine),
         };
@@ -138,10 +140,10 @@ impl AddOp {
                 Method::Planes(_) => unreachable!("ran above"),
                 Method::Accumulators { integers, requantizer } => {
                     let sums = &mut scratch.sums[..row_len * integers.len()];
-                    for ((sums, integers), levels) in sums.chunks_exact_mut(row_len).zip(integers).zip(levels)
-                    {
+                    let rows = sums.chunks_exact_mut(row_len).zip(levels);
+                    for ((sums, levels), &[step, zero]) in rows.zip(integers) {
                         for (sum, &level) in sums.iter_mut().zip(levels) {
-                            *sum = integers[usize::from(level)];
+                            *sum = step * i32::from(level) + zero;
                         }
                     }
                     let mut terms: [&[i32]; MAX_ADDENDS] = [&[]; MAX_ADDENDS];
@@ -198,10 +200,7 @@ fn table(a: &Encoding, b: &Encoding, requantize: &Requantize, max_level: u8) -> 
 }
 
 fn accumulators(encodings: &[Encoding], requantize: &Requantize, max_level: u8, engine: Engine) -> Method {
-    let integers = encodings
-        .iter()
-        .map(|encoding| std::array::from_fn(|level| encoding.integer((level as u8).min(encoding.max_level))))
-        .collect();
+    let integers = encodings.iter().map(|encoding| [encoding.step.into(), encoding.integer(0)]).collect();
     let ranges: Vec<AccumulatorRange> = encodings
         .iter()
         .map(requantize::integer_range)

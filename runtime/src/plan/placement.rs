@@ -7,7 +7,7 @@
 //! * a step would then read and write the same buffer: one that writes this input reads a value that
 //!   lies in the same concat, or the other way round. (Steps get their memory as disjoint slices.)
 
-use ylb_format::model::{Model, Node, Operator, ValueId};
+use ylb_format::model::{Model, Operator, ValueId};
 
 use super::{Uses, index};
 
@@ -29,8 +29,8 @@ pub fn place(model: &Model, uses: &Uses) -> Vec<Option<Placement>> {
         };
         for (position, &input) in inputs.iter().enumerate() {
             let once = inputs.iter().filter(|&&other| other == input).count() == 1;
-            if once && placements[index(input)].is_none() && may_lie_in(model, uses, &placements, input, node)
-            {
+            let free = once && placements[index(input)].is_none();
+            if free && may_lie_in(model, uses, &placements, input, node.output, inputs) {
                 placements[index(input)] = Some(Placement { concat: node.output, input: position });
             }
         }
@@ -43,7 +43,8 @@ fn may_lie_in(
     uses: &Uses,
     placements: &[Option<Placement>],
     input: ValueId,
-    concat: &Node,
+    concat: ValueId,
+    parts: &[ValueId],
 ) -> bool {
     let Some(producer) = uses.producer(model, input) else {
         return false;
@@ -51,9 +52,13 @@ fn may_lie_in(
     if matches!(producer.operator, Operator::Concat { .. }) {
         return false;
     }
-    let lies_there =
-        |value: ValueId| placements[index(value)].is_some_and(|place| place.concat == concat.output);
+    let lies_there = |value: ValueId| placements[index(value)].is_some_and(|place| place.concat == concat);
     let reads_from_there = producer.operator.inputs().into_iter().any(lies_there);
-    let writes_to_there = uses.consumers(model, input).any(|node| lies_there(node.output));
+    // Of the nodes that read it, those that write a part: there are few parts, but may be many readers.
+    let reads_it = |part: ValueId| {
+        let writer = uses.producer(model, part);
+        writer.is_some_and(|node| node.operator.inputs().contains(&input))
+    };
+    let writes_to_there = parts.iter().any(|&part| lies_there(part) && reads_it(part));
     !reads_from_there && !writes_to_there
 }
