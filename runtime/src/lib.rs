@@ -34,6 +34,7 @@ mod bands;
 mod choice;
 mod error;
 mod executor;
+mod file;
 mod network;
 mod ops;
 mod plan;

@@ -1,6 +1,5 @@
 //! A loaded model.
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,6 +8,7 @@ use ylb_kernels::registry::Dispatch;
 
 use crate::error::{LoadError, LoadErrorKind};
 use crate::executor;
+use crate::file;
 use crate::program::Program;
 
 /// A model, ready to run on this CPU. It never changes: any number of sessions on any number of
@@ -37,20 +37,10 @@ impl Network {
     /// [`YLB_KERNELS`](ylb_kernels::cpu::KERNELS_VARIABLE) restricts the choice of micro-kernels.
     ///
     /// # Errors
-    /// If the file cannot be read, is no valid model, or this CPU cannot run it.
+    /// If the file cannot be read, is no valid model, or this CPU cannot run it. A file that changes while it is read
+    /// is damaged, at worst.
     pub fn open(path: &Path) -> Result<Self, LoadError> {
-        let load = || {
-            let file = File::open(path).map_err(LoadErrorKind::Io)?;
-            if file.metadata().map_err(LoadErrorKind::Io)?.len() == 0 {
-                // An empty file cannot be mapped; the reader has the words for it.
-                return Self::from_bytes(&[]);
-            }
-            // SAFETY: the map is read only within this function. Should another process shorten the
-            // file meanwhile, reading raises SIGBUS, as documented for memory-mapped files; the
-            // writer of this format replaces files by renaming and never changes one in place.
-            let bytes = unsafe { memmap2::Mmap::map(&file) }.map_err(LoadErrorKind::Io)?;
-            Self::from_bytes(&bytes)
-        };
+        let load = || Self::from_bytes(&file::read(path)?);
         load().map_err(|error: LoadError| error.at(path))
     }
 
