@@ -31,6 +31,7 @@ mod progress;
 mod proof;
 mod stages;
 
+use std::io::{self, Write};
 use std::panic::{self, PanicHookInfo};
 use std::process::{self, ExitCode};
 
@@ -58,7 +59,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // Help is no error for clap's user, but an Err here.
-            let printed = error.print();
+            let printed = error.print().and_then(|()| io::stdout().flush());
             return match printed {
                 _ if error.use_stderr() => ExitCode::from(WRONG_USAGE),
                 Ok(()) => ExitCode::SUCCESS,

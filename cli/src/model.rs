@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use ylb_converter::Source;
 use ylb_format::model::{Conv, Model, Operator, Value, ValueKind};
@@ -18,11 +18,11 @@ use ylb_runtime::{Network, Session, SessionOptions, StepInfo};
 pub fn open(path: &Path) -> Result<Arc<Network>> {
     let cannot_load = || format!("cannot load {}", path.display());
     // A first look, for the reasons that are clearer when the file as a whole is in view.
+    let found = fs::metadata(path).with_context(cannot_load)?;
+    let what = if found.is_dir() { "folder" } else { "pipe or a device" };
+    ensure!(found.is_file(), "{} is a {what}, but the model must be a .ylb file", path.display());
     let mut start = [0; 8];
     let mut file = File::open(path).with_context(cannot_load)?;
-    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
-        bail!("{} is a folder, but the model must be a .ylb file", path.display());
-    }
     let read = file.read(&mut start).with_context(cannot_load)?;
     if looks_like_onnx(path, &start[..read]) {
         bail!("{0} is an ONNX file: convert it first with \"yolo-lowbit convert {0}\"", path.display());

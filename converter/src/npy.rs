@@ -3,7 +3,7 @@
 //! The layout is specified in NumPy's `numpy.lib.format`: a magic number, a version, and a header that
 //! is a Python dictionary on one line, then the elements.
 
-use std::io::{Error, Read};
+use std::io::{Error, ErrorKind, Read};
 
 /// First bytes of every file.
 pub const MAGIC: &[u8; 6] = b"\x93NUMPY";
@@ -63,7 +63,10 @@ impl Elements {
 /// asked for, is in Fortran order, or has elements that [`Elements`] does not list.
 pub fn read(source: &mut dyn Read, max_elements: usize) -> Result<Array, String> {
     let mut start = [0; 8];
-    source.read_exact(&mut start).map_err(|_| "this is no .npy file")?;
+    source.read_exact(&mut start).map_err(|error| match error.kind() {
+        ErrorKind::UnexpectedEof => "this is no .npy file".to_owned(),
+        _ => error.to_string(),
+    })?;
     if !start.starts_with(MAGIC) {
         return Err("this is no .npy file".into());
     }
@@ -88,8 +91,12 @@ pub fn read(source: &mut dyn Read, max_elements: usize) -> Result<Array, String>
     source.read_exact(&mut header).map_err(cut_off)?;
     let header = String::from_utf8(header).map_err(|_| "the .npy header is damaged")?;
     let descriptor = header_field(&header, "descr").unwrap_or_default().trim_matches(['\'', '"']);
-    if header_field(&header, "fortran_order") != Some("False") {
-        return Err("the array is in Fortran order: save it with numpy.ascontiguousarray".into());
+    match header_field(&header, "fortran_order") {
+        Some("False") => {}
+        Some("True") => {
+            return Err("the array is in Fortran order: save it with numpy.ascontiguousarray".into());
+        }
+        _ => return Err("the .npy header is damaged".into()),
     }
     let shape = header_field(&header, "shape").and_then(parse_shape).ok_or("the .npy header is damaged")?;
     let count = shape.iter().try_fold(1usize, |count, &extent| count.checked_mul(extent));
@@ -206,6 +213,18 @@ mod tests {
         let bytes = file(1, "<f8", "()", &1.5f64.to_le_bytes());
         let array = read(&mut bytes.as_slice(), 1).unwrap();
         assert_eq!(array, Array { shape: vec![], elements: Elements::F64(vec![1.5]) });
+    }
+
+    #[test]
+    fn a_header_of_junk_is_damaged() {
+        let junk = [&b"\x93NUMPY\x01\0\x00\x40"[..], &[b'x'; 1 << 14], &[0; 8]].concat();
+        assert_eq!(read(&mut junk.as_slice(), 100).unwrap_err(), "the .npy header is damaged");
+        for (order, reason) in [("True", "Fortran order"), ("true", "damaged"), ("", "damaged")] {
+            let header = format!("{{'descr': '<f4', 'fortran_order': {order}, 'shape': (1,), }}");
+            let len = u8::try_from(header.len()).unwrap();
+            let bytes = [&b"\x93NUMPY\x01\0"[..], &[len, 0], header.as_bytes(), &[0; 4]].concat();
+            assert!(read(&mut bytes.as_slice(), 1).unwrap_err().contains(reason), "{order}");
+        }
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Everything that a user can get wrong has a message of its own.
 
-use std::fs;
 
 use crate::support::{Folder, assert_says, squares};
 use crate::tiny;
@@ -39,19 +38,6 @@ fn help_and_version_are_no_errors() {
     assert_says(&folder.run(&["run", "--help"]).done(), &["--conf", "Examples:", "times_ms"]);
     let version = folder.run(&["--version"]).done();
     assert_eq!(version, concat!("yolo-lowbit ", env!("CARGO_PKG_VERSION"), "\n"));
-}
-
-#[test]
-fn help_that_cannot_be_printed_is_an_error() {
-    let Ok(full) = fs::OpenOptions::new().write(true).open("/dev/full") else {
-        eprintln!("SKIPPED: /dev/full is missing");
-        return;
-    };
-    let folder = Folder::new("help_on_full_disk");
-    let output = folder.command(&["--help"]).stdout(full).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert_says(&error, &["yolo-lowbit: error: cannot print", "No space left on device"]);
 }
 
 #[test]
@@ -119,6 +105,37 @@ fn something_else_in_place_of_a_model() {
     assert_says(&error, &["model.onnx is an ONNX file", "yolo-lowbit convert model.onnx"]);
     assert_says(&folder.run(&["run", "a.png", "a.png"]).failed(1), &["a.png: ", "not a .ylb file"]);
     assert_says(&folder.run(&["info", "."]).failed(1), &["is a folder"]);
+    let error = folder.run(&["run", "tiny.ylb", "--tensor", ".", "--raw", "a.npz"]).failed(1);
+    assert_says(&error, &[". is a folder", ".npy file"]);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn devices_and_files_of_the_system_in_place_of_a_model() {
+    let folder = folder("no_files");
+    for command in ["info", "bench"] {
+        let error = folder.run(&[command, "/dev/stdin"]).failed(1);
+        assert_eq!(error, "/dev/stdin is a pipe or a device, but the model must be a .ylb file");
+        assert_says(&folder.run(&[command, "/dev/zero"]).failed(1), &["is a pipe or a device"]);
+        // Its length is said to be 0.
+        assert_says(&folder.run(&[command, "/proc/self/status"]).failed(1), &["not a .ylb file"]);
+    }
+    assert_says(
+        &folder.run(&["convert", "--names", ".", "a.png"]).failed(1),
+        &["cannot open .", "directory"],
+    );
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn help_that_cannot_be_written_is_an_error() {
+    let folder = folder("full");
+    for args in [&["--help"] as &[&str], &["run", "--help"], &["--version"]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = folder.command(args).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert_says(&String::from_utf8_lossy(&output.stderr), &["yolo-lowbit: error: cannot print", "No space left on device"]);
+    }
 }
 
 #[test]
