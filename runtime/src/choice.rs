@@ -224,6 +224,13 @@ fn unsigned_codes(weights: &Weights, sums: Vec<ChannelSum>) -> WeightCodes {
 /// Signed bytes for a multiplying micro-kernel. Weights that a zero point takes out of an i8 keep
 /// what fits, and the rest becomes an offset.
 fn byte_codes(weights: &Weights) -> WeightCodes {
+    // Odd numbers from −255 to 255 span more than a byte, and halves of them do not: `2 · (u − 128) + 1`.
+    if weights.encoding == WeightEncoding::Bipolar && weights.bits == 8 {
+        let mut codes = weights.codes();
+        codes.iter_mut().for_each(|code| *code ^= 1 << 7);
+        let sums = weights.channel_sums();
+        return WeightCodes { codes, bits: 8, scale: 2, offsets: offsets(weights, 1), sums };
+    }
     let mut values = weights.decode();
     let fits = |&value: &i16| value == i16::from(value as i8);
     let mut shifts = Vec::new();
@@ -233,7 +240,8 @@ fn byte_codes(weights: &Weights) -> WeightCodes {
         for (shift, values) in shifts.iter_mut().zip(values.chunks_mut(per_output(weights))) {
             let (min, max) =
                 values.iter().fold((0, 0), |(min, max), &value| (value.min(min), value.max(max)));
-            // The span of a channel's weights is at most 255, whatever its zero point.
+            // The span of a channel's weights is at most 255, whatever its zero point: only bipolar ones of 8 bits
+            // span more, and they do not get here.
             let low = if min < i16::from(i8::MIN) { min + 128 } else { (max - 127).max(0) };
             *shift = i32::from(low);
             for value in values {
@@ -281,9 +289,6 @@ mod tests {
             for bits in 1..=8 {
                 for zero_points in [vec![], vec![0, 3], vec![-100, 255]] {
                     let weights = weights(bits, encoding, zero_points);
-                    if encoding == Bipolar && bits == 8 {
-                        continue; // spans more than a byte: no exporter writes it, the reader refuses it
-                    }
                     let count = per_output(&weights);
                     let unsigned = unsigned_codes(&weights, weights.channel_sums());
                     let bytes = byte_codes(&weights);

@@ -110,7 +110,7 @@ impl Builder {
         let bits = self.rng.pick(&[1u8, 1, 2, 2, 3, 4, 4, 8]);
         let encoding = match self.rng.below(3) {
             0 => WeightEncoding::Unsigned,
-            1 if bits < 8 => WeightEncoding::Bipolar,
+            1 => WeightEncoding::Bipolar,
             _ => WeightEncoding::TwosComplement,
         };
         let len: usize = shape.iter().map(|&extent| extent as usize).product();

@@ -73,7 +73,7 @@ fn arrays_of_every_kind() {
     assert!(error.to_string().contains("a code of 0; expected odd numbers from -1 to 1"), "{error}");
 }
 
-/// Weights and activations of −1 and 1, and weights of −3, −1, 1, 3.
+/// Weights and activations of −1 and 1, and weights of −3, −1, 1, 3, or of −255 to 255.
 #[test]
 fn odd_codes() {
     struct Odd(Made, i64);
@@ -86,9 +86,8 @@ fn odd_codes() {
             Ok(array)
         }
     }
-    for (bits, activations) in
-        [(1, r#"{"bits": 1, "kind": "bipolar"}"#), (2, r#"{"bits": 2, "kind": "unsigned"}"#)]
-    {
+    let unsigned = r#"{"bits": 2, "kind": "unsigned"}"#;
+    for (bits, activations) in [(1, r#"{"bits": 1, "kind": "bipolar"}"#), (2, unsigned), (8, unsigned)] {
         let json = SMALL
             .replace(r#"{"bits": 4, "kind": "signed"}"#, &format!(r#"{{"bits": {bits}, "kind": "bipolar"}}"#))
             .replace(r#"{"bits": 4, "kind": "unsigned"}"#, activations)
