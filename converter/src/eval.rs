@@ -10,11 +10,13 @@ use crate::ir::{Attribute, Domain, ElementType, Node, Tensor};
 use crate::quantizer::QuantizedConstant;
 
 mod arithmetic;
+mod budget;
 mod movement;
 mod quantize;
 mod reduce;
 
 pub use arithmetic::broadcast_shape;
+pub use budget::Budget;
 pub use movement::moves_elements;
 pub(crate) use quantize::known_clip;
 pub use quantize::quantizer_of;

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{ConvertError, ErrorKind};
-use crate::eval::{self, Inputs};
+use crate::eval::{self, Budget, Inputs};
 use crate::ir::{Data, Domain, ElementType, Graph, Node, Tensor, TensorId};
 use crate::onnx;
 
@@ -109,6 +109,7 @@ impl Interpreter {
     }
 
     fn compute_constants(&mut self) -> Result<(), ConvertError> {
+        let mut budget = Budget::of(&self.graph);
         for (index, node) in self.graph.nodes.iter().enumerate() {
             let known = |id: &Option<TensorId>| match id {
                 Some(id) => self.constants[id.0].as_deref().map(Some),
@@ -121,8 +122,10 @@ impl Interpreter {
                 self.steps.push(index);
                 continue;
             };
-            let results =
-                evaluate(node, &inputs, false, self.graph.opset).map_err(|error| node.blame(error))?;
+            let results = budget
+                .take(node, &inputs)
+                .and_then(|()| evaluate(node, &inputs, false, self.graph.opset))
+                .map_err(|error| node.blame(error))?;
             for (id, tensor) in node.outputs.iter().zip(results.tensors) {
                 self.constants[id.0] = Some(Arc::new(tensor));
             }

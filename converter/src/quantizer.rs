@@ -192,7 +192,7 @@ impl Quantizer {
 
     /// Bits that the codes need.
     pub fn bits(&self) -> u32 {
-        let levels = (self.high - self.low) / self.step();
+        let levels = self.high.abs_diff(self.low) / self.step().unsigned_abs();
         64 - levels.leading_zeros()
     }
 
@@ -366,5 +366,6 @@ mod tests {
             assert!(bad.validate().is_err(), "{scale}");
         }
         assert!(quantizer(Order::ClampThenRound, 0, 0, 0.0).validate().is_err());
+        assert_eq!(quantizer(Order::RoundThenClamp, i64::MIN, i64::MAX, 0.0).bits(), 64);
     }
 }

@@ -14,7 +14,7 @@ const PLACES: [(&str, &[&str]); 12] = [
     ("exports", &["converter/src/tests/exports.rs"]),
     ("rounding", &["converter/src/tests/rounding.rs"]),
     ("stems", &["converter/src/tests/stems.rs"]),
-    ("passes", &["converter/src/passes/tests.rs"]),
+    ("passes", &["converter/src/passes/tests.rs", "converter/src/passes/tests/hostile.rs"]),
     ("trunc", &["converter/src/passes/trunc/tests.rs"]),
     ("grids", &["converter/src/passes/grids/tests.rs"]),
     ("lower", &["converter/src/lower/tests"]),

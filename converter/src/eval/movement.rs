@@ -344,7 +344,14 @@ fn constant_of_shape(node: &Node, inputs: &Inputs<'_>) -> Result<Tensor, Convert
     let shape = extents(&required(inputs, 0)?.to_integers())?;
     let len = element_count(&shape)?;
     match node.attribute("value") {
-        Some(Attribute::Tensor(value)) if value.len() == 1 => value.gathered(&shape, &vec![0; len]),
+        Some(Attribute::Tensor(value)) if value.len() == 1 => match value.data() {
+            Data::F32(values) => Tensor::f32(&shape, vec![values[0]; len]),
+            Data::F64(values) => Tensor::f64(&shape, vec![values[0]; len]),
+            _ => {
+                let number = value.get_integer(0);
+                Tensor::integers(&shape, value.element(), (0..len).map(|_| number))
+            }
+        },
         None => Tensor::f32(&shape, vec![0.0; len]),
         _ => Err(ConvertError::malformed("expected a value with one element")),
     }

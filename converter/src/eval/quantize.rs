@@ -40,7 +40,7 @@ fn qonnx_quant(node: &Node, inputs: &Inputs<'_>, rank: usize) -> Result<Quantize
         .scalar()
         .filter(|bits| bits.fract() == 0.0 && (1.0..=32.0).contains(bits))
         .ok_or_else(|| ConvertError::unsupported("expected a bit width of 1 to 32"))? as u32;
-    let narrow = node.int("narrow", 0);
+    let narrow = i64::from(node.int("narrow", 0) != 0);
     let signed = node.int("signed", 1) != 0;
     // The definition says that the operator is not for binary codes. Its formula gives -1 and 0, and tools
     // that execute it give -1 and +1.
@@ -154,7 +154,7 @@ pub(super) fn evaluate(node: &Node, inputs: &Inputs<'_>) -> Result<Option<Tensor
 
 /// The integer type with exactly the range of a `QuantizeLinear`.
 fn linear_element(quantizer: &Quantizer) -> ElementType {
-    let bits = 64 - (quantizer.high - quantizer.low).leading_zeros();
+    let bits = 64 - quantizer.high.abs_diff(quantizer.low).leading_zeros();
     if quantizer.low < 0 { ElementType::Signed(bits as u8) } else { ElementType::Unsigned(bits as u8) }
 }
 

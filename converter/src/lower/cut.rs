@@ -378,7 +378,7 @@ fn per_tensor(quantizer: &Quantizer) -> Result<(f64, f64), ConvertError> {
 
 fn levels_of(quantizer: &Quantizer) -> Result<Levels, ConvertError> {
     let step = quantizer.step();
-    let count = (quantizer.high - quantizer.low) / step;
+    let count = quantizer.high.abs_diff(quantizer.low) / step.unsigned_abs();
     if count > 255 || quantizer.low < -255 || quantizer.high > 255 {
         return Err(ConvertError::unsupported(format!(
             "activation codes from {} to {}; expected at most 8 bits",

@@ -81,7 +81,7 @@ pub(super) fn weight_format(
     }
     let (low, high) = (quantized.low, quantized.high);
     let outside = |code: &i32| i64::from(*code) < low || i64::from(*code) > high;
-    if low > high || high - low > 255 || quantized.codes.iter().any(outside) {
+    if low > high || high.abs_diff(low) > 255 || quantized.codes.iter().any(outside) {
         return Err(ConvertError::unsupported(format!(
             "weight codes from {low} to {high}; expected at most 8 bits"
         )));
@@ -204,8 +204,10 @@ mod tests {
 
     #[test]
     fn wide_codes_and_bad_scales_are_refused() {
-        let wide = QuantizedConstant::plain(vec![0], -256, 255);
-        assert!(weight_format(&wide, 1).is_err());
+        for (low, high) in [(-256, 255), (i64::MIN, i64::MAX), (i64::MIN, 0), (1, 0)] {
+            let wide = QuantizedConstant::plain(vec![0], low, high);
+            assert!(weight_format(&wide, 1).is_err(), "{low} to {high}");
+        }
         for scale in [0.0, f64::NAN, f64::INFINITY] {
             let mut bad = QuantizedConstant::plain(vec![0], -8, 7);
             bad.scale = vec![scale];

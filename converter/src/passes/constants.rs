@@ -9,12 +9,9 @@ use std::sync::Arc;
 
 use super::shapes;
 use crate::error::{ConvertError, ErrorKind};
-use crate::eval;
+use crate::eval::{self, Budget};
 use crate::ir::{Graph, Node, Tensor, TensorId};
 use crate::quantizer::QuantizedConstant;
-
-/// Most elements that all folded constants may have together.
-const MAX_FOLDED: usize = 1 << 29;
 
 /// Runs the pass. Returns how many nodes were folded.
 ///
@@ -23,17 +20,13 @@ const MAX_FOLDED: usize = 1 << 29;
 pub fn run(graph: &mut Graph, image_size: Option<[usize; 2]>) -> Result<usize, ConvertError> {
     fix_input(graph, image_size)?;
     let producers = graph.producers();
-    let (mut folded, mut elements) = (0, 0usize);
+    let mut budget = Budget::of(graph);
+    let mut folded = 0;
     for index in 0..graph.nodes.len() {
         let node = graph.nodes[index].clone();
-        match constant_outputs(graph, &node)? {
+        match constant_outputs(graph, &node, &mut budget)? {
             Some(outputs) => {
                 folded += 1;
-                elements += outputs.iter().map(Tensor::len).sum::<usize>();
-                if elements > MAX_FOLDED {
-                    let message = format!("constants of more than {MAX_FOLDED} elements together");
-                    return Err(node.blame(ConvertError::new(ErrorKind::TooLarge, message)));
-                }
                 let quantized = quantized_output(graph, &producers, &node, &outputs)?;
                 for (position, (&id, tensor)) in node.outputs.iter().zip(outputs).enumerate() {
                     let info = &mut graph.tensors[id.0];
@@ -102,7 +95,11 @@ fn fix_input(graph: &mut Graph, image_size: Option<[usize; 2]>) -> Result<(), Co
 }
 
 /// A node's outputs if they do not depend on the picture.
-fn constant_outputs(graph: &Graph, node: &Node) -> Result<Option<Vec<Tensor>>, ConvertError> {
+fn constant_outputs(
+    graph: &Graph,
+    node: &Node,
+    budget: &mut Budget,
+) -> Result<Option<Vec<Tensor>>, ConvertError> {
     if node.is("Shape") {
         let shape = node.input(0).and_then(|id| graph.tensor(id).shape.as_ref());
         return shape.map(|shape| shape_of(node, shape).map(|t| vec![t])).transpose();
@@ -117,6 +114,7 @@ fn constant_outputs(graph: &Graph, node: &Node) -> Result<Option<Vec<Tensor>>, C
             },
         }
     }
+    budget.take(node, &inputs).map_err(|error| node.blame(error))?;
     let outputs = eval::evaluate(node, &inputs, graph.opset)?;
     Ok(outputs.filter(|outputs| outputs.len() == node.outputs.len()))
 }

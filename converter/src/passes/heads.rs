@@ -11,7 +11,7 @@ use ylb_format::model::{Output, OutputKind};
 
 use crate::error::{ConvertError, ErrorKind};
 use crate::eval;
-use crate::ir::{Graph, Node, Tensor, TensorId};
+use crate::ir::{Graph, Node, Tensor, TensorId, element_count};
 
 mod formula;
 
@@ -223,7 +223,7 @@ impl Finder<'_> {
         let mut heads = HashMap::new();
         for level in levels {
             let shape = level.shape();
-            heads.insert(level.head.tensor, Tensor::f64(&shape, vec![0.0; shape.iter().product()])?);
+            heads.insert(level.head.tensor, Tensor::f64(&shape, vec![0.0; element_count(&shape)?])?);
         }
         self.run(output, heads)
     }
@@ -344,7 +344,7 @@ impl Finder<'_> {
         let mut heads = HashMap::new();
         for level in levels {
             let shape = level.shape();
-            let values = (0..shape.iter().product()).map(|_| random()).collect();
+            let values = (0..element_count(&shape)?).map(|_| random()).collect();
             heads.insert(level.head.tensor, Tensor::f64(&shape, values)?);
         }
         let expected = match kind {

@@ -6,8 +6,24 @@ use crate::ir::{Domain, ElementType, Graph, Node, Tensor};
 
 use super::trunc;
 
+/// Most elements of a tensor whose data is not known: more than any network has, and few enough to be counted.
+const MAX_ELEMENTS: usize = 1 << 40;
+
 /// Shapes of a node's outputs; `None` for each that cannot be told.
 pub(super) fn infer(graph: &Graph, node: &Node) -> Vec<Option<Vec<usize>>> {
+    let mut shapes = inferred(graph, node);
+    for slot in &mut shapes {
+        let elements = slot.iter().flatten().try_fold(1usize, |product, &extent| {
+            product.checked_mul(extent.max(1)).filter(|&product| product <= MAX_ELEMENTS)
+        });
+        if elements.is_none() {
+            *slot = None;
+        }
+    }
+    shapes
+}
+
+fn inferred(graph: &Graph, node: &Node) -> Vec<Option<Vec<usize>>> {
     let unknown = vec![None; node.outputs.len()];
     let Some(first) = node.input(0).and_then(|id| graph.tensor(id).shape.clone()) else {
         return unknown;
@@ -27,7 +43,7 @@ pub(super) fn infer(graph: &Graph, node: &Node) -> Vec<Option<Vec<usize>>> {
     }
     match node.op_type.as_str() {
         "Conv" => one(convolution(graph, node, &first).ok()),
-        "MaxPool" | "AveragePool" => one(window_extents(node, &first, None, &first).ok()),
+        "MaxPool" | "AveragePool" => one(window_extents(node, &first, None, None).ok()),
         "Resize" | "Upsample" => one(resize(graph, node, &first)),
         "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Min" | "Max" | "Where" | "Equal" => {
             let shapes: Option<Vec<&[usize]>> = (0..node.inputs.len())
@@ -94,19 +110,22 @@ fn convolution(graph: &Graph, node: &Node, input: &[usize]) -> Result<Vec<usize>
     let [out_channels, _, height, width] = weights[..] else {
         return Err(ConvertError::unsupported("expected weights of rank 4"));
     };
-    window_extents(node, input, Some([height, width]), &[input[0], out_channels])
+    window_extents(node, input, Some([height, width]), Some(out_channels))
 }
 
-/// `[batch, channels, rows, columns]` behind a sliding window; `[batch, channels]` from `leading`.
+/// `[batch, channels, rows, columns]` behind a sliding window; without `channels` those of the input.
 fn window_extents(
     node: &Node,
     input: &[usize],
     kernel: Option<[usize; 2]>,
-    leading: &[usize],
+    channels: Option<usize>,
 ) -> Result<Vec<usize>, ConvertError> {
     let window = crate::window::of_node(node, input, kernel)?;
-    let [height, width] = window.output_size([input[2], input[3]])?;
-    Ok(vec![leading[0], leading[1], height, width])
+    let &[batch, own_channels, height, width] = input else {
+        return Err(ConvertError::unsupported(format!("input shape {input:?}; expected rank 4")));
+    };
+    let [height, width] = window.output_size([height, width])?;
+    Ok(vec![batch, channels.unwrap_or(own_channels), height, width])
 }
 
 fn resize(graph: &Graph, node: &Node, input: &[usize]) -> Option<Vec<usize>> {

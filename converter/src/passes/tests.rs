@@ -7,6 +7,8 @@ use crate::ir::testing::Builder;
 use crate::ir::{Attribute, Domain, ElementType, Graph, Tensor, TensorId};
 use crate::quantizer::Order;
 
+mod hostile;
+
 fn ints(values: &[i64]) -> Attribute {
     Attribute::Ints(values.to_vec())
 }
