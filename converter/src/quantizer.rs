@@ -236,6 +236,7 @@ impl Quantizer {
             Order::ClampThenRound => self.rounding.round((x / scale + zero_point).clamp(low, high)),
             Order::RoundThenClamp => (self.rounding.round(x / scale) + zero_point).clamp(low, high),
             Order::Bipolar if x >= 0.0 => 1.0,
+            Order::Bipolar if x.is_nan() => x,
             Order::Bipolar => -1.0,
         }
     }
@@ -249,8 +250,8 @@ impl Quantizer {
         self.zero_point.check_extent(tensor.shape())?;
         let code = |index: usize| {
             let x = tensor.get(index) as f32;
-            if x.is_nan() {
-                return Err(ConvertError::malformed("a constant that is not a number"));
+            if !x.is_finite() {
+                return Err(ConvertError::malformed(format!("quantizes {x}; expected finite numbers")));
             }
             let scale = self.scale.at(tensor.shape(), index);
             Ok(self.code_f32(x, scale, self.zero_point.at(tensor.shape(), index)))

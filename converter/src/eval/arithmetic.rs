@@ -100,7 +100,7 @@ fn unary(op: &str) -> Option<fn(f64) -> f64> {
         "Tanh" => f64::tanh,
         "Sigmoid" => |x| 1.0 / (1.0 + (-x).exp()),
         "Reciprocal" => |x| 1.0 / x,
-        "Relu" => |x| x.max(0.0),
+        "Relu" => |x| if x < 0.0 { 0.0 } else { x },
         "Floor" => f64::floor,
         "Ceil" => f64::ceil,
         "Round" => f64::round_ties_even,
@@ -161,17 +161,26 @@ trait Float:
     + std::ops::Div<Output = Self>
 {
     fn pow(self, exponent: Self) -> Self;
+    fn is_nan(self) -> bool;
 }
 
 impl Float for f32 {
     fn pow(self, exponent: Self) -> Self {
         f64::from(self).powf(f64::from(exponent)) as f32
     }
+
+    fn is_nan(self) -> bool {
+        Self::is_nan(self)
+    }
 }
 
 impl Float for f64 {
     fn pow(self, exponent: Self) -> Self {
         self.powf(exponent)
+    }
+
+    fn is_nan(self) -> bool {
+        Self::is_nan(self)
     }
 }
 
@@ -182,8 +191,9 @@ fn float_function<T: Float>(op: &str) -> Result<fn(T, T) -> T, ConvertError> {
         "Mul" => |a, b| a * b,
         "Div" => |a, b| a / b,
         "Pow" => T::pow,
-        "Min" => |a, b| if b < a { b } else { a },
-        "Max" => |a, b| if b > a { b } else { a },
+        // What is no number stays none.
+        "Min" => |a, b| if b < a || b.is_nan() { b } else { a },
+        "Max" => |a, b| if b > a || b.is_nan() { b } else { a },
         _ => return Err(ConvertError::unsupported("expected an arithmetic operator")),
     })
 }
@@ -257,5 +267,6 @@ fn clip(node: &Node, inputs: &Inputs<'_>) -> Result<Tensor, ConvertError> {
     let input = required(inputs, 0)?;
     let (low, high) = clip_bounds(node, inputs)?;
     // ONNX defines min(max(x, low), high), which has a meaning where low exceeds high.
-    map(input, |x| x.max(low).min(high))
+    // What is no number stays none: rounded, it would be a code like any other.
+    map(input, |x| if x.is_nan() { x } else { x.max(low).min(high) })
 }

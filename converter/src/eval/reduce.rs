@@ -26,6 +26,7 @@ pub(super) fn evaluate(node: &Node, inputs: &Inputs<'_>) -> Result<Tensor, Conve
         let x = input.get(index);
         sums[target] = Some(match (sums[target], node.op_type.as_str()) {
             (None, _) => x,
+            (Some(sum), "ReduceMax" | "ReduceMin") if sum.is_nan() || x.is_nan() => f64::NAN,
             (Some(sum), "ReduceMax") => sum.max(x),
             (Some(sum), "ReduceMin") => sum.min(x),
             (Some(sum), _) => sum + x,

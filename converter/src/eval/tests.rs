@@ -186,3 +186,32 @@ fn grids_without_a_zero() {
     assert!((quantized.zero_point[0] - 1.5).abs() < 1e-9);
     assert_eq!((quantized.low, quantized.high), (0, 3));
 }
+
+/// What is no number stays none, so that it is found where codes are made.
+#[test]
+fn what_is_no_number_stays_none() {
+    let nan = floats(&[3], &[f32::NAN, 1.0, -1.0]);
+    let [zero, one_] = [0.0, 1.0].map(|number| floats(&[], &[number]));
+    let first_is_nan = |tensor: &Tensor| tensor.get(0).is_nan() && tensor.get(1).is_finite();
+    for op_type in ["Relu", "Abs", "Round", "Sign", "LeakyRelu"] {
+        assert!(first_is_nan(&unchecked(op_type, &[&nan])), "{op_type}");
+    }
+    for op_type in ["Min", "Max"] {
+        assert!(first_is_nan(&unchecked(op_type, &[&nan, &one_])), "{op_type}");
+        assert!(first_is_nan(&unchecked(op_type, &[&one_, &nan])), "{op_type}");
+    }
+    assert!(first_is_nan(&unchecked("Clip", &[&nan, &zero, &one_])));
+    for op_type in ["ReduceMax", "ReduceMin"] {
+        assert!(unchecked(op_type, &[&nan]).get(0).is_nan(), "{op_type}");
+        assert!(unchecked(op_type, &[&floats(&[2], &[1.0, f32::NAN])]).get(0).is_nan(), "{op_type}");
+    }
+    assert_eq!(one("Relu", &[floats(&[2], &[-0.5, 2.0])], &[]).to_f64(), [0.0, 2.0]);
+}
+
+/// An operator evaluated outside of a graph.
+fn unchecked(op_type: &str, inputs: &[&Tensor]) -> Tensor {
+    let (mut builder, _) = Builder::picture(8, 8);
+    let output = builder.node(op_type, &[], &[]);
+    let inputs: Vec<Option<&Tensor>> = inputs.iter().copied().map(Some).collect();
+    evaluate(builder.producer(output), &inputs, 17).unwrap().unwrap().remove(0)
+}

@@ -147,6 +147,8 @@ fn push_conv(instructions: &mut Vec<Instruction>, reading: &ConvReading) {
 
 fn apply(function: &Unary, x: f64) -> f64 {
     match function {
+        // What is no number is no code either: no clamp may make one of it.
+        _ if x.is_nan() => x,
         Unary::Relu => x.max(0.0),
         Unary::Clip { low, high } => x.max(*low).min(*high),
         Unary::LeakyRelu { slope } if x < 0.0 => slope * x,
@@ -175,6 +177,7 @@ fn combine(function: Binary, a: f64, b: f64) -> f64 {
         Binary::Sub => a - b,
         Binary::Mul => a * b,
         Binary::Div => a / b,
+        Binary::Min | Binary::Max if a.is_nan() || b.is_nan() => f64::NAN,
         Binary::Min => a.min(b),
         Binary::Max => a.max(b),
     }

@@ -11,7 +11,7 @@ use super::weights::{WeightFormat, weight_format};
 use super::{Feature, Lowering, Segment, id_of, too_large};
 use crate::error::{ConvertError, ErrorKind};
 use crate::expr::{ConvIndex, ConvReading, Expr, ValueIndex};
-use crate::ir::Node;
+use crate::ir::{Node, Tensor};
 use crate::quantizer::QuantizedConstant;
 use crate::window;
 
@@ -91,6 +91,11 @@ impl Lowering<'_> {
         let Some(&[out_channels, in_channels, rows, columns]) = info.shape.as_deref() else {
             return Err(ConvertError::unsupported("expected weights of rank 4"));
         };
+        let numbers = |tensor: &Tensor| (0..tensor.len()).map(|k| tensor.get(k)).find(|x| !x.is_finite());
+        if let Some(bad) = info.constant.as_deref().and_then(numbers) {
+            let message = format!("its weights \"{}\" hold {bad}; expected finite numbers", info.name);
+            return Err(ConvertError::malformed(message));
+        }
         let feature = self.join_requantized(node, node.required_input(0)?)?;
         let groups = usize::try_from(node.int("group", 1)).unwrap_or(0);
         if groups == 0

@@ -5,12 +5,13 @@
 //! `Quant`, `Clip` and `DequantizeLinear`, or `Div`, `Clip`, `Round` and `Mul`, ends up as integers
 //! with a scale whatever the format was.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::shapes;
 use crate::error::{ConvertError, ErrorKind};
 use crate::eval::{self, Budget};
-use crate::ir::{Graph, Node, Tensor, TensorId};
+use crate::ir::{Domain, Graph, Node, Tensor, TensorId};
 use crate::quantizer::QuantizedConstant;
 
 /// Runs the pass. Returns how many nodes were folded.
@@ -24,6 +25,7 @@ pub fn run(graph: &mut Graph, image_size: Option<[usize; 2]>) -> Result<usize, C
     let mut folded = 0;
     for index in 0..graph.nodes.len() {
         let node = graph.nodes[index].clone();
+        check_finite(graph, &producers, &node).map_err(|error| node.blame(error))?;
         match constant_outputs(graph, &node, &mut budget)? {
             Some(outputs) => {
                 folded += 1;
@@ -117,6 +119,51 @@ fn constant_outputs(
     budget.take(node, &inputs).map_err(|error| node.blame(error))?;
     let outputs = eval::evaluate(node, &inputs, graph.opset)?;
     Ok(outputs.filter(|outputs| outputs.len() == node.outputs.len()))
+}
+
+/// Refuses constants that are no numbers where a node makes codes of them: rounded, they would be numbers like all
+/// others. A layer of zeros gets there where its export divides by the largest weight.
+fn check_finite(graph: &Graph, producers: &[Option<usize>], node: &Node) -> Result<(), ConvertError> {
+    let makes_codes = match node.op_type.as_str() {
+        "Quant" | "IntQuant" | "BipolarQuant" => node.domain == Domain::Qonnx,
+        "QuantizeLinear" => node.is_linear_quantizer("QuantizeLinear"),
+        "Round" | "Floor" | "Ceil" | "Sign" => node.domain == Domain::Onnx,
+        "Cast" => node.domain == Domain::Onnx && eval::cast_target(node).is_ok_and(|to| !to.is_float()),
+        _ => false,
+    };
+    let Some(id) = node.input(0).filter(|_| makes_codes) else { return Ok(()) };
+    // Single numbers are scales and widths, which are checked where they are used.
+    let Some(tensor) = graph.constant(id).filter(|tensor| tensor.element().is_float() && tensor.len() > 1)
+    else {
+        return Ok(());
+    };
+    match (0..tensor.len()).find(|&index| !tensor.get(index).is_finite()) {
+        None => Ok(()),
+        Some(index) => Err(ConvertError::malformed(format!(
+            "the weights \"{}\" are {} where they become codes (element {index}); expected finite numbers",
+            weights_name(graph, producers, id),
+            tensor.get(index)
+        ))),
+    }
+}
+
+/// Name of the largest initializer that a constant was computed from.
+fn weights_name(graph: &Graph, producers: &[Option<usize>], constant: TensorId) -> String {
+    let (mut pending, mut seen) = (vec![constant], BTreeSet::from([constant]));
+    let mut largest = (0, constant);
+    while let Some(id) = pending.pop() {
+        match producers[id.0] {
+            Some(index) => {
+                let inputs = graph.nodes[index].inputs.iter().flatten();
+                pending.extend(inputs.filter(|&&input| seen.insert(input)));
+            }
+            None => {
+                let len = graph.constant(id).map_or(0, |tensor| tensor.len());
+                largest = largest.max((len, id));
+            }
+        }
+    }
+    graph.tensor(largest.1).name.clone()
 }
 
 fn shape_of(node: &Node, shape: &[usize]) -> Result<Tensor, ConvertError> {

@@ -26,8 +26,11 @@ use crate::quantizer::QuantizedConstant;
 /// largest weight; exports measured stay below 2⁻²⁴. Twice the bound leaves room for one more
 /// product. Weights of a float model do not get here: a channel with `d` different magnitudes below
 /// its largest lies this close to one of the 255 grids with a probability of
-/// `Σ (2 · k · 2⁻²²)ᵈ, k = 1 … 255`: 1.6 % for one, 10⁻⁶ for two, 10⁻⁵⁰ for the ten that the smallest
+/// `Σ (2 · k · 2⁻²²)ᵈ, k = 1 … 255`: 1.6 % for one, 10⁻⁶ for two, 10⁻³⁸ for the ten that the smallest
 /// convolution of a detector has.
+///
+/// A weight that is this small itself is not near 0 for that: a product is 0 only if its code is, so code 0 is taken for
+/// zeros alone. Else one huge weight would swallow all others of its channel.
 const TOLERANCE: f64 = 1.0 / (1 << 22) as f64;
 
 /// Largest integer of a grid: that of 8 bits whose zero point is the smallest code.
@@ -66,18 +69,32 @@ fn of_weights(node: &Node, name: &str, weights: &Tensor) -> Result<QuantizedCons
         ))
     };
     let channels = weights.shape().first().copied().unwrap_or(0);
-    if weights.len() == 0 || !weights.element().is_float() {
+    if weights.len() == 0 || channels == 0 || !weights.element().is_float() {
         return Err(refused("there are none"));
     }
     let values = weights.to_f64();
     let mut grids = Vec::with_capacity(channels);
     for (channel, values) in values.chunks(values.len() / channels).enumerate() {
-        let grid = channel_grid(values).ok_or_else(|| {
-            refused(&format!("those of output channel {channel} lie on no grid of at most 8 bits"))
-        })?;
+        let grid = channel_grid(values).ok_or_else(|| refused(&off_grid(channel, values)))?;
         grids.push(grid);
     }
     join(&grids).ok_or_else(|| refused("they lie on no grid of at most 8 bits"))
+}
+
+/// Why the weights of a channel lie on no grid.
+fn off_grid(channel: usize, weights: &[f64]) -> String {
+    if let Some(index) = weights.iter().position(|weight| !weight.is_finite()) {
+        return format!("weight {index} of output channel {channel} is {}", weights[index]);
+    }
+    let magnitudes = || weights.iter().map(|weight| weight.abs()).filter(|&magnitude| magnitude > 0.0);
+    let (smallest, largest) = (magnitudes().fold(f64::INFINITY, f64::min), magnitudes().fold(0.0, f64::max));
+    if smallest <= TOLERANCE * largest {
+        return format!(
+            "in output channel {channel} there is a weight of {smallest:.3e} beside one of {largest:.3e}, which no grid of \
+             8 bits holds"
+        );
+    }
+    format!("those of output channel {channel} lie on no grid of at most 8 bits")
 }
 
 /// Weights of an output channel: `integer · step`.
@@ -99,7 +116,10 @@ fn channel_grid(weights: &[f64]) -> Option<ChannelGrid> {
     let mut magnitudes: Vec<f64> = weights.iter().map(|weight| weight.abs()).collect();
     magnitudes.sort_by(f64::total_cmp);
     magnitudes.dedup();
-    let off = |weight: f64, step: f64| (weight - (weight / step).round() * step).abs();
+    let off = |weight: f64, step: f64| match (weight / step).round() {
+        0.0 if weight != 0.0 => f64::INFINITY,
+        integer => (weight - integer * step).abs(),
+    };
     (1..=MAX_INTEGER).find_map(|integer| {
         let step = largest / f64::from(integer);
         // The step inherits the largest weight's own rounding: twice the tolerance until it is fitted.

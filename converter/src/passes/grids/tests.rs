@@ -125,6 +125,33 @@ fn floats_are_refused_by_node() {
     let error = run(&mut graph).unwrap_err();
     assert_eq!((error.kind(), error.op_type()), (ErrorKind::NotQuantized, Some("Conv")));
     assert!(error.to_string().contains("output channel 0 lie on no grid"), "{error}");
-    let (mut graph, _) = convolution(&[1, 1, 1, 2], &[f32::NAN, 1.0]);
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let (mut graph, _) = convolution(&[2, 1, 1, 2], &[1.0, 2.0, 1.0, bad]);
+        let error = run(&mut graph).unwrap_err().to_string();
+        assert!(error.contains(&format!("weight 1 of output channel 1 is {bad}")), "{error}");
+    }
+    // Weights of rank 0 have no channels.
+    let (mut graph, _) = convolution(&[], &[1.0]);
     assert!(run(&mut graph).is_err());
+}
+
+/// Code 0 is for zeros: beside a huge weight all others would be nearer to it than 32-bit floats tell apart.
+#[test]
+fn a_huge_weight_does_not_swallow_the_others() {
+    let others = [1.0, -2.0, 0.5, 1.7, 0.0, 3.0, -0.3, 1.0];
+    for huge in [1e6f32, 1e8, 1e12, 1e30] {
+        let mut weights = others.to_vec();
+        weights.push(huge);
+        let (mut graph, _) = convolution(&[1, 1, 3, 3], &weights);
+        let error = run(&mut graph).unwrap_err().to_string();
+        if huge > 1e6 {
+            let told = format!("a weight of 3.000e-1 beside one of {huge:.3e}");
+            assert!(error.contains(&told), "{error}");
+        }
+    }
+    // Zeros beside it are zeros, whatever their sign.
+    let (mut graph, id) = convolution(&[1, 1, 1, 4], &[0.0, 1e30, -0.0, -1e30]);
+    run(&mut graph).unwrap();
+    let quantized = graph.tensor(id).quantized.as_ref().unwrap();
+    assert_eq!(residual(quantized, &[0.0, 1e30, -0.0, -1e30], 1), 0.0);
 }

@@ -1,4 +1,4 @@
-//! Files that ask for too much, or contradict themselves.
+//! Files that ask for too much, contradict themselves, or hold what is no number.
 
 use super::*;
 use crate::passes::shapes;
@@ -114,4 +114,48 @@ fn constants_out_of_nothing_are_refused() {
     let row = builder.floats(&[1, 1 << 13], &[1.0; 1 << 13]);
     builder.node("Mul", &[column, row], &[]);
     assert_eq!(constants::run(&mut builder.graph, None).unwrap_err().kind(), ErrorKind::TooLarge);
+}
+
+/// Weights of a layer of zeros, as DoReFa's export divides them by the largest: 0 by 0.
+#[test]
+fn weights_that_are_no_numbers_are_refused_by_name() {
+    let refused = |weights: &[f32], after: &str| {
+        let (mut builder, _) = Builder::picture(8, 8);
+        let weights = builder.floats(&[1, 1, 2, 2], weights);
+        let magnitudes = builder.node("Abs", &[weights], &[]);
+        let largest = builder.node("ReduceMax", &[magnitudes], &[("keepdims", Attribute::Int(0))]);
+        let scaled = builder.node("Div", &[weights, largest], &[]);
+        let [low, high] = [-1.0, 1.0].map(|bound| builder.float(bound));
+        let clipped = builder.node("Clip", &[scaled, low, high], &[]);
+        let attributes = [("to", Attribute::Int(3))];
+        let inputs = match after {
+            "QuantizeLinear" | "qonnx::BipolarQuant" => vec![clipped, high],
+            "qonnx::Quant" => vec![clipped, high, high, high],
+            _ => vec![clipped],
+        };
+        builder.node(after, &inputs, if after == "Cast" { &attributes } else { &[] });
+        let name = builder.graph.tensor(weights).name.clone();
+        (name, constants::run(&mut builder.graph, None).unwrap_err())
+    };
+    for after in
+        ["Round", "Floor", "Ceil", "Sign", "Cast", "QuantizeLinear", "qonnx::Quant", "qonnx::BipolarQuant"]
+    {
+        for weights in [[0.0; 4], [1.0, f32::NAN, 0.5, -0.25]] {
+            let (name, error) = refused(&weights, after);
+            let message = error.to_string();
+            assert!(
+                message.contains(&format!("the weights \"{name}\" are NaN where they become codes")),
+                "{message}"
+            );
+            assert_eq!(
+                error.op_type().map(|op_type| op_type.rsplit("::").next()),
+                Some(after.rsplit("::").next())
+            );
+        }
+    }
+    let (mut builder, _) = Builder::picture(8, 8);
+    let weights = builder.floats(&[2], &[1.0, f32::INFINITY]);
+    builder.quant(weights, 0.5, 0.0, 4.0, true);
+    let error = constants::run(&mut builder.graph, None).unwrap_err().to_string();
+    assert!(error.contains("are inf where they become codes (element 1)"), "{error}");
 }
