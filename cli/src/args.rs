@@ -151,7 +151,7 @@ pub struct RunArgs {
     #[arg(long, conflicts_with_all = ["json", "tensor"])]
     pub jsonl: bool,
 
-    /// Instead of pictures: a float32 input tensor [1, 3, height, width], RGB from 0 to 1
+    /// Instead of pictures: a tensor [1, 3, height, width], RGB, of uint8 bytes or of float32 from 0 to 1
     #[arg(long, value_name = "IN.npy", requires = "tensor_results", value_hint = ValueHint::FilePath)]
     pub tensor: Option<PathBuf>,
 

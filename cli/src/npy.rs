@@ -6,7 +6,7 @@
 
 use std::io::{self, Read, Write};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use ylb_converter::npy::{self, Elements, MAGIC};
 
 /// Most elements that are read: more than any picture has.
@@ -43,17 +43,36 @@ impl Element for i16 {
     }
 }
 
-/// Reads a `.npy` file of 32-bit floats.
+/// A picture as a tensor.
+#[derive(Debug, PartialEq)]
+pub enum PictureTensor {
+    /// Real numbers.
+    Floats(Array<f32>),
+    /// Bytes of pixels.
+    Bytes(Array<u8>),
+}
+
+/// Reads a `.npy` file of 32-bit floats, or of integers that are bytes.
 ///
 /// # Errors
-/// If it is no `.npy` file, is cut off or too long, or holds anything but little-endian 32-bit floats
-/// in C order.
-pub fn read_f32(mut source: impl Read) -> Result<Array<f32>> {
+/// If it is no `.npy` file, is cut off or too long, or holds anything but little-endian 32-bit floats or integers
+/// from 0 to 255 in C order.
+pub fn read_picture(mut source: impl Read) -> Result<PictureTensor> {
     let npy::Array { shape, elements } = npy::read(&mut source, MAX_ELEMENTS).map_err(anyhow::Error::msg)?;
     match elements {
-        Elements::F32(data) => Ok(Array { shape, data }),
+        Elements::F32(data) => Ok(PictureTensor::Floats(Array { shape, data })),
+        Elements::Integers(integers) => {
+            let byte = |integer: i64| {
+                u8::try_from(integer).map_err(|_| {
+                    anyhow!("the array holds {integer}, but integers must be bytes of a picture, 0 to 255")
+                })
+            };
+            let data = integers.into_iter().map(byte).collect::<Result<Vec<u8>>>()?;
+            Ok(PictureTensor::Bytes(Array { shape, data }))
+        }
         other => bail!(
-            "the array's type is {}, but 32-bit floats are needed: save it with .astype(numpy.float32)",
+            "the array's type is {}, but 32-bit floats or bytes are needed: save it with .astype(numpy.float32), or \
+             bytes with .astype(numpy.uint8)",
             other.type_name()
         ),
     }
@@ -186,6 +205,13 @@ mod tests {
         file
     }
 
+    fn read_f32(file: &[u8]) -> Result<Array<f32>> {
+        match read_picture(file)? {
+            PictureTensor::Floats(array) => Ok(array),
+            PictureTensor::Bytes(array) => bail!("bytes of shape {:?}", array.shape),
+        }
+    }
+
     #[test]
     fn writes_what_numpy_writes() {
         assert_eq!(npy_bytes(&[1, 2], &[1.0f32, -2.5]), saved_by_numpy());
@@ -193,8 +219,23 @@ mod tests {
 
     #[test]
     fn reads_what_numpy_writes() {
-        let array = read_f32(saved_by_numpy().as_slice()).unwrap();
+        let array = read_f32(&saved_by_numpy()).unwrap();
         assert_eq!(array, Array { shape: vec![1, 2], data: vec![1.0, -2.5] });
+    }
+
+    #[test]
+    fn reads_bytes_of_every_type_of_integer() {
+        for (descriptor, size) in [("|u1", 1), ("|i1", 1), ("<u2", 2), ("<i4", 4), ("<i8", 8)] {
+            let header = format!("{{'descr': '{descriptor}', 'fortran_order': False, 'shape': (1, 3), }}");
+            let mut file = b"\x93NUMPY\x01\x00v\x00".to_vec();
+            file.extend(format!("{header:<117}\n").bytes());
+            for byte in [0, 7, 127] {
+                file.push(byte);
+                file.resize(file.len() + size - 1, 0);
+            }
+            let bytes = Array { shape: vec![1, 3], data: vec![0, 7, 127] };
+            assert_eq!(read_picture(file.as_slice()).unwrap(), PictureTensor::Bytes(bytes), "{descriptor}");
+        }
     }
 
     #[test]
@@ -203,7 +244,7 @@ mod tests {
             let data: Vec<f32> = (0..shape.iter().product::<usize>()).map(|index| index as f32).collect();
             let bytes = npy_bytes(&shape, &data);
             assert!(bytes.len().is_multiple_of(4) && (bytes.len() - 4 * data.len()).is_multiple_of(64));
-            assert_eq!(read_f32(bytes.as_slice()).unwrap(), Array { shape, data });
+            assert_eq!(read_f32(&bytes).unwrap(), Array { shape, data });
         }
     }
 
@@ -212,7 +253,7 @@ mod tests {
         let version_1 = saved_by_numpy();
         let mut version_2 = b"\x93NUMPY\x02\x00v\x00\x00\x00".to_vec();
         version_2.extend_from_slice(&version_1[10..]);
-        assert_eq!(read_f32(version_2.as_slice()).unwrap().data, [1.0, -2.5]);
+        assert_eq!(read_f32(&version_2).unwrap().data, [1.0, -2.5]);
     }
 
     #[test]
@@ -227,7 +268,8 @@ mod tests {
     fn refuses_other_contents_with_a_reason() {
         let good = String::from_utf8_lossy(&saved_by_numpy()[10..128]).into_owned();
         let cases = [
-            (good.replace("'<f4'", "'<i4'"), "32-bit floats"),
+            (good.replace("'<f4'", "'<f8'").replace("(1, 2)", "(1, 1)"), "32-bit floats or bytes"),
+            (good.replace("'<f4'", "'<i4'"), "0 to 255"),
             (good.replace("False,", "True, "), "Fortran order"),
             (good.replace("(1, 2)", "(1, 3)"), "its shape asks for 12"),
             (good.replace("(1, 2)", "(1, x)"), "damaged"),
@@ -238,13 +280,11 @@ mod tests {
             let mut file = b"\x93NUMPY\x01\x00".to_vec();
             file.extend_from_slice(&(header.len() as u16).to_le_bytes());
             file.extend_from_slice(header.as_bytes());
-            file.extend_from_slice(&[0; 8]);
-            let error = read_f32(file.as_slice()).unwrap_err().to_string();
+            file.extend_from_slice(&[0, 1, 0, 0, 0, 0, 0, 0]);
+            let error = read_f32(&file).unwrap_err().to_string();
             assert!(error.contains(reason), "{error:?} does not say {reason:?}");
         }
-        assert!(
-            read_f32(b"PK\x03\x04 an archive".as_slice()).unwrap_err().to_string().contains("no .npy file")
-        );
+        assert!(read_f32(b"PK\x03\x04 an archive").unwrap_err().to_string().contains("no .npy file"));
     }
 
     #[test]

@@ -76,7 +76,7 @@ pub enum Unary {
     Sign,
     /// The code that a quantizer of one scale gives.
     Quantize(Arc<Quantizer>),
-    /// A byte of the picture to the number that the network sees: `b / 255` in 32 bits.
+    /// A byte of the picture to the number that most networks see: `b / 255` in 32 bits.
     Pixel,
 }
 

@@ -10,7 +10,7 @@
 //! | codes of constant weights | 32-bit floats, as the exporting frameworks do |
 //! | what those codes stand for | 64-bit floats, so that `(code − zero point) · scale` is not rounded |
 //! | other constants: scales, shapes, grids | the types that the file says |
-//! | the picture | `byte / 255` in 32 bits, as YOLOv5 feeds it |
+//! | the picture | `byte / 255` in 32 bits, as YOLOv5 feeds it; the bytes where the graph takes them |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -22,10 +22,13 @@ use crate::ir::{Data, Domain, ElementType, Graph, Node, Tensor, TensorId};
 use crate::onnx;
 
 mod elementwise;
+mod picture;
 mod qoperator;
 mod quantize;
 mod spatial;
 mod trunc;
+
+use picture::Feed;
 
 /// A source model, ready to be run.
 #[derive(Debug)]
@@ -38,6 +41,7 @@ pub struct Interpreter {
     /// Position in `steps` of the last reader, by tensor.
     last_reader: Vec<usize>,
     size: [usize; 2],
+    feed: Feed,
 }
 
 /// What a source model computes for one picture.
@@ -97,8 +101,10 @@ impl Interpreter {
         check_input(&graph, size)?;
         let constants = graph.tensors.iter().map(|info| info.constant.clone()).collect();
         let last_reader = vec![0; graph.tensors.len()];
-        let mut interpreter = Self { graph, constants, steps: Vec::new(), last_reader, size };
+        let feed = Feed::default();
+        let mut interpreter = Self { graph, constants, steps: Vec::new(), last_reader, size, feed };
         interpreter.compute_constants()?;
+        interpreter.feed = Feed::of(&interpreter)?;
         Ok(interpreter)
     }
 
@@ -150,7 +156,7 @@ impl Interpreter {
             tensor.clone().map(|tensor| Operand { tensor, from_picture: false })
         };
         let mut operands: Vec<Option<Operand>> = self.constants.iter().map(constant).collect();
-        let picture = self.picture(pixels)?;
+        let picture = self.feed.picture(pixels, self.size)?;
         let input = self.graph.inputs[0];
         operands[input.0] = Some(Operand { tensor: Arc::new(picture), from_picture: true });
         let mut interpretation = Interpretation::default();
@@ -174,13 +180,6 @@ impl Interpreter {
             interpretation.outputs.push(Reals { name, shape, data });
         }
         Ok(interpretation)
-    }
-
-    fn picture(&self, pixels: &[u8]) -> Result<Tensor, ConvertError> {
-        let [height, width] = self.size;
-        // 32 bits: that is the number the exported network gets.
-        let data = pixels.iter().map(|&byte| f64::from(f32::from(byte) / 255.0)).collect();
-        Tensor::f64(&[1, 3, height, width], data)
     }
 
     fn step(

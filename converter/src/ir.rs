@@ -89,6 +89,8 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// Inputs without initializers; their shapes hold 0 for extents that the model leaves open.
     pub inputs: Vec<TensorId>,
+    /// The inputs' types, of those that declare one.
+    pub input_types: BTreeMap<TensorId, ElementType>,
     /// Outputs in the model's order.
     pub outputs: Vec<TensorId>,
     /// Version of the default operator set.

@@ -38,6 +38,7 @@ pub mod names;
 pub mod npy;
 mod onnx;
 mod passes;
+mod picture;
 mod quantizer;
 mod report;
 mod source;
@@ -52,6 +53,7 @@ pub use source::Source;
 pub use weights::is_weights_file;
 
 use passes::heads::{Heads, Hints};
+use picture::PictureRange;
 
 /// What the caller wants, or knows better than the file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -166,9 +168,11 @@ fn convert_graph(
 ) -> Result<Converted, ConvertError> {
     let mut report = Report::default();
     let heads = run_passes(&mut graph, options, &mut report, progress)?;
-    let lowered = lower::run(&graph, &heads, options.requantize_joins, &mut |done, total| {
-        progress(Progress::Lowering { done, total });
-    })?;
+    let picture = lower::understand(&graph)?;
+    report.passes.push(picture_sentence(picture.range).into());
+    report.warnings.extend(picture.note);
+    let step = &mut |done, total| progress(Progress::Lowering { done, total });
+    let lowered = lower::run(&graph, &heads, picture.range, options.requantize_joins, step)?;
     report.warnings.extend(lowered.warnings.iter().cloned());
     let class_names = checked_names(class_names(&graph, options), &heads, options, &mut report)?;
     let metadata = Metadata { source_format: report.format.clone(), class_names, ..origin };
@@ -302,6 +306,13 @@ fn grids_sentence(found: &passes::grids::Found) -> String {
     match counts.as_slice() {
         [] => "grids: all weights have a quantizer".into(),
         counts => format!("grids: recovered for folded weights, {}", counts.join(", ")),
+    }
+}
+
+fn picture_sentence(range: PictureRange) -> &'static str {
+    match range {
+        PictureRange::Unit => "picture: the graph takes numbers from 0 to 1",
+        PictureRange::Bytes => "picture: the graph takes bytes, 0 to 255",
     }
 }
 

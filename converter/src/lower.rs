@@ -7,6 +7,7 @@
 //!
 //! | module | does |
 //! |---|---|
+//! | `picture` | the input: what range its numbers have, and what it is as codes |
 //! | `elementwise` | nodes that extend expressions |
 //! | `linear` | expressions that are sums of scaled codes: what a convolution can read |
 //! | `join` | concats and sums of values |
@@ -28,6 +29,7 @@ use crate::expr::{Expr, Unary, ValueIndex};
 use crate::ir::{Domain, Graph, Node, TensorId};
 use crate::passes::heads::Heads;
 use crate::passes::trunc;
+use crate::picture::PictureRange;
 use crate::quantizer::Rounding;
 use crate::report::{Row, Warning};
 
@@ -37,6 +39,7 @@ mod elementwise;
 mod head;
 mod join;
 mod linear;
+mod picture;
 mod requantize;
 mod requantized_join;
 mod spatial;
@@ -44,6 +47,7 @@ mod sum;
 mod weights;
 
 pub use conv::PendingConv;
+pub use picture::understand;
 
 /// A tensor: stretches of channels one after another.
 #[derive(Clone, Debug)]
@@ -115,7 +119,7 @@ struct Lowering<'g> {
 /// Index of the picture's value.
 const PIXELS: ValueIndex = ValueIndex(0);
 
-/// Lowers a graph whose outputs are heads. `requantize_joins`: sums and concats of different scales that a
+/// Lowers a graph whose outputs are heads. `picture`: what the numbers of its input are. `requantize_joins`: sums and concats of different scales that a
 /// convolution reads become codes of so many bits, 8 or 16, instead of terms of the convolution. `progress`
 /// is told how many of how many nodes are done.
 ///
@@ -124,24 +128,12 @@ const PIXELS: ValueIndex = ValueIndex(0);
 pub fn run(
     graph: &Graph,
     heads: &Heads,
+    picture: PictureRange,
     requantize_joins: Option<u8>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Lowered, ConvertError> {
-    let mut lowering = Lowering {
-        graph,
-        requantize_joins,
-        features: vec![None; graph.tensors.len()],
-        values: Vec::new(),
-        nodes: Vec::new(),
-        convs: Vec::new(),
-        rows: Vec::new(),
-        warnings: Vec::new(),
-        concats: HashMap::new(),
-        sums: HashMap::new(),
-        ones: HashMap::new(),
-        spatial: HashMap::new(),
-    };
-    lowering.picture()?;
+    let mut lowering = Lowering::new(graph, requantize_joins);
+    lowering.picture(picture)?;
     for (index, node) in graph.nodes.iter().enumerate() {
         progress(index, graph.nodes.len());
         lowering.node(node).map_err(|error| node.blame(error))?;
@@ -150,32 +142,26 @@ pub fn run(
     Ok(lowering.finish(detect))
 }
 
-impl Lowering<'_> {
-    /// The picture: bytes as codes, seen by the network as `b / 255`.
-    fn picture(&mut self) -> Result<(), ConvertError> {
-        let Some(&input) = self.graph.inputs.first() else {
-            return Err(ConvertError::malformed("expected an input"));
-        };
-        let Some(&[1, 3, height, width]) = self.graph.tensor(input).shape.as_deref() else {
-            return Err(ConvertError::malformed("expected a picture as input"));
-        };
-        self.values.push(LoweredValue {
-            name: String::new(),
-            shape: [3, height, width],
-            low: 0,
-            step: 1,
-            max_level: 255,
-            zero_point: Some(0),
-            scale: 1.0 / 255.0,
-            origin: None,
-            accumulators: false,
-        });
-        let expr = Rc::new(Expr::Codes(PIXELS)).unary(Unary::Pixel);
-        let segments = vec![Segment { channels: 3, expr }];
-        self.features[input.0] = Some(Rc::new(Feature { segments, height, width }));
-        Ok(())
+impl<'g> Lowering<'g> {
+    fn new(graph: &'g Graph, requantize_joins: Option<u8>) -> Self {
+        Self {
+            graph,
+            requantize_joins,
+            features: vec![None; graph.tensors.len()],
+            values: Vec::new(),
+            nodes: Vec::new(),
+            convs: Vec::new(),
+            rows: Vec::new(),
+            warnings: Vec::new(),
+            concats: HashMap::new(),
+            sums: HashMap::new(),
+            ones: HashMap::new(),
+            spatial: HashMap::new(),
+        }
     }
+}
 
+impl Lowering<'_> {
     fn node(&mut self, node: &Node) -> Result<(), ConvertError> {
         let output = node.output()?;
         let feature = match (&node.domain, node.op_type.as_str()) {
@@ -184,6 +170,7 @@ impl Lowering<'_> {
             (Domain::Converter, trunc::TRUNC) => {
                 self.written_out(node, Unary::Round(Rounding::named(node.text("rounding_mode", "FLOOR"))?))?
             }
+            (Domain::Onnx | Domain::Microsoft, "DequantizeLinear") => self.dequantized_picture(node)?,
             (Domain::Onnx, "Conv") => self.conv(node)?,
             (Domain::Onnx, "Concat") => self.concat(node)?,
             (Domain::Onnx, "MaxPool") => self.max_pool(node)?,

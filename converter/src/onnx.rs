@@ -7,7 +7,7 @@ use std::sync::Arc;
 use prost::Message as _;
 
 use crate::error::{ConvertError, ErrorKind};
-use crate::ir::{Attribute, Domain, Graph, Node, TensorId, TensorInfo};
+use crate::ir::{Attribute, Domain, ElementType, Graph, Node, TensorId, TensorInfo};
 
 mod external;
 pub(crate) mod schema;
@@ -98,6 +98,9 @@ impl Builder<'_> {
             let id = self.define(&name)?;
             self.graph.tensors[id.0].shape = declared_shape(&input);
             self.graph.inputs.push(id);
+            if let Some(element) = declared_type(&input)? {
+                self.graph.input_types.insert(id, element);
+            }
         }
         for node in proto.node {
             self.node(node)?;
@@ -181,6 +184,17 @@ fn declared_shape(info: &ValueInfoProto) -> Option<Vec<usize>> {
     let shape = info.r#type.as_ref()?.tensor_type.as_ref()?.shape.as_ref()?;
     let extent = |value: Option<i64>| value.and_then(|value| usize::try_from(value).ok());
     Some(shape.dim.iter().map(|dim| extent(dim.dim_value).unwrap_or(0)).collect())
+}
+
+/// Type of an input's elements, if it declares one.
+fn declared_type(info: &ValueInfoProto) -> Result<Option<ElementType>, ConvertError> {
+    let number = info.r#type.as_ref().and_then(|kind| kind.tensor_type.as_ref()?.elem_type);
+    let Some(number) = number.filter(|&number| number != 0) else { return Ok(None) };
+    let element = element_type(number).ok_or_else(|| {
+        let name = info.name.as_deref().unwrap_or_default();
+        ConvertError::unsupported(format!("input \"{name}\" holds elements of ONNX data type {number}"))
+    })?;
+    Ok(Some(element))
 }
 
 /// `None` for kinds of attributes that no operator we know has (subgraphs, lists of text).

@@ -8,6 +8,7 @@ use crate::ir::{Attribute, Graph, Tensor, TensorId};
 
 mod exports;
 mod float;
+mod pictures;
 mod rounding;
 mod stems;
 

@@ -55,7 +55,7 @@ pub struct Input {
     pub name: String,
     /// The value that holds the picture's levels; it has 3 channels: red, green, blue.
     pub value: ValueId,
-    /// Level of each possible byte of a pixel. The source model sees byte `b` as the real `b / 255`.
+    /// Level of each possible byte of a pixel, whatever number the source model makes of it (`b / 255`, mostly).
     pub pixel_levels: [u8; 256],
     /// Grey that fills the letterbox's borders: 114 for YOLOv5.
     pub letterbox_fill: u8,

@@ -164,6 +164,8 @@ exports! {
     ort_qoperator_silu_u8s8,
     ort_qoperator_u8s8,
     pact_w4a4,
+    picture_float255_w4a4,
+    picture_uint8_w4a4,
     pt2e_hardtanh_s8s8,
     pt2e_relu_s8s8,
     pt2e_silu_s8s8,

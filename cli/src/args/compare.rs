@@ -14,9 +14,10 @@ Examples:
   yolo-lowbit compare best.onnx best.ylb --json | jq .verdict
 
 The ONNX graph is run in 64-bit floats by an interpreter of its own, the .ylb file by the integer
-runtime. A model is \"equal\" if every code is, and the outputs are within 1e-3 (boxes: and 1e-5 of
-their value). A model with activations of more than 4 bits may be \"close\": at most 5 % of the codes
-are off, each by one, and the outputs by 0.03 standard deviations in the mean.
+runtime. Both start from the picture's bytes, in the type and range that the graph's input has. A model
+is \"equal\" if every code is, and the outputs are within 1e-3 (boxes: and 1e-5 of their value). A model
+with activations of more than 4 bits may be \"close\": at most 5 % of the codes are off, each by one, and
+the outputs by 0.03 standard deviations in the mean.
 
 Exit status: 0 if the model is equal or close, 1 if it differs or cannot be compared, 2 wrong usage.";
 

@@ -196,3 +196,29 @@ fn layer_table(layers: &[Layer], report: &Report) -> Table {
     }
     table
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The source of a verified model is fed by what the file says: a network with another idea of the picture fails.
+    #[test]
+    fn networks_that_see_black_are_not_verified() {
+        for name in ["picture_uint8_w4a4", "picture_float255_w4a4"] {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/exports");
+            let path = folder.join(format!("{name}.onnx"));
+            let source = model::open_source(&path, || "no source".to_owned()).unwrap();
+            let converted = ylb_converter::convert_source(&source, &Options::default(), &mut |_| {}).unwrap();
+            let verified = |model| {
+                let network = Network::new(model, &Dispatch::from_environment().unwrap()).unwrap();
+                verify(&source, &Arc::new(network), &path, Messages { quiet: true })
+            };
+            assert_eq!(verified(converted.model.clone()).unwrap().verdict(Bar::Strict), Verdict::Equal);
+            let mut black = converted.model;
+            let levels = black.input.pixel_levels;
+            black.input.pixel_levels = std::array::from_fn(|byte| levels[usize::from(byte >= 128)]);
+            let error = verified(black).unwrap_err().to_string();
+            assert!(error.contains("the converted model differs from"), "{error}");
+        }
+    }
+}

@@ -86,6 +86,31 @@ fn a_model_of_another_source_is_refused() {
     assert_says(&folder.run(&["compare", &onnx, "model.ylb"]).failed(1), &["SHA-256"]);
 }
 
+/// Graphs that divide by 255 themselves: a model that did it once more would see black, and so it is told.
+#[test]
+fn a_model_that_sees_black_is_found() {
+    let folder = Folder::new("compare_black");
+    for (name, warned) in [("picture_uint8_w4a4", false), ("picture_float255_w4a4", true)] {
+        let onnx =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../tests/fixtures/exports/{name}.onnx"));
+        let onnx = onnx.to_str().unwrap();
+        let finished = folder.run(&["convert", onnx, "-o", "model.ylb", "--verify"]);
+        assert_eq!(finished.stderr.contains("taken to be bytes, 0 to 255"), warned, "{}", finished.stderr);
+        assert_says(&finished.done(), &["picture: the graph takes bytes, 0 to 255", "(equal): all"]);
+        folder.save("squares.png", &squares(80, 50, &[(16, 24, [255, 0, 0]), (60, 9, [9, 200, 90])]));
+        folder.run(&["-q", "compare", onnx, "model.ylb", "squares.png", "--strict"]).done();
+        change(&folder.path("model.ylb"), |model| {
+            let levels = model.input.pixel_levels;
+            model.input.pixel_levels = std::array::from_fn(|byte| levels[usize::from(byte >= 128)]);
+        });
+        for picture in [&["squares.png"][..], &[]] {
+            let finished = folder.run(&[&["-q", "compare", onnx, "model.ylb"][..], picture].concat());
+            assert_eq!((finished.status, finished.stderr.as_str()), (1, ""), "{name}");
+            assert_says(&finished.stdout, &["differs first at", "model.ylb differs from "]);
+        }
+    }
+}
+
 #[test]
 fn a_report_needs_a_name_of_its_own() {
     let folder = Folder::new("compare_report_name");

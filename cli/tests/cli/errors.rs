@@ -1,6 +1,5 @@
 //! Everything that a user can get wrong has a message of its own.
 
-
 use crate::support::{Folder, assert_says, squares};
 use crate::tiny;
 
@@ -134,7 +133,10 @@ fn help_that_cannot_be_written_is_an_error() {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let output = folder.command(args).stdout(full).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{args:?}");
-        assert_says(&String::from_utf8_lossy(&output.stderr), &["yolo-lowbit: error: cannot print", "No space left on device"]);
+        assert_says(
+            &String::from_utf8_lossy(&output.stderr),
+            &["yolo-lowbit: error: cannot print", "No space left on device"],
+        );
     }
 }
 

@@ -71,4 +71,5 @@ fn written_out_quantizers_are_proven() {
 fn other_exports_are_proven_or_refused() {
     check("external_");
     check("float_");
+    check("picture_");
 }

@@ -80,6 +80,25 @@ fn outputs_and_codes_are_written() {
     assert_eq!(lit, expected);
 }
 
+/// Bytes are the pixels themselves, floats their 255th parts.
+#[test]
+fn bytes_give_what_floats_give() {
+    let folder = folder("tensor_bytes");
+    let picture = squares(64, 64, &[(16, 24, [255, 0, 0]), (40, 8, [10, 200, 30])]);
+    let planes: Vec<u8> =
+        (0..3).flat_map(|colour| picture.pixels().map(move |pixel| pixel.0[colour])).collect();
+    let floats: Vec<u8> = planes.iter().flat_map(|&byte| (f32::from(byte) / 255.0).to_le_bytes()).collect();
+    let words: Vec<u8> = planes.iter().flat_map(|&byte| i64::from(byte).to_le_bytes()).collect();
+    let mut written = Vec::new();
+    for (descriptor, data) in [("<f4", floats), ("|u1", planes), ("<i8", words)] {
+        folder.write("in.npy", npy(descriptor, "(1, 3, 64, 64)", &data));
+        let args = ["run", "tiny.ylb", "--tensor", "in.npy", "--raw", "raw.npz", "--codes", "codes.npz"];
+        folder.run(&args).done();
+        written.push(["raw.npz", "codes.npz"].map(|file| fs::read(folder.path(file)).unwrap()));
+    }
+    assert!(written[0] == written[1] && written[0] == written[2]);
+}
+
 #[test]
 fn json_lists_what_was_written() {
     let folder = folder("json_lists");
@@ -121,6 +140,9 @@ fn wrong_tensors_are_refused() {
         (good[..1000].to_vec(), "its shape asks for"),
         (b"PK".to_vec(), "no .npy file"),
         (npy("<f4", "(1, 3, 64, 64)", &[0x3f; 4 * 3 * 64 * 64]), "k/255"),
+        (npy("<f4", "(1, 3, 64, 64)", &200f32.to_le_bytes().repeat(3 * 64 * 64)), ".astype(numpy.uint8)"),
+        (npy("|u1", "(1, 64, 64, 3)", &[7; 3 * 64 * 64]), "needs [1, 3, 64, 64]"),
+        (npy("<i2", "(1, 3, 64, 64)", &[1; 2 * 3 * 64 * 64]), "0 to 255"),
     ] {
         folder.write("wrong.npy", file);
         let error = folder.run(&["run", "tiny.ylb", "--tensor", "wrong.npy", "--raw", "raw.npz"]).failed(1);

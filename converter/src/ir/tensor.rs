@@ -38,6 +38,18 @@ impl ElementType {
     }
 }
 
+impl std::fmt::Display for ElementType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::F32 => f.write_str("float32"),
+            Self::F64 => f.write_str("float64"),
+            Self::Bool => f.write_str("bool"),
+            Self::Signed(bits) => write!(f, "int{bits}"),
+            Self::Unsigned(bits) => write!(f, "uint{bits}"),
+        }
+    }
+}
+
 /// Elements of a tensor in row-major order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Data {

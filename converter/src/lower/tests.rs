@@ -125,7 +125,7 @@ fn converted(mut graph: Graph) -> Result<(Model, Graph), ConvertError> {
     passes::quantizers::run(&mut graph)?;
     let heads = passes::heads::run(&mut graph, Hints { classes: Some(1) })?;
     passes::prune::run(&mut graph);
-    let lowered = run(&graph, &heads, None, &mut |_, _| {})?;
+    let lowered = run(&graph, &heads, PictureRange::Unit, None, &mut |_, _| {})?;
     let (model, rows) = crate::emit::model(lowered, heads, "images".into(), Metadata::default())?;
     assert_eq!(rows.len(), model.nodes.len());
     Ok((model, graph))

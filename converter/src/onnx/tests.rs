@@ -226,3 +226,24 @@ proptest! {
         _ = crate::convert(&bytes, "", &crate::Options::default(), &mut |_| {});
     }
 }
+
+#[test]
+fn inputs_say_their_type() {
+    let with_type = |number: Option<i32>| {
+        let mut model = model();
+        let input = &mut model.graph.as_mut().unwrap().input[0];
+        input.r#type.as_mut().unwrap().tensor_type.as_mut().unwrap().elem_type = number;
+        decode(&model.encode_to_vec())
+    };
+    let found = |number| {
+        let graph = with_type(number).unwrap();
+        graph.input_types.get(&graph.inputs[0]).copied()
+    };
+    assert_eq!([found(None), found(Some(0))], [None; 2]);
+    let types = [(1, ElementType::F32), (2, ElementType::Unsigned(8)), (10, ElementType::F32)];
+    for (number, element) in types {
+        assert_eq!(found(Some(number)), Some(element));
+    }
+    let error = with_type(Some(8)).unwrap_err().to_string();
+    assert_eq!(error, "input \"images\" holds elements of ONNX data type 8");
+}

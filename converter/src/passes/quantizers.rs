@@ -8,6 +8,8 @@
 //! A `Cast` of codes to an integer type that holds all of them, as torch writes behind quantized modules,
 //! changes nothing and is passed over.
 //!
+//! The bytes of a picture are codes that no quantizer made: a `DequantizeLinear` of them stays, as arithmetic.
+//!
 //! Quantizers that are written out as arithmetic (`Div`, `Clip`, `Round`, `Mul`) stay as they are:
 //! wherever a function of an accumulator becomes an integer, lowering cuts it all the same.
 
@@ -16,7 +18,7 @@ use std::sync::Arc;
 
 use crate::error::ConvertError;
 use crate::eval;
-use crate::ir::{Domain, Graph, Node, Tensor, TensorId};
+use crate::ir::{Domain, ElementType, Graph, Node, Tensor, TensorId};
 use crate::quantizer::{PerAxis, Quantizer};
 
 /// What the pass found.
@@ -48,7 +50,7 @@ pub fn run(graph: &mut Graph) -> Result<Found, ConvertError> {
         if let Some(rewritten) = qonnx(graph, node)? {
             graph.nodes[index] = rewritten;
             found.qonnx += 1;
-        } else if node.is_linear_quantizer("DequantizeLinear") {
+        } else if node.is_linear_quantizer("DequantizeLinear") && !reads_bytes(graph, &producers, node) {
             let codes = node.required_input(0)?;
             let (rewritten, clipped) = linear(graph, &producers, node)?;
             found.linear += 1;
@@ -62,6 +64,20 @@ pub fn run(graph: &mut Graph) -> Result<Found, ConvertError> {
         }
     }
     Ok(found)
+}
+
+/// Whether the codes are the bytes of the graph's input, moved at most.
+fn reads_bytes(graph: &Graph, producers: &[Option<usize>], node: &Node) -> bool {
+    let mut source = node.input(0);
+    loop {
+        match source.map(|id| (id, producers[id.0].map(|index| &graph.nodes[index]))) {
+            Some((id, None)) => return graph.input_types.get(&id) == Some(&ElementType::Unsigned(8)),
+            Some((_, Some(node))) if ["Identity", "Slice", "Concat"].iter().any(|op| node.is(op)) => {
+                source = node.input(0);
+            }
+            _ => return false,
+        }
+    }
 }
 
 fn identity(node: &Node, source: TensorId) -> Node {

@@ -13,7 +13,7 @@ use crate::args::RunArgs;
 use crate::commands::{Outcome, UsageError};
 use crate::files::{self, Reserved};
 use crate::model;
-use crate::npy::{self, Element, NpzWriter};
+use crate::npy::{self, Element, NpzWriter, PictureTensor};
 use crate::output;
 
 /// What was written, for `--json`.
@@ -35,6 +35,40 @@ struct Tensor {
     shape: Vec<usize>,
 }
 
+/// The picture of a `.npy` file, checked to be of the shape that a network needs.
+fn read(path: &Path, expected: [usize; 4]) -> Result<PictureTensor> {
+    ensure!(!path.is_dir(), "{} is a folder, but the tensor must be a .npy file", path.display());
+    let tensor = File::open(path)
+        .map_err(anyhow::Error::from)
+        .and_then(|file| npy::read_picture(BufReader::new(file)))
+        .with_context(|| format!("cannot load {}", path.display()))?;
+    let shape = match &tensor {
+        PictureTensor::Floats(array) => &array.shape,
+        PictureTensor::Bytes(array) => &array.shape,
+    };
+    ensure!(
+        *shape == expected,
+        "{} has the shape {shape:?}, but the model needs {expected:?}",
+        path.display()
+    );
+    if let PictureTensor::Floats(array) = &tensor {
+        let whole = |&x: &f32| x.fract() == 0.0 && (0.0..=255.0).contains(&x);
+        ensure!(
+            array.data.iter().all(|&x| x <= 1.0) || !array.data.iter().all(whole),
+            "{} holds whole numbers up to 255, but floats mean k/255 here, whatever the exported graph takes: divide \
+             them by 255, or save the picture's bytes with .astype(numpy.uint8)",
+            path.display()
+        );
+    }
+    Ok(tensor)
+}
+
+/// Pixels of three planes one after the other.
+fn interleaved(planes: &[u8]) -> Vec<u8> {
+    let area = planes.len() / 3;
+    (0..planes.len()).map(|index| planes[index % 3 * area + index / 3]).collect()
+}
+
 /// Runs the network on a `.npy` tensor and writes what was asked for.
 ///
 /// # Errors
@@ -48,23 +82,16 @@ pub fn run(args: &RunArgs, tensor: &Path) -> Result<Outcome> {
         return Err(UsageError("--raw and --codes need files of their own".to_owned()).into());
     }
     let network = model::open(&args.model)?;
-    ensure!(!tensor.is_dir(), "{} is a folder, but the tensor must be a .npy file", tensor.display());
-    let array = File::open(tensor)
-        .map_err(anyhow::Error::from)
-        .and_then(|file| npy::read_f32(BufReader::new(file)))
-        .with_context(|| format!("cannot load {}", tensor.display()))?;
     let input = &network.model().values[network.model().input.value.0 as usize];
     let expected = [1, input.channels, input.height, input.width].map(|extent| extent as usize);
-    ensure!(
-        array.shape == expected,
-        "{} has the shape {:?}, but the model needs {expected:?}",
-        tensor.display(),
-        array.shape
-    );
+    let picture = read(tensor, expected)?;
     let keep_values = args.codes.is_some();
     let options = SessionOptions { threads: args.threads.count(), keep_values, ..Default::default() };
     let mut session = model::start(&network, options)?;
-    session.run_tensor(&array.data)?;
+    match picture {
+        PictureTensor::Floats(array) => session.run_tensor(&array.data)?,
+        PictureTensor::Bytes(array) => session.run_pixels(&interleaved(&array.data))?,
+    }
 
     let mut written = Vec::new();
     if let Some(path) = &args.raw {
