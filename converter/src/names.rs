@@ -2,15 +2,17 @@
 //! leaves in a model's metadata.
 
 /// Most names accepted.
-const MAX_NAMES: usize = 65_536;
+pub const MAX_NAMES: usize = 65_536;
+/// Most bytes of a name that a person writes: more is a line of something else.
+pub const MAX_NAME: usize = 255;
 
 /// Reads class names from the text of a file: one name a line, or a `data.yaml` with `names:` as a
-/// list, a map from class index, or either of them in brackets.
+/// list, a map from class index, or either of them in brackets. A byte order mark is taken off.
 ///
 /// # Errors
 /// A sentence that says what is wrong, without the file's name.
 pub fn parse(text: &str) -> Result<Vec<String>, String> {
-    let lines: Vec<&str> = text.lines().collect();
+    let lines: Vec<&str> = text.strip_prefix('\u{feff}').unwrap_or(text).lines().collect();
     let names = match lines.iter().position(|line| line.starts_with("names:")) {
         Some(at) => parse_yaml(&lines[at..])?,
         None if lines.iter().any(|line| line.starts_with("nc:") || line.starts_with("train:")) => {
@@ -18,10 +20,25 @@ pub fn parse(text: &str) -> Result<Vec<String>, String> {
         }
         None => lines.iter().map(|l| l.trim()).filter(|l| !l.is_empty()).map(str::to_owned).collect(),
     };
+    check(&names)?;
+    Ok(names)
+}
+
+/// Whether these can be the names of a detector's classes: from 1 to [`MAX_NAMES`], each of at most [`MAX_NAME`] bytes.
+///
+/// # Errors
+/// A sentence that says what is wrong.
+pub fn check(names: &[String]) -> Result<(), String> {
     match names.len() {
-        0 => Err("it holds no class names".into()),
-        1..=MAX_NAMES => Ok(names),
-        count => Err(format!("{count} class names; expected at most {MAX_NAMES}")),
+        0 => return Err("it holds no class names".into()),
+        1..=MAX_NAMES => {}
+        count => return Err(format!("{count} class names; expected at most {MAX_NAMES}")),
+    }
+    match names.iter().enumerate().find(|(_, name)| name.len() > MAX_NAME) {
+        None => Ok(()),
+        Some((class, name)) => {
+            Err(format!("the name of class {class} has {} bytes; expected at most {MAX_NAME}", name.len()))
+        }
     }
 }
 
@@ -123,7 +140,7 @@ fn unquoted(text: &str) -> String {
 
 fn without_comment(line: &str) -> &str {
     let end = line.find(" #").or_else(|| line.starts_with('#').then_some(0));
-    line[..end.unwrap_or(line.len())].trim_end().trim_start_matches('\u{feff}')
+    line[..end.unwrap_or(line.len())].trim_end()
 }
 
 /// Names by index, if the indices are 0 and on, each once.
@@ -140,6 +157,15 @@ mod tests {
     #[test]
     fn one_name_a_line() {
         assert_eq!(parse("circle\n  traffic light \n\n").unwrap(), ["circle", "traffic light"]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_not_a_part_of_a_name() {
+        for text in
+            ["\u{feff}cat\r\ndog\r\n", "\u{feff}names: [cat, dog]\n", "\u{feff}names:\n- cat\n- dog\n"]
+        {
+            assert_eq!(parse(text).unwrap(), ["cat", "dog"], "{text:?}");
+        }
     }
 
     #[test]
@@ -170,5 +196,14 @@ mod tests {
         assert!(parse("").unwrap_err().contains("no class names"));
         assert!(parse("nc: 3\ntrain: x\n").unwrap_err().contains("names"));
         assert!(parse("names:\n  0: a\n  2: b\n").unwrap_err().contains("gaps"));
+        let long = "x".repeat(MAX_NAME + 1);
+        assert!(parse(&long[1..]).is_ok());
+        let error = parse(&format!("a\n{long}\n")).unwrap_err();
+        assert_eq!(error, "the name of class 1 has 256 bytes; expected at most 255");
+        assert!(parse(&"a\n".repeat(MAX_NAMES)).is_ok());
+        assert!(parse(&"a\n".repeat(MAX_NAMES + 1)).unwrap_err().contains("65537 class names"));
+        // However deep: this reader does not call itself.
+        assert!(parse(&format!("names: {}", "[".repeat(1 << 20))).is_err());
+        assert!(parse(&format!("names:\n{}", "- ".repeat(1 << 20))).unwrap_err().contains("bytes"));
     }
 }

@@ -58,7 +58,7 @@ impl<'p> Folder<'p> {
         Ok(Self { path, files, read: BTreeSet::new(), bytes: 0 })
     }
 
-    /// The bytes of `network.json`.
+    /// The bytes of `network.json`, without a byte order mark.
     ///
     /// # Errors
     /// If there is no such file, or it cannot be read.
@@ -66,6 +66,9 @@ impl<'p> Folder<'p> {
         let mut bytes = Vec::new();
         let file = self.file(NETWORK, MAX_NETWORK)?;
         file.take(MAX_NETWORK).read_to_end(&mut bytes).map_err(|error| in_file(NETWORK, error))?;
+        if bytes.starts_with(b"\xef\xbb\xbf") {
+            bytes.drain(..3);
+        }
         Ok(bytes)
     }
 

@@ -38,6 +38,15 @@ fn a_folder_becomes_a_model() {
     fs::remove_dir_all(&folder).unwrap();
 }
 
+/// Editors of Windows put a byte order mark first, which JSON does not have.
+#[test]
+fn a_byte_order_mark_does_not_matter() {
+    let (_, arrays) = made(SMALL, Made::new(4, ALL_QUANTIZED)).unwrap();
+    let folder = saved("mark", &format!("\u{feff}{SMALL}"), &arrays);
+    assert_eq!(convert(&Source::weights(&folder).unwrap()).model.metadata.class_names, ["cat"]);
+    fs::remove_dir_all(&folder).unwrap();
+}
+
 /// Every optional array, every kind of codes and every activation.
 #[test]
 fn arrays_of_every_kind() {
