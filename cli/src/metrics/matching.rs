@@ -1,5 +1,7 @@
 //! Which guess is right about which object.
 
+use std::array;
+
 use super::overlap::overlap;
 use super::{Edges, Guess, THRESHOLDS};
 
@@ -33,29 +35,30 @@ pub fn threshold(index: usize) -> f64 {
 /// that no better guess took, if the overlap reaches the threshold. Of equal overlaps the last object
 /// is taken, as by pycocotools.
 pub fn match_picture(guesses: &[Guess], objects: &[Edges]) -> Vec<Judged> {
-    let judge = |guess: &Guess| Judged { confidence: guess.confidence, right: [false; THRESHOLDS] };
-    let mut judged: Vec<Judged> = guesses.iter().map(judge).collect();
-    let overlaps: Vec<f64> =
-        guesses.iter().flat_map(|guess| objects.iter().map(|object| overlap(&guess.edges, object))).collect();
-    let mut taken = vec![false; objects.len()];
-    for index in 0..THRESHOLDS {
-        taken.fill(false);
-        for (judged, overlaps) in judged.iter_mut().zip(overlaps.chunks(objects.len().max(1))) {
-            let mut best = None;
-            // pycocotools lets an overlap of 1, but for rounding, pass any threshold.
-            let mut least = threshold(index).min(1.0 - 1e-10);
-            for (object, &overlap) in overlaps.iter().enumerate() {
-                if !taken[object] && overlap >= least {
-                    (best, least) = (Some(object), overlap);
+    // pycocotools lets an overlap of 1, but for rounding, pass any threshold.
+    let thresholds: [f64; THRESHOLDS] = array::from_fn(|index| threshold(index).min(1.0 - 1e-10));
+    // By object and threshold. Guesses are gone through once, all thresholds together: memory does not grow with the
+    // number of pairs.
+    let mut taken = vec![[false; THRESHOLDS]; objects.len()];
+    let mut judge = |guess: &Guess| {
+        let mut best = [None; THRESHOLDS];
+        let mut least = thresholds;
+        for (object, (edges, taken)) in objects.iter().zip(&taken).enumerate() {
+            let overlap = overlap(&guess.edges, edges);
+            for index in (0..THRESHOLDS).take_while(|&index| overlap >= thresholds[index]) {
+                if !taken[index] && overlap >= least[index] {
+                    (best[index], least[index]) = (Some(object), overlap);
                 }
             }
-            if let Some(object) = best {
-                taken[object] = true;
-                judged.right[index] = true;
+        }
+        for (index, object) in best.iter().enumerate() {
+            if let Some(object) = *object {
+                taken[object][index] = true;
             }
         }
-    }
-    judged
+        Judged { confidence: guess.confidence, right: best.map(|object| object.is_some()) }
+    };
+    guesses.iter().map(&mut judge).collect()
 }
 
 #[cfg(test)]
@@ -94,6 +97,39 @@ mod tests {
         let judged = match_picture(&[guess(0.9, [0.0, 0.0, 1.0, 1.0])], &[]);
         assert_eq!(judged.map_right(), [0]);
         assert!(match_picture(&[], &[[0.0, 0.0, 1.0, 1.0]]).is_empty());
+    }
+
+    /// The definition, threshold by threshold, on boxes on a grid: many overlap equally.
+    #[test]
+    fn all_thresholds_at_once_are_each_by_itself() {
+        let mut state = 7u32;
+        let mut next = |below: u32| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            f64::from((state >> 16) % below)
+        };
+        let mut edges = || {
+            let (left, top) = (next(4), next(4));
+            [left, top, left + 6.0 + next(3), top + 6.0 + next(3)]
+        };
+        let mut found = 0;
+        for _ in 0..200 {
+            let objects: Vec<Edges> = (0..12).map(|_| edges()).collect();
+            let guesses: Vec<Guess> = (0..9).map(|_| guess(0.5, edges())).collect();
+            let judged = match_picture(&guesses, &objects);
+            for index in 0..THRESHOLDS {
+                let mut free: Vec<Edges> = objects.clone();
+                for (guess, judged) in guesses.iter().zip(&judged) {
+                    let best = (0..free.len()).max_by(|&a, &b| {
+                        overlap(&guess.edges, &free[a]).total_cmp(&overlap(&guess.edges, &free[b]))
+                    });
+                    let best = best.filter(|&best| overlap(&guess.edges, &free[best]) >= threshold(index));
+                    assert_eq!(judged.right[index], best.is_some());
+                    best.map(|best| free.remove(best));
+                    found += usize::from(best.is_some());
+                }
+            }
+        }
+        assert!(found > 2000, "{found}");
     }
 
     /// At how many thresholds each guess is right.
