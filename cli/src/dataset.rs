@@ -9,19 +9,26 @@
 //! labels/test/a.txt    0 0.51 0.33 0.2 0.25    class, centre x, centre y, width, height
 //! ```
 //!
-//! [`description`] reads the YAML file, [`labels`] the labels.
+//! [`description`] reads the YAML file, [`files`] finds pictures, [`labels`] reads labels, and [`findings`] tells what is
+//! odd about them.
 
 mod description;
+mod files;
+mod findings;
 mod labels;
+mod yaml;
 
 pub use description::Description;
-pub use labels::{Label, parse};
+pub use findings::{Findings, Tally};
+pub use labels::Label;
 
-use std::fs;
-use std::io::ErrorKind;
+use std::collections::HashSet;
+use std::io::{self, ErrorKind};
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Error, Result, bail};
+
+use crate::text;
 
 /// A picture and what is in it.
 #[derive(Clone, Debug)]
@@ -32,32 +39,86 @@ pub struct Sample {
     pub labels: Option<Vec<Label>>,
 }
 
-/// Reads a split: its pictures in the order of their paths, with their labels.
+/// Reads a split: its pictures in the order of their paths, with their labels, and what is odd about them.
 ///
 /// # Errors
-/// If there is no such split, it has no pictures, a label file is wrong, or none of the pictures has
+/// If there is no such split, it has no pictures, label files are wrong, or none of the pictures has
 /// one.
-pub fn load(description: &Description, split: &str) -> Result<Vec<Sample>> {
-    let mut pictures = Vec::new();
+pub fn load(description: &Description, split: &str) -> Result<(Vec<Sample>, Findings)> {
+    let mut findings = Findings::default();
+    let (mut gathered, mut folders) = (files::Gathered::default(), Vec::new());
     for entry in description.split(split)? {
-        pictures.extend(description.pictures(entry)?);
+        folders.extend(description.pictures(entry, &mut gathered, &mut findings)?);
     }
-    pictures.sort();
-    pictures.dedup();
+    gathered.finish(&mut findings);
     let file = description.file().display();
-    ensure!(!pictures.is_empty(), "the split \"{split}\" of {file} has no pictures");
-    let sample = |picture: PathBuf| -> Result<Sample> {
-        let labels = read_labels(&label_path(&picture), description.names().len())?;
-        Ok(Sample { picture, labels })
-    };
-    let samples = pictures.into_iter().map(sample).collect::<Result<Vec<_>>>()?;
+    if gathered.pictures.is_empty() {
+        let hint = if gathered.others.is_empty() {
+            String::new()
+        } else {
+            format!(" that can be read: {}, but only JPEG and PNG are", findings.images_skipped.named())
+        };
+        bail!("the split \"{split}\" of {file} has no pictures{hint}");
+    }
+    let expected: HashSet<PathBuf> =
+        gathered.pictures.iter().chain(&gathered.others).map(|picture| label_path(picture)).collect();
+    for folder in folders.iter().map(|folder| label_folder(folder)).collect::<HashSet<_>>() {
+        // There may be none, or none may be asked for.
+        let found = if folder.is_dir() { files::label_files(&folder, &expected)? } else { Vec::new() };
+        for path in found {
+            findings.labels_without_image.add(|| path.display().to_string());
+        }
+    }
+    let samples = read_all(gathered.pictures, description.names().len(), &mut findings)?;
     if samples.iter().all(|sample| sample.labels.is_none()) {
         bail!(
             "no picture of the split \"{split}\" of {file} has labels: expected such files as {}",
             label_path(&samples[0].picture).display()
         );
     }
-    Ok(samples)
+    Ok((samples, findings))
+}
+
+/// Reads the labels of pictures.
+///
+/// # Errors
+/// If some are wrong: how many, and the first.
+fn read_all(pictures: Vec<PathBuf>, classes: usize, findings: &mut Findings) -> Result<Vec<Sample>> {
+    let mut wrong = Tally::default();
+    let mut samples = Vec::with_capacity(pictures.len());
+    for picture in pictures {
+        let path = label_path(&picture);
+        let labels = match text::file::read(&path, text::file::LONG) {
+            Ok(text) => {
+                Some(labels::parse(&text, classes, &path.display().to_string(), findings, &mut wrong))
+            }
+            Err(error) if is_missing(&error) => None,
+            Err(error) => {
+                wrong.add(|| format!("{}: {error:#}", path.display()));
+                None
+            }
+        };
+        if labels.is_none() {
+            findings.images_without_labels.add(|| picture.display().to_string());
+        }
+        samples.push(Sample { picture, labels });
+    }
+    match wrong.count {
+        0 => Ok(samples),
+        1 => bail!("a label is wrong: {}", wrong.told()),
+        count => bail!("{count} labels are wrong: {}", wrong.told()),
+    }
+}
+
+fn is_missing(error: &Error) -> bool {
+    error.downcast_ref().is_some_and(|error: &io::Error| error.kind() == ErrorKind::NotFound)
+}
+
+/// Where the labels of a folder's pictures are, see [`label_path`].
+fn label_folder(folder: &Path) -> PathBuf {
+    let labels = label_path(&folder.join("picture"));
+    let folder = labels.parent().unwrap_or(Path::new(""));
+    if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() }
 }
 
 /// Where the labels of a picture are: the last folder `images` of its path becomes `labels`, the
@@ -71,17 +132,6 @@ pub fn label_path(picture: &Path) -> PathBuf {
         _ => component.as_os_str(),
     });
     replaced.collect::<PathBuf>().with_extension("txt")
-}
-
-fn read_labels(path: &Path, classes: usize) -> Result<Option<Vec<Label>>> {
-    match fs::read_to_string(path) {
-        Ok(text) => {
-            let labels = parse(&text, classes);
-            Ok(Some(labels.with_context(|| format!("the labels {} are wrong", path.display()))?))
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot read the labels {}", path.display())),
-    }
 }
 
 #[cfg(test)]
@@ -98,6 +148,11 @@ mod tests {
             ("photos/a.jpg", "photos/a.txt"),
         ] {
             assert_eq!(label_path(Path::new(picture)), Path::new(labels), "{picture}");
+        }
+        for (pictures, labels) in
+            [("set/images/val", "set/labels/val"), ("images", "labels"), ("", "."), ("a", "a")]
+        {
+            assert_eq!(label_folder(Path::new(pictures)), Path::new(labels), "{pictures}");
         }
     }
 }

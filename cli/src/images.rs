@@ -69,7 +69,7 @@ fn pictures_of_folder(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// Whether a file's name says that it is a picture. Hidden files are none: macOS leaves files such as
 /// `._photo.jpg` on memory cards, which hold no picture.
-fn is_picture_name(path: &Path) -> bool {
+pub fn is_picture_name(path: &Path) -> bool {
     let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
     let extension = path.extension().and_then(|extension| extension.to_str());
     !hidden

@@ -11,6 +11,7 @@
 //! | [`proof`] | a model beside its ONNX file |
 //! | [`npy`], [`files`] | NumPy's files; writing files safely |
 //! | [`output`], [`progress`], [`stages`] | tables, units and JSON; progress bars; times |
+//! | [`text`] | text from elsewhere |
 //! | [`machine`] | what computer this is |
 //!
 //! Results go to standard output; progress, notes, warnings and errors to standard error.
@@ -30,6 +31,7 @@ mod output;
 mod progress;
 mod proof;
 mod stages;
+mod text;
 
 use std::io::{self, Write};
 use std::panic::{self, PanicHookInfo};

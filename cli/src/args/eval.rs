@@ -14,7 +14,7 @@ Examples:
 
 The data set has YOLOv5's layout: data.yaml names the classes and, for each split, a folder or a list of
 pictures; the labels of images/test/a.jpg are in labels/test/a.txt, a line an object: class, centre x,
-centre y, width and height as fractions of the picture.
+centre y, width and height as fractions of the picture. Folders inside folders are read, too.
 
 mAP is the COCO metric as pycocotools computes it: the mean over classes of the precision averaged over
 101 recalls, at an overlap of 0.5 (mAP50) and over ten overlaps from 0.5 to 0.95 (mAP50-95). Precision and
@@ -38,11 +38,11 @@ pub struct EvalArgs {
     pub split: String,
 
     /// Count objects of more than this confidence, 0 to 1; a higher one than the default lowers mAP
-    #[arg(long, value_name = "NUMBER", default_value = "0.001", value_parser = fraction)]
+    #[arg(long, value_name = "NUMBER", default_value = "0.001", value_parser = fraction, allow_negative_numbers = true)]
     pub conf: f32,
 
     /// Of two boxes that overlap more than this (intersection over union, 0 to 1), drop the worse
-    #[arg(long, value_name = "NUMBER", default_value = "0.6", value_parser = fraction)]
+    #[arg(long, value_name = "NUMBER", default_value = "0.6", value_parser = fraction, allow_negative_numbers = true)]
     pub iou: f32,
 
     /// Count at most this many objects a picture (and 100 of a class)

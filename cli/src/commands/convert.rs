@@ -21,6 +21,7 @@ use crate::model::{self, Layer};
 use crate::output::{Align, Messages, Table, bytes, millions, milliseconds};
 use crate::progress::Progress;
 use crate::proof::{Proof, place, summary, verdict_name};
+use crate::text;
 
 /// Runs the command.
 ///
@@ -161,7 +162,7 @@ fn options(args: &ConvertArgs) -> Result<Options> {
 }
 
 fn read_names(path: &Path) -> Result<Vec<String>> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let text = text::file::open(path, text::file::SHORT)?;
     ylb_converter::names::parse(&text).map_err(|reason| {
         anyhow!("{}: {reason}; give a file with one name a line, or a data.yaml", path.display())
     })

@@ -5,7 +5,6 @@ mod report;
 mod svg;
 
 use std::io::{self, Write};
-use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -14,7 +13,7 @@ use ylb_runtime::{DetectOptions, Detection, Picture, PixelFormat, Session, Sessi
 
 use super::{Outcome, UsageError};
 use crate::args::EvalArgs;
-use crate::dataset::{self, Description, Sample};
+use crate::dataset::{self, Description, Sample, Tally};
 use crate::files::Reserved;
 use crate::images;
 use crate::metrics::{self, Confusion, Guess, Object, Scene};
@@ -23,7 +22,7 @@ use crate::output::{self, Messages};
 use crate::progress::Progress;
 use crate::stages::Stages;
 
-use report::Report;
+use report::{Odd, Report};
 
 /// Runs the command.
 ///
@@ -34,10 +33,13 @@ use report::Report;
 pub fn run(args: &EvalArgs, messages: Messages) -> Result<Outcome> {
     let description = Description::open(&args.data)?;
     description.split(&args.split).map_err(|error| UsageError(error.to_string()))?;
-    let samples = dataset::load(&description, &args.split)?;
+    let (samples, findings) = dataset::load(&description, &args.split)?;
     let network = model::open(&args.model)?;
-    check_labels(&samples, network.model(), messages)?;
-    let names = class_names(&description, network.model(), messages);
+    check_labels(&samples, network.model())?;
+    let mut warnings = findings.warnings();
+    warnings.extend(description.warnings());
+    let names = class_names(&description, network.model(), &mut warnings);
+    warnings.iter().for_each(|warning| messages.warning(warning));
     // Before the long work, so that a wrong folder is known at once.
     if let Some(folder) = &args.plots {
         plots::make_folder(folder, &inputs(args, &samples))?;
@@ -66,11 +68,14 @@ pub fn run(args: &EvalArgs, messages: Messages) -> Result<Outcome> {
     drop(progress);
     if let [first, ..] = &examiner.warned[..] {
         let count = output::count(examiner.warned.len(), "image");
-        messages.warning(format_args!("{count} with a fault; the first is {first}"));
+        let warning = format!("{count} with a fault; the first is {first}");
+        messages.warning(&warning);
+        warnings.push(warning);
     }
 
     let accuracy = metrics::measure(&scenes, names.len());
-    let report = Report::new(args, &names, &scenes, &accuracy, examiner.stages.mean(samples.len()))?;
+    let odd = Odd { findings, warnings };
+    let report = Report::new(args, &names, &scenes, &accuracy, odd, examiner.stages.mean(samples.len()))?;
     // Files before text: who reads the text may stop to, and wants the files nevertheless.
     let mut written = Vec::new();
     if let Some(folder) = &args.plots {
@@ -141,18 +146,18 @@ fn guess(found: &Detection) -> Guess {
     }
 }
 
-/// A name for each class of the model: the data set's or, where that has none, the model's. Says so if
+/// A name for each class of the model: the data set's or, where that has none, the model's. Warns if
 /// both do not agree.
-fn class_names(description: &Description, model: &Model, messages: Messages) -> Vec<String> {
+fn class_names(description: &Description, model: &Model, warnings: &mut Vec<String>) -> Vec<String> {
     let (data, ours) = (description.names(), &model.metadata.class_names);
     let classes = model.detect.classes as usize;
     let file = description.file().display();
     if data.len() != classes {
-        messages.warning(format_args!("the model has {classes} classes, {file} names {}", data.len()));
+        warnings.push(format!("the model has {classes} classes, {file} names {}", data.len()));
     }
     let different = ours.iter().zip(data).position(|(ours, theirs)| ours != theirs);
     if let Some(class) = different {
-        messages.warning(format_args!(
+        warnings.push(format!(
             "class {class} is \"{}\" in the model and \"{}\" in {file}: classes are compared by number",
             ours[class], data[class]
         ));
@@ -162,32 +167,26 @@ fn class_names(description: &Description, model: &Model, messages: Messages) -> 
 }
 
 /// Labels must be of classes that the model knows, and there must be some.
-fn check_labels(samples: &[Sample], model: &Model, messages: Messages) -> Result<()> {
+fn check_labels(samples: &[Sample], model: &Model) -> Result<()> {
     let classes = model.detect.classes as usize;
-    let mut objects = 0;
+    let (mut objects, mut unknown) = (0, Tally::default());
     for sample in samples {
         let labels = sample.labels.as_deref().unwrap_or_default();
         objects += labels.len();
-        if let Some(label) = labels.iter().find(|label| label.class >= classes) {
-            bail!(
-                "{} has an object of class {}, but the model knows classes 0 to {}: is the data set that of the model?",
-                dataset::label_path(&sample.picture).display(),
-                label.class,
-                classes - 1
-            );
+        for label in labels.iter().filter(|label| label.class >= classes) {
+            let path = dataset::label_path(&sample.picture);
+            unknown.add(|| format!("{} has an object of class {}", path.display(), label.class));
         }
+    }
+    if unknown.count > 0 {
+        let known = classes.saturating_sub(1);
+        bail!(
+            "{}, but the model knows classes 0 to {known}: is the data set that of the model?",
+            unknown.named()
+        );
     }
     if objects == 0 {
         bail!("the label files are all empty: without objects there is no accuracy to measure");
-    }
-    let without: Vec<&Path> =
-        samples.iter().filter(|sample| sample.labels.is_none()).map(|sample| &*sample.picture).collect();
-    if let [first, ..] = without[..] {
-        messages.warning(format_args!(
-            "{} without a label file, taken for empty; the first is {}",
-            output::count(without.len(), "image"),
-            first.display()
-        ));
     }
     Ok(())
 }

@@ -1,13 +1,16 @@
 //! The YAML file of a data set.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use saphyr::{LoadableYamlNode, Scalar, Yaml};
+use anyhow::{Context, Result, anyhow, bail};
+use saphyr::{Scalar, Yaml};
+use ylb_converter::names;
 
+use super::files::Gathered;
+use super::{Findings, yaml};
 use crate::images;
+use crate::text::{self, file::IsModel};
 
 /// Keys that are no splits.
 const OTHER_KEYS: [&str; 4] = ["path", "names", "nc", "download"];
@@ -21,39 +24,63 @@ pub struct Description {
     /// By name: folders and lists of pictures, as they are written.
     splits: BTreeMap<String, Vec<String>>,
     names: Vec<String>,
+    /// How many names there should be, if it says that.
+    count: Option<String>,
 }
 
 impl Description {
     /// Reads a YAML file.
     ///
     /// # Errors
-    /// If it cannot be read, is no YAML, or lacks class names.
+    /// If it cannot be read, is not YAML, or lacks class names.
     pub fn open(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path).with_context(|| format!("cannot open {}", path.display()))?;
+        if path.is_dir() {
+            bail!("{}", instead_of_folder(path));
+        }
+        let text = text::file::open(path, text::file::SHORT);
+        if text.as_ref().is_err_and(|error| error.is::<IsModel>()) {
+            let name = path.display();
+            bail!(
+                "{name} is a .ylb file: the model comes first, then the data set (eval MODEL.ylb DATA.yaml)"
+            );
+        }
+        let text = text?;
         Self::parse(&text, path).with_context(|| format!("the data set file {} is wrong", path.display()))
     }
 
     /// Reads the text of the file `path`.
     fn parse(text: &str, path: &Path) -> Result<Self> {
-        let documents = Yaml::load_from_str(text).map_err(|error| anyhow!("it is no YAML: {error}"))?;
+        let documents = yaml::load(text)?;
         let root = documents.first().and_then(Yaml::as_mapping);
         let root = root.context("expected keys and values, such as \"names:\" and \"test: images/test\"")?;
-        let (mut splits, mut names, mut base) = (BTreeMap::new(), None, None);
+        let (mut splits, mut names, mut base, mut count) = (BTreeMap::new(), None, None, None);
         for (key, value) in root {
-            let key = scalar(key).context("a key is no text")?;
+            let key = scalar(key).context("a key is not text")?;
             match key.as_str() {
-                "path" => base = optional(value).context("\"path\" is no text")?,
-                "names" => names = Some(class_names(value).context("\"names\" is no list of names")?),
+                "path" => base = optional(value).context("\"path\" is not text")?,
+                "names" => names = Some(class_names(value).context("\"names\" is not a list of names")?),
+                "nc" => count = scalar(value),
                 // A split may be there without a value.
                 key if !OTHER_KEYS.contains(&key) => drop(splits.insert(key.to_owned(), paths(value))),
                 _ => {}
             }
         }
         let names: Vec<String> = names.context("it has no \"names\", the list of the classes")?;
-        ensure!(!names.is_empty(), "\"names\" is empty");
+        names::check(&names).map_err(|reason| anyhow!("\"names\" is wrong: {reason}"))?;
         // Only a list of paths or one path makes a split; Roboflow's files, for one, have other keys too.
         let splits = splits.into_iter().filter_map(|(key, paths)| Some((key, paths?))).collect();
-        Ok(Self { file: path.to_owned(), root: base_folder(path, base.as_deref()), splits, names })
+        Ok(Self { file: path.to_owned(), root: base_folder(path, base.as_deref()), splits, names, count })
+    }
+
+    /// What contradicts itself, a sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        let count = self.count.iter().filter(|count| count.trim().parse() != Ok(self.names.len()));
+        let file = self.file.display();
+        count
+            .map(|count| {
+                format!("{file} says \"nc: {count}\", but has {} names; the names count", self.names.len())
+            })
+            .collect()
     }
 
     /// The YAML file itself.
@@ -79,25 +106,37 @@ impl Description {
         Ok(entries)
     }
 
-    /// The pictures of an entry of a split: those in a folder, or those that a text file lists, one path
-    /// a line. Paths that begin with `./` are relative to the list.
+    /// Gathers the pictures of an entry of a split: those in a folder and the folders in it, or those that a text file
+    /// lists, one path a line. Paths that begin with `./` are relative to the list. Returns the folder, if it is one.
     ///
     /// # Errors
-    /// If there is no such folder or file, or the folder has no pictures.
-    pub fn pictures(&self, entry: &str) -> Result<Vec<PathBuf>> {
+    /// If there is no such folder or file, or a folder cannot be read.
+    pub fn pictures(
+        &self,
+        entry: &str,
+        gathered: &mut Gathered,
+        findings: &mut Findings,
+    ) -> Result<Option<PathBuf>> {
         let path = self.resolve(entry);
         if path.is_dir() {
-            return images::collect(&[path]);
+            gathered.add_folder(&path, findings)?;
+            return Ok(Some(path));
         }
-        let text = fs::read_to_string(&path).with_context(|| {
-            format!("{} names {entry}, but {} cannot be opened", self.file.display(), path.display())
-        })?;
+        let here = || format!("{} names {entry}, but {}", self.file.display(), path.display());
+        if images::is_picture_name(&path) && path.exists() {
+            bail!("{} is a picture: name a folder, or a text file that lists pictures", here());
+        }
+        let text = text::file::read(&path, text::file::LONG)
+            .with_context(|| format!("{} cannot be opened", here()))?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let line = |line: &str| match line.strip_prefix("./") {
             Some(rest) => folder.join(rest),
             None => self.root.join(line),
         };
-        Ok(text.lines().map(str::trim).filter(|text| !text.is_empty()).map(line).collect())
+        for path in text.lines().map(str::trim).filter(|text| !text.is_empty()).map(line) {
+            gathered.add_file(path);
+        }
+        Ok(None)
     }
 
     /// Exports of Roboflow say `../test/images` where they mean `test/images`; YOLOv5 forgives that.
@@ -110,13 +149,24 @@ impl Description {
     }
 }
 
+/// What to name in place of a folder.
+fn instead_of_folder(path: &Path) -> String {
+    let (name, inside) = (path.display(), path.join("data.yaml"));
+    match inside.is_file() {
+        true => format!("{name} is a folder: name the YAML file in it, {}", inside.display()),
+        false => format!("{name} is a folder, but a data set is named by its YAML file, such as data.yaml"),
+    }
+}
+
 /// Where relative paths start: at `path`, seen from the folder of the YAML file or, where that does not
 /// exist, from the current folder, as when a program is started in the folder of all data sets.
 fn base_folder(file: &Path, path: Option<&str>) -> PathBuf {
     let folder = file.parent().unwrap_or(Path::new(""));
     let Some(path) = path else { return folder.to_owned() };
     let beside = folder.join(path);
-    if !beside.is_dir() && Path::new(path).is_dir() { PathBuf::from(path) } else { beside }
+    let base = if !beside.is_dir() && Path::new(path).is_dir() { PathBuf::from(path) } else { beside };
+    // Without the dots of "path: .", which is how most are written.
+    base.components().collect()
 }
 
 /// The text of a scalar.
@@ -145,15 +195,15 @@ fn paths(node: &Yaml<'_>) -> Option<Vec<String>> {
 
 /// Names as a list, or as a map from every class index.
 fn class_names(node: &Yaml<'_>) -> Result<Vec<String>> {
-    let name = |node: &Yaml<'_>| scalar(node).context("a name is no text");
+    let name = |node: &Yaml<'_>| scalar(node).context("a name is not text");
     match node {
         Yaml::Sequence(items) => items.iter().map(name).collect(),
         Yaml::Mapping(items) => {
             let mut names = BTreeMap::new();
             for (key, value) in items {
-                let key = scalar(key).context("a class index is no number")?;
+                let key = scalar(key).context("a class index is not a number")?;
                 let index: usize =
-                    key.parse().ok().with_context(|| format!("\"{key}\" is no class index"))?;
+                    key.parse().ok().with_context(|| format!("\"{key}\" is not a class index"))?;
                 names.insert(index, name(value)?);
             }
             if let Some(missing) = (0..names.len()).find(|index| !names.contains_key(index)) {
@@ -201,19 +251,27 @@ mod tests {
     }
 
     #[test]
+    fn a_count_that_contradicts_the_names_is_told() {
+        assert!(parse("names: [a, b]\nnc: 2\n").unwrap().warnings().is_empty());
+        let warnings = parse("names: [a, b]\nnc: 3\n").unwrap().warnings();
+        assert_eq!(warnings, ["/data/set/data.yaml says \"nc: 3\", but has 2 names; the names count"]);
+    }
+
+    #[test]
     fn mistakes_are_named() {
         for (text, reason) in [
             ("", "expected keys and values"),
             ("- a\n- b\n", "expected keys and values"),
-            ("train: [a\n", "it is no YAML"),
+            ("train: [a\n", "it is not YAML"),
+            ("names: [[[[[[[a]]]]]]]\n", "a name is not text"),
             ("train: a\n", "no \"names\""),
-            ("names: []\n", "\"names\" is empty"),
+            ("names: []\n", "\"names\" is wrong: it holds no class names"),
             ("names: cats\n", "expected a list"),
-            ("names: [[a]]\n", "a name is no text"),
+            ("names: [[a]]\n", "a name is not text"),
             ("names: {0: a, 2: b}\n", "the name of class 1 is missing"),
-            ("names: {zero: a}\n", "\"zero\" is no class index"),
-            ("names: [a]\npath: [b]\n", "\"path\" is no text"),
-            ("names: [a]\nnames: [b]\n", "it is no YAML"),
+            ("names: {zero: a}\n", "\"zero\" is not a class index"),
+            ("names: [a]\npath: [b]\n", "\"path\" is not text"),
+            ("names: [a]\nnames: [b]\n", "it is not YAML"),
         ] {
             let error = format!("{:#}", parse(text).unwrap_err());
             assert!(error.contains(reason), "{text:?}: {error:?} does not say {reason:?}");

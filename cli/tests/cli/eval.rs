@@ -7,21 +7,21 @@ use serde_json::Value;
 use crate::support::{Folder, assert_says, squares};
 use crate::tiny;
 
-const RED: [u8; 3] = [255, 0, 0];
+pub const RED: [u8; 3] = [255, 0, 0];
 const GREEN: [u8; 3] = [0, 255, 0];
-const BLUE: [u8; 3] = [0, 0, 255];
+pub const BLUE: [u8; 3] = [0, 0, 255];
 
-const DATA: &str = "train: images/train\nval: images/val\nnames: [red, green, blue]\n";
+pub const DATA: &str = "train: images/train\nval: images/val\nnames: [red, green, blue]\n";
 
 /// A label of the class with the box that the network gives a lit cell: 16 pixels round the middle of a
 /// square whose corner is at (left, top), in a picture of 64 pixels.
-fn label(class: usize, left: u32, top: u32) -> String {
+pub fn label(class: usize, left: u32, top: u32) -> String {
     let centre = |corner: u32| f64::from(corner + 4) / 64.0;
     format!("{class} {} {} 0.25 0.25\n", centre(left), centre(top))
 }
 
 /// A data set of two pictures: two squares that are labelled, and one more.
-fn folder(test: &str) -> Folder {
+pub fn folder(test: &str) -> Folder {
     let folder = Folder::new(test);
     folder.write("tiny.ylb", tiny::file());
     folder.write("set/data.yaml", DATA);
@@ -120,7 +120,7 @@ fn doubts_are_said_but_do_not_stop() {
     assert_eq!(
         warnings,
         [
-            "warning: 1 image without a label file, taken for empty; the first is set/images/val/c.png",
+            "warning: 1 image without a label file, taken for empty: set/images/val/c.png",
             "warning: the model has 3 classes, set/data.yaml names 4",
             "warning: class 1 is \"green\" in the model and \"blue\" in set/data.yaml: classes are compared by \
              number",
@@ -142,7 +142,7 @@ fn what_is_wrong_with_a_data_set() {
     assert_says(&folder.run(&args).failed(1), &["cannot make the folder tiny.ylb", "--plots"]);
     assert_says(&failed("set/data.yaml", "train"), &["images/train", "cannot be opened"]);
     folder.write("set/images/train/notes.txt", "no picture");
-    assert_says(&failed("set/data.yaml", "train"), &["set/images/train has no pictures"]);
+    assert_says(&failed("set/data.yaml", "train"), &["\"train\" of set/data.yaml has no pictures"]);
     folder.save("set/images/train/a.png", &squares(64, 64, &[]));
     assert_says(&failed("set/data.yaml", "train"), &["no picture", "has labels", "set/labels/train/a.txt"]);
     folder.write("set/labels/train/a.txt", "\n");
@@ -156,5 +156,5 @@ fn what_is_wrong_with_a_data_set() {
     folder.write("set/labels/train/b.txt", "");
     assert_says(&failed("set/data.yaml", "train"), &["image set/images/train/b.jpg", "not a JPEG or PNG"]);
     folder.write("set/broken.yaml", "names: [a\n");
-    assert_says(&failed("set/broken.yaml", "val"), &["set/broken.yaml is wrong", "it is no YAML"]);
+    assert_says(&failed("set/broken.yaml", "val"), &["set/broken.yaml is wrong", "it is not YAML"]);
 }

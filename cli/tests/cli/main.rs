@@ -7,6 +7,7 @@ mod bench;
 mod bundled;
 mod compare;
 mod convert;
+mod datasets;
 mod documents;
 mod errors;
 mod eval;

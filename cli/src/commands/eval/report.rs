@@ -1,5 +1,6 @@
 //! What `eval` says, for people and for programs.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use anyhow::{Context, Result};
@@ -7,6 +8,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::args::EvalArgs;
+use crate::dataset::Findings;
 use crate::metrics::{Accuracy, OperatingPoint, Scene};
 use crate::output::{Align, Table, count};
 use crate::stages::Stages;
@@ -28,9 +30,20 @@ pub struct Report {
     #[serde(serialize_with = "by_name")]
     per_class: Vec<ClassFigures>,
     settings: Settings,
+    #[serde(flatten)]
+    odd: Odd,
     /// Means over the pictures.
     #[serde(rename = "times_ms")]
     times: Stages,
+}
+
+/// What is odd about the data set, or does not fit the model.
+#[derive(Debug, Serialize)]
+pub struct Odd {
+    /// Counts by kind.
+    pub findings: Findings,
+    /// What was said about it.
+    pub warnings: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -81,6 +94,7 @@ impl Report {
         names: &[String],
         scenes: &[Scene],
         accuracy: &Accuracy,
+        odd: Odd,
         times: Stages,
     ) -> Result<Self> {
         let no_objects = "there are no objects";
@@ -107,6 +121,7 @@ impl Report {
                 max_det: args.max_det,
                 best_class: args.best_class,
             },
+            odd,
             times,
         })
     }
@@ -134,9 +149,12 @@ fn per_class(names: &[String], accuracy: &Accuracy, best: &OperatingPoint) -> Ve
 /// Names that are all different, as fields of an object must be: a name that was there before gets its
 /// class number.
 fn unique(names: &[String]) -> impl Iterator<Item = String> {
-    names.iter().enumerate().map(|(class, name)| {
-        if names[..class].contains(name) { format!("{name} ({class})") } else { name.clone() }
-    })
+    let mut known = HashSet::new();
+    names.iter().enumerate().map(
+        move |(class, name)| {
+            if known.insert(name) { name.clone() } else { format!("{name} ({class})") }
+        },
+    )
 }
 
 impl fmt::Display for Report {

@@ -1,0 +1,3 @@
+//! Text that comes from elsewhere: [`file`] reads text files.
+
+pub mod file;
