@@ -11,7 +11,7 @@
 //! | [`proof`] | a model beside its ONNX file |
 //! | [`npy`], [`files`] | NumPy's files; writing files safely |
 //! | [`output`], [`progress`], [`stages`] | tables, units and JSON; progress bars; times |
-//! | [`text`] | text from elsewhere |
+//! | [`text`] | text from elsewhere: reading it, and showing it on a terminal |
 //! | [`machine`] | what computer this is |
 //!
 //! Results go to standard output; progress, notes, warnings and errors to standard error.
@@ -33,7 +33,6 @@ mod proof;
 mod stages;
 mod text;
 
-use std::io::{self, Write};
 use std::panic::{self, PanicHookInfo};
 use std::process::{self, ExitCode};
 
@@ -60,8 +59,8 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help is no error for clap's user, but an Err here.
-            let printed = error.print().and_then(|()| io::stdout().flush());
+            // Help is not an error for clap's user, but an Err here.
+            let printed = output::report_usage(&error);
             return match printed {
                 _ if error.use_stderr() => ExitCode::from(WRONG_USAGE),
                 Ok(()) => ExitCode::SUCCESS,
@@ -91,6 +90,7 @@ fn report_panic(info: &PanicHookInfo<'_>) {
     let place =
         info.location().map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
     let message = info.payload_as_str().unwrap_or("unknown");
+    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
     output::report_error(&anyhow::anyhow!(
         "internal error: {message}{place}; please report it at {}/issues",
         env!("CARGO_PKG_REPOSITORY")

@@ -1,11 +1,15 @@
 //! What people and programs read: messages, tables, units, JSON.
 
+use std::borrow::Cow;
+use std::env;
 use std::fmt;
 use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::{Error, Result};
 use serde::Serialize;
+
+use crate::text;
 
 /// Standard error, as far as the user wants to hear it.
 #[derive(Clone, Copy, Debug)]
@@ -35,12 +39,13 @@ pub fn report_error(error: &Error) {
     report(&format_args!("yolo-lowbit: error: {}", one_line(error)));
 }
 
-/// An error with its causes, without line breaks. Causes that repeat what was said are left out.
+/// An error with its causes as text for a terminal, without line breaks. Causes that repeat what was said are left out.
 pub fn one_line(error: &Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {
-        let cause = cause.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-        if !line.ends_with(&cause) {
+        let cause = cause.to_string();
+        let cause = text::line(cause.trim());
+        if !line.ends_with(&*cause) {
             line.push_str(if line.is_empty() { "" } else { ": " });
             line.push_str(&cause);
         }
@@ -50,7 +55,32 @@ pub fn one_line(error: &Error) -> String {
 
 fn report(message: &dyn fmt::Display) {
     // Where standard error is closed there is nobody to tell.
-    let _ = writeln!(io::stderr().lock(), "{message}");
+    let _ = writeln!(io::stderr().lock(), "{}", text::line(&message.to_string()));
+}
+
+/// Prints what is wrong with a command line, or help.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn report_usage(error: &clap::Error) -> io::Result<()> {
+    // What was typed may be a file's name, and the message repeats it. Only a message without colours can be told from it.
+    let foreign = env::args_os().any(|arg| matches!(text::line(&arg.to_string_lossy()), Cow::Owned(_)));
+    if foreign && error.use_stderr() {
+        write!(io::stderr().lock(), "{}", text::lines(&error.render().to_string()))
+    } else {
+        error.print().and_then(|()| io::stdout().flush())
+    }
+}
+
+/// Prints lines of text on standard output. What they say of names and files is [`text::line`]; this is for what was
+/// forgotten.
+///
+/// # Errors
+/// If standard output cannot be written to.
+pub fn print(lines: impl fmt::Display) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text::lines(&lines.to_string()).as_bytes())?;
+    Ok(stdout.flush()?)
 }
 
 /// Prints a value as one JSON document on standard output.
@@ -58,9 +88,9 @@ fn report(message: &dyn fmt::Display) {
 /// # Errors
 /// If standard output cannot be written to.
 pub fn print_json(value: &impl Serialize) -> Result<()> {
+    let document = serde_json::to_string_pretty(value)?;
     let mut stdout = io::stdout().lock();
-    serde_json::to_writer_pretty(&mut stdout, value)?;
-    writeln!(stdout)?;
+    writeln!(stdout, "{}", text::json(&document))?;
     Ok(stdout.flush()?)
 }
 
@@ -69,16 +99,9 @@ pub fn print_json(value: &impl Serialize) -> Result<()> {
 /// # Errors
 /// If standard output cannot be written to.
 pub fn print_json_line(value: &impl Serialize) -> Result<()> {
-    print_text(&(serde_json::to_string(value)? + "\n"))
-}
-
-/// Prints text on standard output, at once.
-///
-/// # Errors
-/// If standard output cannot be written to.
-pub fn print_text(text: &str) -> Result<()> {
+    let document = serde_json::to_string(value)?;
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
+    writeln!(stdout, "{}", text::json(&document))?;
     Ok(stdout.flush()?)
 }
 
@@ -114,20 +137,27 @@ impl Table {
         Self { align: columns.iter().map(|(_, align)| *align).collect(), rows: vec![headings] }
     }
 
-    /// Appends a row.
+    /// Appends a row. Cells are shown as [`text::line`] shows them.
     ///
     /// # Panics
     /// If it does not have a cell for each column.
-    pub fn row(&mut self, cells: Vec<String>) {
+    pub fn row(&mut self, mut cells: Vec<String>) {
         assert_eq!(cells.len(), self.align.len(), "a row has one cell for each column");
+        for cell in &mut cells {
+            if let Cow::Owned(shown) = text::line(cell) {
+                *cell = shown;
+            }
+        }
         self.rows.push(cells);
     }
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width =
-            |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        // One cell of extreme length does not fill all rows with spaces.
+        const WIDEST: usize = 256;
+        let letters = |row: &Vec<String>, column: usize| row[column].chars().count().min(WIDEST);
+        let width = |column: usize| self.rows.iter().map(|row| letters(row, column)).max().unwrap_or(0);
         let widths: Vec<usize> = (0..self.align.len()).map(width).collect();
         for row in &self.rows {
             let mut line = String::new();
@@ -203,6 +233,22 @@ mod tests {
     }
 
     #[test]
+    fn cells_are_shown_whatever_they_hold() {
+        let mut table = Table::new(&[("class", Align::Left), ("n", Align::Right)]);
+        // More than the width of a format takes.
+        table.row(vec!["x".repeat(1 << 20), "1".to_owned()]);
+        table.row(vec!["a\n\u{1b}[31m".to_owned(), "2".to_owned()]);
+        let text = table.to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!((lines.len(), lines[1].len()), (3, 2 + (1 << 20) + 2 + 1));
+        assert!(
+            lines[2].starts_with("  a\\n\\u{1b}[31m ") && lines[2].len() == 2 + 256 + 2 + 1,
+            "{}",
+            lines[2]
+        );
+    }
+
+    #[test]
     fn quantities_are_short() {
         let ms = |micros| milliseconds(Duration::from_micros(micros));
         assert_eq!([ms(0), ms(1_234), ms(12_345), ms(123_456)], ["0.00 ms", "1.23 ms", "12.3 ms", "123 ms"]);
@@ -219,7 +265,7 @@ mod tests {
 
     #[test]
     fn errors_take_one_line_and_say_nothing_twice() {
-        let error = anyhow!("no\n  such thing").context("no such thing").context("cannot open a");
-        assert_eq!(one_line(&error), "cannot open a: no such thing");
+        let error = anyhow!("no such thing\n").context("no such thing").context("cannot open a  b\n\u{1b}c");
+        assert_eq!(one_line(&error), "cannot open a  b\\n\\u{1b}c: no such thing");
     }
 }

@@ -3,6 +3,8 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::text;
+
 /// A progress bar, or nothing.
 #[derive(Debug)]
 pub struct Progress(ProgressBar);
@@ -20,7 +22,7 @@ impl Progress {
 
     /// Shows how many steps are done and what is being done.
     pub fn set(&self, done: usize, doing: &str) {
-        self.0.set_message(doing.to_owned());
+        self.0.set_message(text::line(doing).into_owned());
         self.0.set_position(done as u64);
     }
 

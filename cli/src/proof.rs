@@ -13,6 +13,7 @@ use ylb_runtime::yolo::{Band, Letterbox};
 use ylb_runtime::{Network, Picture, PixelFormat, Session, SessionOptions};
 
 use crate::model;
+use crate::text;
 
 /// Both models, ready to run.
 pub struct Proof<'m> {
@@ -96,8 +97,10 @@ pub fn summary(comparison: &Comparison) -> String {
 /// Where a comparison diverges first, in words.
 pub fn place(divergence: Divergence<'_>) -> String {
     match divergence {
-        Divergence { node: "", tensor } => format!("tensor \"{tensor}\" of the input"),
-        Divergence { node, tensor } => format!("layer \"{node}\", tensor \"{tensor}\""),
+        Divergence { node: "", tensor } => format!("tensor \"{}\" of the input", text::line(tensor)),
+        Divergence { node, tensor } => {
+            format!("layer \"{}\", tensor \"{}\"", text::line(node), text::line(tensor))
+        }
     }
 }
 

@@ -3,7 +3,6 @@
 mod kernels;
 mod statistics;
 
-use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +18,7 @@ use crate::machine::{self, Machine};
 use crate::model::{self, Layer};
 use crate::output::{self, Align, Messages, Table, as_ms, bytes, millions, milliseconds};
 use crate::progress::Progress;
+use crate::text;
 use statistics::Statistics;
 
 #[derive(Debug, Serialize)]
@@ -101,9 +101,9 @@ pub fn run(args: &BenchArgs, messages: Messages) -> Result<Outcome> {
     if args.json {
         output::print_json(&document)?;
     } else if args.row {
-        writeln!(io::stdout().lock(), "{}", document.row())?;
+        output::print(format_args!("{}\n", document.row()))?;
     } else {
-        io::stdout().lock().write_all(document.text().as_bytes())?;
+        output::print(document.text())?;
     }
     Ok(Outcome::Done)
 }
@@ -201,7 +201,7 @@ impl Document {
             machine.cpu.clone(),
             clock,
             self.threads.to_string(),
-            format!("{}, {width}x{height}", self.model),
+            format!("{}, {width}x{height}", text::line(&self.model)),
             format!("{:.2}", self.latency_ms.median),
         ];
         // A bar inside of a cell would end it.
@@ -225,7 +225,7 @@ impl Document {
             Some([]) => clock.push_str("throttling  none since the start\n"),
             Some(reasons) => clock.push_str(&format!("throttling  {}\n", reasons.join(", "))),
         }
-        let mut text = format!(
+        let mut report = format!(
             "{}: {width}x{height} input, {} MACs\n\
              machine     {board}{} ({}; {}), {} on {}\n\
              {clock}\
@@ -233,7 +233,7 @@ impl Document {
              inference   min {}, median {}, p95 {}, mean {} ({} iterations after {})\n\
              throughput  {:.1} images/s, {:.2} GMAC/s at the median\n\
              memory      activations {}, with working memory {}, packed weights {}{memory}\n",
-            self.model,
+            text::line(&self.model),
             millions(self.macs),
             machine.cpu,
             machine.architecture,
@@ -255,9 +255,9 @@ impl Document {
             bytes(self.packed_bytes),
         );
         if let Some(layers) = &self.layers {
-            text.push_str(&format!("\n{}", profile_table(layers)));
+            report.push_str(&format!("\n{}", profile_table(layers)));
         }
-        text
+        report
     }
 }
 

@@ -1,7 +1,5 @@
 //! `compare`: proves that a model computes what its ONNX file does.
 
-use std::io::{self, Write};
-
 use anyhow::{Context, Result};
 use serde::Serialize;
 use ylb_converter::compare::{Comparison, OutputComparison, ValueComparison, Verdict};
@@ -13,6 +11,7 @@ use crate::model;
 use crate::output::{self, Align, Messages, Table};
 use crate::progress::Progress;
 use crate::proof::{Proof, place, summary, verdict_name};
+use crate::text;
 
 /// What is printed with `--json`.
 #[derive(Debug, Serialize)]
@@ -113,25 +112,22 @@ fn show(progress: &Progress, name: &str, done: usize, total: usize) {
 }
 
 fn print_text(args: &CompareArgs, verdict: Verdict, compared: &[(Option<String>, Comparison)]) -> Result<()> {
-    let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{}", layer_table(compared))?;
+    output::print(format_args!("{}\n", layer_table(compared)))?;
     for (path, comparison) in compared {
-        let name = path.as_deref().unwrap_or("synthetic picture");
-        writeln!(stdout, "{name}: {}", summary(comparison))?;
+        let name = text::line(path.as_deref().unwrap_or("synthetic picture"));
+        output::print(format_args!("{name}: {}\n", summary(comparison)))?;
         if let Some(divergence) = comparison.first_divergence() {
-            writeln!(stdout, "{name}: differs first at {}", place(divergence))?;
+            output::print(format_args!("{name}: differs first at {}\n", place(divergence)))?;
         }
     }
-    let (model, source) = (args.model.display(), args.source.display());
-    match verdict {
-        Verdict::Equal => writeln!(stdout, "{model} equals {source}")?,
-        Verdict::Close => writeln!(
-            stdout,
-            "{model} is close to {source}: as near as activations of more than 4 bits are asked to be"
-        )?,
-        Verdict::Different => writeln!(stdout, "{model} differs from {source}")?,
-    }
-    Ok(())
+    let (model, source) = (text::path(&args.model), text::path(&args.source));
+    output::print(match verdict {
+        Verdict::Equal => format!("{model} equals {source}\n"),
+        Verdict::Close => format!(
+            "{model} is close to {source}: as near as activations of more than 4 bits are asked to be\n"
+        ),
+        Verdict::Different => format!("{model} differs from {source}\n"),
+    })
 }
 
 /// A row for each tensor, all pictures together.

@@ -3,7 +3,6 @@
 mod report;
 
 use std::fs;
-use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,7 +17,7 @@ use super::{Outcome, UsageError};
 use crate::args::ConvertArgs;
 use crate::files::Reserved;
 use crate::model::{self, Layer};
-use crate::output::{Align, Messages, Table, bytes, millions, milliseconds};
+use crate::output::{self, Align, Messages, Table, bytes, millions, milliseconds};
 use crate::progress::Progress;
 use crate::proof::{Proof, place, summary, verdict_name};
 use crate::text;
@@ -29,9 +28,9 @@ use crate::text;
 /// If a file cannot be read or written, or the model cannot be converted exactly.
 pub fn run(args: &ConvertArgs, messages: Messages) -> Result<Outcome> {
     let start = Instant::now();
-    let output = args.output.clone().unwrap_or_else(|| args.source().with_extension("ylb"));
+    let result = args.output.clone().unwrap_or_else(|| args.source().with_extension("ylb"));
     let mut inputs = inputs(args);
-    check_results(args, &output, &inputs)?;
+    check_results(args, &result, &inputs)?;
     let path = args.source();
     let cannot = || format!("cannot convert {}", path.display());
     let options = options(args)?;
@@ -41,7 +40,7 @@ pub fn run(args: &ConvertArgs, messages: Messages) -> Result<Outcome> {
         let source = open(args, cannot)?;
         // Only the model itself says which other files it consists of.
         source.files().iter().for_each(|file| inputs.add(file));
-        check_results(args, &output, &inputs)?;
+        check_results(args, &result, &inputs)?;
         let step = &mut |step| show(&progress, step);
         let converted = ylb_converter::convert_source(&source, &options, step).with_context(cannot)?;
         (source, converted)
@@ -54,30 +53,27 @@ pub fn run(args: &ConvertArgs, messages: Messages) -> Result<Outcome> {
         .context("the converted model cannot be loaded")?;
     let network = Arc::new(network);
     let comparison = if args.verify { Some(verify(&source, &network, path, messages)?) } else { None };
-    ylb_format::write_file(network.model(), &output)?;
+    ylb_format::write_file(network.model(), &result)?;
     if let Some(path) = &args.report {
         report::write(path, &network, &report, comparison.as_ref())?;
     }
-    let written = fs::metadata(&output).with_context(|| format!("cannot read {}", output.display()))?.len();
+    let written = fs::metadata(&result).with_context(|| format!("cannot read {}", result.display()))?.len();
 
-    let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{}", layer_table(&model::layers(&network), &report))?;
-    for pass in &report.passes {
-        writeln!(stdout, "{pass}")?;
-    }
+    output::print(format_args!("{}\n", layer_table(&model::layers(&network), &report)))?;
+    report.passes.iter().try_for_each(|pass| output::print(format_args!("{}\n", text::line(pass))))?;
     if let Some(comparison) = &comparison {
         let verdict = verdict_name(comparison.verdict(Bar::Usual));
-        writeln!(stdout, "verified on a synthetic picture ({verdict}): {}", summary(comparison))?;
+        let summary = summary(comparison);
+        output::print(format_args!("verified on a synthetic picture ({verdict}): {summary}\n"))?;
     }
-    writeln!(
-        stdout,
-        "{} ({}) converted to {} ({}) in {}",
-        path.display(),
+    output::print(format_args!(
+        "{} ({}) converted to {} ({}) in {}\n",
+        text::path(path),
         bytes(source.bytes()),
-        output.display(),
+        text::path(&result),
         bytes(written),
         milliseconds(start.elapsed())
-    )?;
+    ))?;
     Ok(Outcome::Done)
 }
 

@@ -4,7 +4,6 @@ mod plots;
 mod report;
 mod svg;
 
-use std::io::{self, Write};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -21,6 +20,7 @@ use crate::model::{self, class_name};
 use crate::output::{self, Messages};
 use crate::progress::Progress;
 use crate::stages::Stages;
+use crate::text;
 
 use report::{Odd, Report};
 
@@ -85,10 +85,10 @@ pub fn run(args: &EvalArgs, messages: Messages) -> Result<Outcome> {
     if args.json {
         output::print_json(&report)?;
     } else {
-        write!(io::stdout().lock(), "{report}")?;
+        output::print(&report)?;
         if !written.is_empty() {
-            let written: Vec<String> = written.iter().map(|path| path.display().to_string()).collect();
-            writeln!(io::stdout().lock(), "plots: {}", written.join(", "))?;
+            let written: Vec<String> = written.iter().map(|path| text::path(path)).collect();
+            output::print(format_args!("plots: {}\n", written.join(", ")))?;
         }
     }
     Ok(Outcome::Done)

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Write as _};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -15,6 +14,7 @@ use super::Outcome;
 use crate::args::InfoArgs;
 use crate::model::{self, Layer};
 use crate::output::{self, Align, Table, bytes, hex, millions};
+use crate::text::line;
 
 #[derive(Debug, Serialize)]
 struct Document {
@@ -122,7 +122,7 @@ pub fn run(args: &InfoArgs) -> Result<Outcome> {
     if args.json {
         output::print_json(&document)?;
     } else {
-        io::stdout().lock().write_all(text(&document)?.as_bytes())?;
+        output::print(text(&document)?)?;
     }
     Ok(Outcome::Done)
 }
@@ -190,13 +190,15 @@ fn totals(layers: &[Layer], arena_bytes: usize) -> Totals {
 fn text(document: &Document) -> Result<String> {
     let Document { file, source, input, totals, .. } = document;
     let mut text = String::new();
-    writeln!(text, "{}: {}", file.path, bytes(file.bytes))?;
-    writeln!(text, "  source      {} ({}), converted by {}", source.name, source.format, source.converter)?;
+    writeln!(text, "{}: {}", line(&file.path), bytes(file.bytes))?;
+    let [name, format, converter] = [&source.name, &source.format, &source.converter].map(|text| line(text));
+    writeln!(text, "  source      {name} ({format}), converted by {converter}")?;
     if let Some(sha256) = &source.sha256 {
         writeln!(text, "  its SHA-256 {sha256}")?;
     }
-    writeln!(text, "  input       {} {}x{} (height x width)", input.name, input.height, input.width)?;
+    writeln!(text, "  input       {} {}x{} (height x width)", line(&input.name), input.height, input.width)?;
     let names = document.class_names.join(", ");
+    let names = line(&names);
     let names = if names.is_empty() { "without names" } else { &names };
     writeln!(text, "  classes     {}: {names}", document.classes)?;
     for level in &document.detect {
@@ -207,7 +209,7 @@ fn text(document: &Document) -> Result<String> {
     }
     for output in &document.outputs {
         let level = output.level.map(|level| format!(" of level {level}")).unwrap_or_default();
-        writeln!(text, "  output      {}: {}{level}", output.name, output.contents)?;
+        writeln!(text, "  output      {}: {}{level}", line(&output.name), output.contents)?;
     }
 
     writeln!(text, "\nLayers\n{}", layer_table(&document.layers))?;

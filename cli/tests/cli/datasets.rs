@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::eval::{BLUE, DATA, RED, folder, label};
 use crate::support::{Finished, Folder, assert_says, squares};
+use crate::tiny;
 
 fn eval(folder: &Folder, more: &[&str]) -> Finished {
     folder.run(&[&["eval", "tiny.ylb", "set/data.yaml"], more].concat())
@@ -253,4 +254,16 @@ fn very_many_labels_of_a_picture_take_no_longer_than_they_must() {
     let (lines, json) = warnings(&folder);
     assert!(lines.is_empty(), "{lines:?}");
     assert_eq!((counts(&json), &json["per_class"]["red"]["map50"]), ([2, 200_003], &1.0.into()));
+}
+
+#[test]
+fn names_of_the_model_do_not_need_to_be_short() {
+    // A format's width ends at 65 535.
+    let name = "é".repeat(2048);
+    let folder = folder("datasets_long_names");
+    folder.write("tiny.ylb", tiny::file_with_names([&name, "green", "blue"], "/head"));
+    let finished = eval(&folder, &[]);
+    assert_says(&finished.stderr, &["warning: class 0 is \"éé"]);
+    assert_says(&finished.done(), &["  red    "]);
+    assert_says(&folder.run(&["run", "tiny.ylb", "set/images/val/a.png"]).done(), &[&name]);
 }

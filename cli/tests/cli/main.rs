@@ -20,5 +20,6 @@ mod pictures;
 mod progress;
 mod support;
 mod tensor;
+mod terminal;
 mod tiny;
 mod weights;

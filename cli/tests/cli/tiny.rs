@@ -25,6 +25,14 @@ pub fn file() -> Vec<u8> {
     ylb_format::write(&model()).unwrap()
 }
 
+/// The network with other names of its classes and of its only node.
+pub fn file_with_names(classes: [&str; 3], node: &str) -> Vec<u8> {
+    let mut model = model();
+    model.metadata.class_names = classes.map(str::to_owned).to_vec();
+    model.nodes[0].name = node.to_owned();
+    ylb_format::write(&model).unwrap()
+}
+
 /// The network without anchors, as an export without box decoding leaves it.
 pub fn file_without_anchors() -> Vec<u8> {
     let mut model = model();

@@ -1,6 +1,5 @@
 //! `bench --kernels`: how fast each micro-kernel is on this CPU, beside the dispatcher's choice.
 
-use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -62,7 +61,7 @@ pub fn run(json: bool) -> Result<Outcome> {
     if json {
         output::print_json(&document)?;
     } else {
-        io::stdout().lock().write_all(document.text().as_bytes())?;
+        output::print(document.text())?;
     }
     Ok(Outcome::Done)
 }

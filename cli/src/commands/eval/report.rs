@@ -12,6 +12,7 @@ use crate::dataset::Findings;
 use crate::metrics::{Accuracy, OperatingPoint, Scene};
 use crate::output::{Align, Table, count};
 use crate::stages::Stages;
+use crate::text;
 
 /// The figures; serialized, the JSON document of `--json`.
 #[derive(Debug, Serialize)]
@@ -159,7 +160,7 @@ fn unique(names: &[String]) -> impl Iterator<Item = String> {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { model, data, split, .. } = self;
+        let [model, data, split] = [&self.model, &self.data, &self.split].map(|text| text::line(text));
         let (images, objects) = (count(self.images, "image"), count(self.objects, "object"));
         writeln!(f, "{model} on the split \"{split}\" of {data}: {images}, {objects}")?;
         let mut columns = vec![("class", Align::Left)];

@@ -2,6 +2,8 @@
 
 use std::fmt::{Display, Write};
 
+use crate::text;
+
 /// A drawing in the making. Coordinates are pixels from the top left corner.
 #[derive(Debug)]
 pub struct Svg(String);
@@ -77,15 +79,16 @@ impl Svg {
     }
 }
 
-/// Text without characters that XML reads as markup or does not allow.
+/// Text without characters that XML reads as markup or does not allow, and none that deceives.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
+    for letter in text::line(text).chars() {
         match letter {
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
-            letter if letter.is_control() => escaped.push('\u{fffd}'),
+            // Controls are spelled out already; these two are the only others that XML 1.0 lacks (Char, 2.2).
+            '\u{fffe}' | '\u{ffff}' => escaped.push('\u{fffd}'),
             letter => escaped.push(letter),
         }
     }
@@ -99,9 +102,9 @@ mod tests {
     #[test]
     fn names_cannot_break_the_file() {
         let mut svg = Svg::new(10.0, 20.0);
-        svg.text((1.0, 2.0), Anchor::End, "#000000", "<b> & \u{1}");
+        svg.text((1.0, 2.0), Anchor::End, "#000000", "<b> & \u{1}\u{1b}\u{202e}\n\u{ffff}");
         let file = svg.finish();
-        assert!(file.contains(">&lt;b&gt; &amp; \u{fffd}</text>"), "{file}");
+        assert!(file.contains(">&lt;b&gt; &amp; \\u{1}\\u{1b}\\u{202e}\\n\u{fffd}</text>"), "{file}");
         assert!(file.starts_with("<svg ") && file.ends_with("</svg>\n"), "{file}");
     }
 }

@@ -50,7 +50,7 @@ impl Printer {
             _ if self.reader_left => return Ok(()),
             (Form::Lines, report) => output::print_json_line(&report),
             (Form::Text, Report::Found(found)) => {
-                output::print_text(&found.text(&format!("{}/{}", index + 1, self.total)))
+                output::print(found.text(&format!("{}/{}", index + 1, self.total)))
             }
             // Standard error has it.
             (Form::Text, Report::Failure(_)) => Ok(()),
@@ -65,7 +65,7 @@ impl Printer {
     pub fn finish(&mut self, totals: &Totals) -> Result<()> {
         let printed = match &self.form {
             Form::Document(document) => output::print_json(document),
-            Form::Text if self.total > 1 && !self.reader_left => output::print_text(&totals.to_string()),
+            Form::Text if self.total > 1 && !self.reader_left => output::print(totals),
             Form::Text | Form::Lines => Ok(()),
         };
         self.note(printed)

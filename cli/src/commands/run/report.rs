@@ -11,6 +11,7 @@ use ylb_runtime::Detection;
 use crate::model::class_name;
 use crate::output::{self, Align, Table, milliseconds};
 use crate::stages::Stages;
+use crate::text;
 
 /// The JSON document of `--json`.
 #[derive(Debug, Serialize)]
@@ -105,6 +106,7 @@ impl Found {
     /// `position` is such as `1/2`.
     pub fn text(&self, position: &str) -> String {
         let Self { path, width, height, .. } = self;
+        let path = text::line(path);
         let inference = milliseconds(self.stages.inference);
         let mut text = format!("image {position} {path}: {width}x{height} {}  {inference}\n", self.counts());
         if !self.detections.is_empty() {
@@ -119,7 +121,7 @@ impl Found {
         }
         text.push_str(&format!("  {}\n", self.stages));
         if let Some(saved) = &self.saved {
-            text.push_str(&format!("  saved to {saved}\n"));
+            text.push_str(&format!("  saved to {}\n", text::line(saved)));
         }
         text
     }
@@ -130,7 +132,8 @@ impl Found {
         for object in &self.detections {
             *counts.entry((object.class, &object.name)).or_default() += 1;
         }
-        let counts: Vec<String> = counts.iter().map(|((_, name), count)| format!("{count} {name}")).collect();
+        let counts: Vec<String> =
+            counts.iter().map(|((_, name), count)| format!("{count} {}", text::line(name))).collect();
         if counts.is_empty() { "(nothing found)".to_owned() } else { counts.join(", ") }
     }
 }

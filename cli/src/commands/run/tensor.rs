@@ -2,7 +2,7 @@
 //! exporting tool.
 
 use std::fs::File;
-use std::io::{self, BufReader, Write};
+use std::io::BufReader;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -15,6 +15,7 @@ use crate::files::{self, Reserved};
 use crate::model;
 use crate::npy::{self, Element, NpzWriter, PictureTensor};
 use crate::output;
+use crate::text;
 
 /// What was written, for `--json`.
 #[derive(Debug, Serialize)]
@@ -111,7 +112,8 @@ pub fn run(args: &RunArgs, tensor: &Path) -> Result<Outcome> {
         output::print_json(&Document { model: args.model.display().to_string(), files: written })?;
     } else {
         for Written { path, tensors } in written {
-            writeln!(io::stdout().lock(), "{} written to {path}", output::count(tensors.len(), "tensor"))?;
+            let tensors = output::count(tensors.len(), "tensor");
+            output::print(format_args!("{tensors} written to {}\n", text::line(&path)))?;
         }
     }
     Ok(Outcome::Done)
