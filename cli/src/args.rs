@@ -69,7 +69,7 @@ The network alone is timed, on the same random input each time: no picture is re
 #[derive(Debug, Parser)]
 #[command(name = "yolo-lowbit", version, after_help = EXAMPLES, arg_required_else_help = true)]
 pub struct Cli {
-    /// Print no progress, notes or warnings: only results and errors
+    /// Print no progress, notes or warnings: only results, of a conversion one line, and errors
     #[arg(long, short, global = true, display_order = 900)]
     pub quiet: bool,
 
@@ -112,11 +112,11 @@ pub struct RunArgs {
     pub inputs: Vec<PathBuf>,
 
     /// Report objects of more than this confidence, 0 to 1
-    #[arg(long, value_name = "NUMBER", default_value = "0.25", value_parser = fraction)]
+    #[arg(long, value_name = "NUMBER", default_value = "0.25", value_parser = fraction, allow_negative_numbers = true)]
     pub conf: f32,
 
     /// Of two boxes that overlap more than this (intersection over union, 0 to 1), drop the worse
-    #[arg(long, value_name = "NUMBER", default_value = "0.45", value_parser = fraction)]
+    #[arg(long, value_name = "NUMBER", default_value = "0.45", value_parser = fraction, allow_negative_numbers = true)]
     pub iou: f32,
 
     /// Report at most this many objects a picture

@@ -59,8 +59,10 @@ pub fn run(args: &ConvertArgs, messages: Messages) -> Result<Outcome> {
     }
     let written = fs::metadata(&result).with_context(|| format!("cannot read {}", result.display()))?.len();
 
-    output::print(format_args!("{}\n", layer_table(&model::layers(&network), &report)))?;
-    report.passes.iter().try_for_each(|pass| output::print(format_args!("{}\n", text::line(pass))))?;
+    if !messages.quiet {
+        output::print(format_args!("{}\n", layer_table(&model::layers(&network), &report)))?;
+        report.passes.iter().try_for_each(|pass| output::print(format_args!("{}\n", text::line(pass))))?;
+    }
     if let Some(comparison) = &comparison {
         let verdict = verdict_name(comparison.verdict(Bar::Usual));
         let summary = summary(comparison);

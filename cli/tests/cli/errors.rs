@@ -26,6 +26,8 @@ fn wrong_usage_has_its_status() {
         assert_eq!((finished.status, finished.stdout.as_str()), (2, ""), "{args:?}");
         assert_says(&finished.stderr, &["--help"]);
     }
+    let below = folder.run(&["run", "tiny.ylb", "a.png", "--conf", "-0.1"]).stderr;
+    assert_says(&below, &["'-0.1'", "expected a number from 0 to 1"]);
     let error = folder.run(&["-q", "run", "tiny.ylb", "a.png", "--classes", "red,purple"]).failed(2);
     assert_says(&error, &["no class \"purple\"", "red, green, blue"]);
 }

@@ -180,3 +180,14 @@ fn names_in_an_export() {
     };
     assert!(folded["layers"].as_array().unwrap().iter().any(named), "{folded}");
 }
+
+#[test]
+fn quiet_conversions_say_what_came_of_it() {
+    let folder = Folder::new("terminal_quiet");
+    let onnx = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/exports/qonnx_w4a4_odd.onnx");
+    let loud = folder.run(&["convert", onnx, "-o", "a.ylb"]).done();
+    let quiet = folder.run(&["-q", "convert", onnx, "-o", "a.ylb"]).done();
+    assert!(loud.lines().count() > 20 && loud.contains("weight bits"), "{loud}");
+    assert_eq!(quiet.lines().count(), 1, "{quiet}");
+    assert_says(&quiet, &["qonnx_w4a4_odd.onnx (", "converted to a.ylb"]);
+}
