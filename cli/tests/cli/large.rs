@@ -2,7 +2,7 @@
 
 use ylb_format::model::*;
 
-use crate::limited::{self, SECONDS};
+use crate::limited;
 use crate::support::{Folder, assert_says};
 
 /// Values, and with them nodes, that a model may have.
@@ -63,7 +63,7 @@ fn loads(name: &str, model: &Model) {
     let end = limited::run(&folder, &["info", "large.ylb"]);
     assert_eq!(end.fault(), None);
     assert_eq!(end.status, 0, "{}", end.stderr);
-    eprintln!("{name}: {} s of {SECONDS}", end.seconds);
+    eprintln!("{name}: {:.2} s of {}", end.seconds, end.most);
 }
 
 /// A model that is refused, in words.

@@ -12,6 +12,7 @@ mod documents;
 mod errors;
 mod eval;
 mod exports;
+mod hostile;
 mod info;
 mod large;
 mod limited;

@@ -131,7 +131,7 @@ pub fn exports() -> Option<PathBuf> {
     shared("cases")
 }
 
-/// A folder of files beside the checkout. `None`, with a message, where it is missing.
+/// A folder of the reference material beside the checkout. `None`, with a message, where there is none.
 pub fn shared(name: &str) -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared").join(name);
     if folder.is_dir() {
