@@ -18,9 +18,11 @@ const START: usize = 32;
 /// this process by SIGBUS. Memory without a file behind it can be mapped safely, and where there is none left, that
 /// is an error, not the end either.
 pub fn read(path: &Path) -> Result<MmapMut, LoadErrorKind> {
-    // Before it is opened: a pipe would wait for somebody to write.
-    let found = std::fs::metadata(path).map_err(LoadErrorKind::Io)?;
-    if !found.is_file() {
+    // Before it is opened: a pipe would wait for somebody to write. What cannot be looked at is left to opening, which
+    // says why, or works: PRoot, for one, passes on no `statx` of a path.
+    if let Ok(found) = std::fs::metadata(path)
+        && !found.is_file()
+    {
         let (kind, what) = if found.is_dir() {
             (ErrorKind::IsADirectory, "a folder")
         } else {
