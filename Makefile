@@ -4,7 +4,7 @@
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: all check check-bench test test-host test-arm test-package bench bench-peers bench-scaling arm-cycles \
+.PHONY: all quick check check-bench test test-host test-arm test-arm-all test-package bench bench-peers bench-scaling arm-cycles \
 	check-size fixtures header install dist
 
 # The counter of ARM instructions is a workspace of its own.
@@ -12,6 +12,12 @@ A64COUNT = --manifest-path benches/a64count/Cargo.toml --target-dir target/a64co
 
 all:
 	$(CARGO) build --release
+
+# What one runs between edits: format, lints and tests of this machine.
+quick:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) test --workspace --exclude ylb-benches --lib --bins --tests
 
 # Formatting, lints on the host and on ARM, documentation.
 check:
@@ -27,11 +33,15 @@ check:
 test: test-host test-arm
 
 test-host:
-	$(CARGO) test --workspace
-	$(CARGO) test $(A64COUNT)
+	$(CARGO) test --workspace --exclude ylb-benches $(TEST)
+	$(CARGO) test $(A64COUNT) $(TEST)
 
 test-arm:
-	scripts/test-arm.sh
+	scripts/test-arm.sh $(TEST)
+
+# What `test-arm` leaves out, too: every package's tests on every kind of CPU. Half an hour.
+test-arm-all:
+	ARM_PACKAGES=all ARM_CPUS="cortex-a72 neoverse-n1 cortex-a53" scripts/test-arm.sh $(TEST)
 
 # Criterion: micro-kernels, layers against FP32, networks against rten. Compiles both peers;
 # UPDATE=1 commits the figures.
@@ -65,7 +75,7 @@ fixtures:
 header:
 	YLB_UPDATE_HEADER=1 $(CARGO) test -p ylb-capi --test header
 
-# That the command, as `install` builds it for the host and for ARM, is below 4 MB. Minutes of optimizing.
+# That the command, as `install` builds it for ARM and for this machine, is below 4 and 6 MB. `test-package` does it, too.
 check-size:
 	scripts/check-size.sh
 

@@ -7,7 +7,7 @@
 #
 # scripts/dist.sh [x86_64|aarch64]...       default: both, or on ARM aarch64 alone.
 #
-# aarch64 is cross-compiled on other machines. ARM_COMMAND=FILE packages a command for it that was built before.
+# aarch64 is cross-compiled on other machines.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -34,12 +34,7 @@ build() {
     # shellcheck disable=SC2086  # the options are two words, or none
     {
         cargo rustc --locked --release $options -p ylb-capi --lib --crate-type staticlib,cdylib
-        if [ "$1" = aarch64 ] && [ -n "${ARM_COMMAND:-}" ]; then
-            mkdir -p "$(built aarch64)/dist"
-            aarch64-linux-gnu-strip -o "$(built aarch64)/dist/yolo-lowbit" "$ARM_COMMAND"
-        else
-            scripts/build-command.sh $options -- -C target-feature=+crt-static
-        fi
+        scripts/build-command.sh $options -- -C target-feature=+crt-static
     }
 }
 

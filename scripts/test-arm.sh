@@ -1,9 +1,15 @@
 #!/usr/bin/env bash
-# Runs all tests as 64-bit ARM programs under QEMU, once for each kind of CPU:
+# Runs tests as 64-bit ARM programs under QEMU, once for each kind of CPU that has code of its own:
 #   cortex-a72   Raspberry Pi 4: no dot product        neoverse-n1  dot product
-#   cortex-a53   Raspberry Pi 3
-# Converter, format, command and C library have no code of their own for any CPU: their tests run on the
-# first one only.
+#
+#     scripts/test-arm.sh [options of cargo test]
+#     ARM_CPUS="cortex-a53 max"    on other CPUs
+#     ARM_PACKAGES=all             of all packages, on each CPU
+#
+# Kernels, runtime and the tests across crates run on each CPU. The command and the C library have no code of their
+# own for any: their tests run on the first one only. Format and converter compute nothing that depends on the CPU, and
+# what they do on ARM is seen from the tests across crates and those of the command: their own run where
+# ARM_PACKAGES=all says so, which is `make test-arm-all`.
 # Where that is impossible it says so and succeeds, unless CI=true.
 set -eu
 cd "$(dirname "$0")/.."
@@ -15,11 +21,15 @@ if ! environment=$(scripts/arm-env.sh); then
 fi
 eval "$environment"
 
-packages=all
-for cpu in ${ARM_CPUS:-cortex-a72 neoverse-n1 cortex-a53}; do
+options="-p ylb-kernels -p ylb-runtime -p ylb-tests -p yolo-lowbit -p ylb-capi"
+first=all later=ylb-kernels,ylb-runtime,ylb-tests
+if [ "${ARM_PACKAGES:-}" = all ]; then options="--workspace --exclude ylb-benches" later=all; fi
+
+packages=$first
+for cpu in ${ARM_CPUS:-cortex-a72 neoverse-n1}; do
     echo "== ARM tests under QEMU, -cpu $cpu"
+    # shellcheck disable=SC2086  # the options are many words
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="$PWD/scripts/arm-runner.sh $cpu $packages" \
-        cargo test --workspace --exclude ylb-benches --target aarch64-unknown-linux-gnu \
-        --lib --bins --tests "$@"
-    packages=ylb-kernels,ylb-runtime,ylb-tests
+        cargo test $options --target aarch64-unknown-linux-gnu --lib --bins --tests "$@"
+    packages=$later
 done
