@@ -91,7 +91,7 @@ pub fn layers(network: &Network) -> Vec<(usize, Layer)> {
             stride: conv.window.stride[0] as usize,
             padding: conv.window.padding[0] as usize,
             channels: [inputs, outputs],
-            side: model.values[node.output.0 as usize].height as usize,
+            side: model.value(node.output).height as usize,
         };
         Some((number, layer))
     };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use ylb_converter::Source;
-use ylb_format::model::{Conv, Model, Operator, Value, ValueKind};
+use ylb_format::model::{Conv, Model, Operator};
 use ylb_runtime::{Network, Session, SessionOptions, StepInfo};
 
 /// Opens a `.ylb` file.
@@ -96,9 +96,9 @@ pub fn layers(network: &Network) -> Vec<Layer> {
 
 fn layer(model: &Model, step: &StepInfo<'_>) -> Layer {
     let operator = &step.node.operator;
-    let output = &model.values[step.node.output.0 as usize];
+    let output = model.value(step.node.output);
     let inputs = operator.inputs();
-    let input_bits = inputs.iter().filter_map(|input| level_bits(&model.values[input.0 as usize]));
+    let input_bits = inputs.iter().filter_map(|&input| Some(model.value(input).encoding()?.bits()));
     let terms = match operator {
         Operator::Conv(conv) => conv.terms.as_slice(),
         _ => &[],
@@ -115,13 +115,6 @@ fn layer(model: &Model, step: &StepInfo<'_>) -> Layer {
         weight_bytes: terms.iter().map(|term| term.weights.planes.len() as u64).sum(),
         packed_bytes: step.packed_bytes as u64,
         kernel: step.kernel.to_owned(),
-    }
-}
-
-fn level_bits(value: &Value) -> Option<u8> {
-    match &value.kind {
-        ValueKind::Levels(encoding) => Some(encoding.bits()),
-        ValueKind::Accumulators => None,
     }
 }
 

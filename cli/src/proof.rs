@@ -64,7 +64,7 @@ impl<'m> Proof<'m> {
 
 /// Height and width.
 fn input_size(model: &Model) -> [usize; 2] {
-    let input = &model.values[model.input.value.0 as usize];
+    let input = model.picture();
     [input.height as usize, input.width as usize]
 }
 

@@ -168,7 +168,7 @@ impl<'m> Reference<'m> {
                 format!("the model was made from {origin}: their SHA-256 differ"),
             ));
         }
-        let input = &model.values[model.input.value.0 as usize];
+        let input = model.picture();
         let size = [input.height as usize, input.width as usize];
         let interpreter = Interpreter::of_graph(source.graph.clone(), size)?;
         Ok(Self { model, interpreter })
@@ -218,7 +218,7 @@ impl<'m> Reference<'m> {
     fn named_values(&self) -> Vec<(&'m str, &'m Value)> {
         let input = ("", self.model.input.value);
         let nodes = self.model.nodes.iter().map(|node| (node.name.as_str(), node.output));
-        let value = |(node, id): (&'m str, ValueId)| (node, &self.model.values[id.0 as usize]);
+        let value = |(node, id): (&'m str, ValueId)| (node, self.model.value(id));
         let named = |(_, value): &(&str, &Value)| !value.name.is_empty() && value.encoding().is_some();
         std::iter::once(input).chain(nodes).map(value).filter(named).collect()
     }
@@ -226,7 +226,7 @@ impl<'m> Reference<'m> {
     fn activation_bits(&self) -> u8 {
         let is_head = |id: ValueId| self.model.detect.levels.iter().any(|level| level.value == id);
         let written = self.model.nodes.iter().map(|node| node.output).filter(|&id| !is_head(id));
-        let encodings = written.filter_map(|id| self.model.values[id.0 as usize].encoding());
+        let encodings = written.filter_map(|id| self.model.value(id).encoding());
         encodings.map(|encoding| encoding.bits()).max().unwrap_or(0)
     }
 
@@ -279,7 +279,7 @@ impl<'m> Reference<'m> {
             OutputKind::Decoded => {
                 let rows = |value: &Value| (value.height * value.width) as usize;
                 let mut ends = levels.iter().scan(0, |end, level| {
-                    let value = &self.model.values[level.value.0 as usize];
+                    let value = self.model.value(level.value);
                     *end += rows(value) * level.anchors_per_cell as usize;
                     Some(*end)
                 });

@@ -233,11 +233,11 @@ impl Lowering<'_> {
                 node.operator,
                 Operator::Concat { .. } | Operator::MaxPool { .. } | Operator::Upsample { .. }
             );
-            let Some(zero_point) = self.values[node.output.0 as usize].zero_point.filter(|_| hands_on) else {
+            let Some(zero_point) = self.values[node.output.index()].zero_point.filter(|_| hands_on) else {
                 continue;
             };
             for input in node.operator.inputs() {
-                self.values[input.0 as usize].zero_point.get_or_insert(zero_point);
+                self.values[input.index()].zero_point.get_or_insert(zero_point);
             }
         }
     }

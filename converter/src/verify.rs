@@ -40,7 +40,7 @@ pub struct FloatTensor {
 /// # Panics
 /// If there are not as many pixels as the input has elements. A model that is not valid may panic too.
 pub fn execute<'m>(model: &'m Model, pixels: &[u8]) -> Execution<'m> {
-    let input = &model.values[index(model.input.value)];
+    let input = model.picture();
     assert_eq!(pixels.len(), element_count(input), "one byte for each element of the input");
     let levels = pixels.iter().map(|&byte| model.input.pixel_levels[usize::from(byte)]).collect();
     execute_levels(model, levels)
@@ -52,16 +52,12 @@ pub fn execute<'m>(model: &'m Model, pixels: &[u8]) -> Execution<'m> {
 /// As [`execute`].
 pub fn execute_levels(model: &Model, levels: Vec<u8>) -> Execution<'_> {
     let mut execution = Execution { model, values: vec![Elements::Levels(Vec::new()); model.values.len()] };
-    execution.values[index(model.input.value)] = Elements::Levels(levels);
+    execution.values[model.input.value.index()] = Elements::Levels(levels);
     for node in &model.nodes {
         let elements = execution.node(node);
-        execution.values[index(node.output)] = elements;
+        execution.values[node.output.index()] = elements;
     }
     execution
-}
-
-fn index(id: ValueId) -> usize {
-    id.0 as usize
 }
 
 fn element_count(value: &Value) -> usize {
@@ -79,7 +75,7 @@ impl Execution<'_> {
     /// # Panics
     /// If the model has no such value.
     pub fn elements(&self, id: ValueId) -> &Elements {
-        &self.values[index(id)]
+        &self.values[id.index()]
     }
 
     /// Codes of a value that holds levels, in the order of its elements.
@@ -87,13 +83,13 @@ impl Execution<'_> {
     /// # Panics
     /// If the model has no such value.
     pub fn codes(&self, id: ValueId) -> Option<Vec<i16>> {
-        let encoding = self.model.values[index(id)].encoding()?;
+        let encoding = self.model.value(id).encoding()?;
         let code = |&level: &u8| encoding.code(level) as i16;
         Some(self.levels(id).iter().map(code).collect())
     }
 
     fn levels(&self, id: ValueId) -> &[u8] {
-        match &self.values[index(id)] {
+        match &self.values[id.index()] {
             Elements::Levels(levels) => levels,
             Elements::Accumulators(_) => &[],
         }
@@ -101,7 +97,7 @@ impl Execution<'_> {
 
     /// Integers of a value: its codes without the zero point, or its accumulators.
     fn integers(&self, id: ValueId) -> Vec<i32> {
-        match (&self.model.values[index(id)].kind, &self.values[index(id)]) {
+        match (self.model.value(id).kind, &self.values[id.index()]) {
             (ValueKind::Levels(encoding), Elements::Levels(levels)) => {
                 levels.iter().map(|&level| encoding.integer(level)).collect()
             }
@@ -111,7 +107,7 @@ impl Execution<'_> {
     }
 
     fn node(&self, node: &Node) -> Elements {
-        let output = &self.model.values[index(node.output)];
+        let output = self.model.value(node.output);
         let [_, height, width] = extents(output);
         match &node.operator {
             Operator::Conv(conv) => self.conv(conv, output),
@@ -124,11 +120,11 @@ impl Execution<'_> {
                 Elements::Levels(self.levels(*input).iter().map(look_up).collect())
             }
             Operator::MaxPool { input, window } => {
-                let source = &self.model.values[index(*input)];
+                let source = self.model.value(*input);
                 Elements::Levels(max_pool(self.levels(*input), extents(source), window, [height, width]))
             }
             Operator::Upsample { input, factor } => {
-                let [channels, rows, columns] = extents(&self.model.values[index(*input)]);
+                let [channels, rows, columns] = extents(self.model.value(*input));
                 let (levels, factor) = (self.levels(*input), *factor as usize);
                 let mut result = Vec::with_capacity(channels * height * width);
                 for channel in 0..channels {
@@ -150,7 +146,7 @@ impl Execution<'_> {
         let mut terms = Vec::with_capacity(conv.terms.len());
         for term in &conv.terms {
             let integers = self.integers(term.input);
-            let input = extents(&self.model.values[index(term.input)]);
+            let input = extents(self.model.value(term.input));
             let shape = term.weights.shape.map(|extent| extent as usize);
             let weights = term.weights.decode();
             let mut sums = vec![0i32; channels * height * width];
@@ -193,7 +189,7 @@ impl Execution<'_> {
         let detect = &self.model.detect;
         let row_len = 5 + detect.classes as usize;
         let size = |level: &DetectLevel| {
-            let [_, height, width] = extents(&self.model.values[index(level.value)]);
+            let [_, height, width] = extents(self.model.value(level.value));
             [height, width]
         };
         let output = |output: &ylb_format::model::Output| {

@@ -313,6 +313,40 @@ pub struct DetectLevel {
     pub shift: u8,
 }
 
+impl Model {
+    /// A value by its number.
+    ///
+    /// # Panics
+    /// If the model has no such value. Nothing in a valid model refers to one.
+    pub fn value(&self, id: ValueId) -> &Value {
+        &self.values[id.index()]
+    }
+
+    /// How the levels of a value are read.
+    ///
+    /// # Panics
+    /// If the model has no such value or it holds accumulators. In a valid model, the input and what nodes
+    /// read hold levels.
+    pub fn encoding(&self, id: ValueId) -> &Encoding {
+        self.value(id).encoding().expect("a value that is read by a node holds levels")
+    }
+
+    /// The value that holds the picture.
+    ///
+    /// # Panics
+    /// As [`value`](Self::value).
+    pub fn picture(&self) -> &Value {
+        self.value(self.input.value)
+    }
+}
+
+impl ValueId {
+    /// As an index of lists that have one entry for each value.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 impl Encoding {
     /// Bits that a level needs, 1 to 8.
     pub const fn bits(&self) -> u8 {

@@ -10,7 +10,7 @@
 //! ```
 
 use ylb_format::ChannelSum;
-use ylb_format::model::{Conv as ModelConv, ConvTerm, Encoding, Model, WeightEncoding, Weights, Window};
+use ylb_format::model::{Conv as ModelConv, ConvTerm, Model, WeightEncoding, Weights, Window};
 use ylb_kernels::depthwise::Depthwise;
 use ylb_kernels::layout::Form;
 use ylb_kernels::lookup::{self, Lookup};
@@ -19,7 +19,6 @@ use ylb_kernels::ukernel::{Conv, Engine, Operands};
 use ylb_kernels::winograd::Winograd;
 
 use crate::ops::conv::columns::Columns;
-use crate::plan::index;
 
 /// Most bits of weights and levels that are kept as bit planes.
 const MAX_PLANES: u8 = 4;
@@ -131,7 +130,7 @@ fn special(
         return None;
     }
     let winograd = dispatch.winograd(operands, dense).filter(|_| fits_winograd(&conv.window));
-    let lookup = lookup_planes(&conv.terms[0], codes, encoding(model, &conv.terms[0]).max_level);
+    let lookup = lookup_planes(&conv.terms[0], codes, model.encoding(conv.terms[0].input).max_level);
     let lookup = lookup.and_then(|planes| {
         let [_, channels, rows, columns] = conv.terms[0].weights.shape.map(|extent| extent as usize);
         let [row_step, column_step] = conv.window.stride.map(|step| step as usize);
@@ -179,7 +178,7 @@ fn is_depthwise(conv: &ModelConv) -> bool {
 fn operands(model: &Model, conv: &ModelConv, term: &ConvTerm, codes: &WeightCodes) -> Operands {
     let [outputs, channels, _, columns] = term.weights.shape.map(|extent| extent as usize);
     let (min_weight, max_weight) = extremes(&codes.codes);
-    let max_level = encoding(model, term).max_level;
+    let max_level = model.encoding(term.input).max_level;
     // Bit planes hold whole groups of 8 channels: convolutions in groups, whose channels need not
     // start at a byte, are left to the multiplying micro-kernels.
     let weight_bits = if conv.groups == 1 { term.weights.bits } else { 8 };
@@ -193,11 +192,6 @@ fn operands(model: &Model, conv: &ModelConv, term: &ConvTerm, codes: &WeightCode
         depth: columns * channels,
         outputs: outputs / conv.groups as usize,
     }
-}
-
-/// The encoding of a term's input.
-pub fn encoding<'a>(model: &'a Model, term: &ConvTerm) -> &'a Encoding {
-    model.values[index(term.input)].encoding().expect("the reader lets convolutions read levels only")
 }
 
 /// For the weights as they are.

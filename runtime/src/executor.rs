@@ -124,7 +124,7 @@ impl Executor {
             copies.iter().for_each(|copy| self.run_copy(program, copy, step.height));
             return;
         }
-        let storage = &program.plan.storage[crate::plan::index(step.output)];
+        let storage = &program.plan.storage[step.output.index()];
         self.run_bands(program, storage, step.height, &|band, context| match &step.op {
             Op::Conv(op) => op.run(band, context),
             Op::Winograd(op) => op.run(band, context),

@@ -17,7 +17,7 @@ pub mod winograd;
 use ylb_format::model::ValueId;
 use ylb_kernels::rows::Rows;
 
-use crate::plan::{Plan, index};
+use crate::plan::Plan;
 use crate::scratch::Scratch;
 use crate::storage::{Borrowed, Store};
 
@@ -38,5 +38,5 @@ pub fn level_stride(channels: u32) -> usize {
 
 /// The copy of a value that an operator on levels reads.
 fn input_store(plan: &Plan, value: ValueId) -> Store {
-    plan.storage[index(value)].any_store().expect("operators read values that hold levels").clone()
+    plan.storage[value.index()].any_store().expect("operators read values that hold levels").clone()
 }

@@ -49,14 +49,14 @@ impl Uses {
     fn new(model: &Model) -> Self {
         let mut producers = vec![None; model.values.len()];
         for (position, node) in model.nodes.iter().enumerate() {
-            producers[index(node.output)] = Some(position);
+            producers[node.output.index()] = Some(position);
         }
         Self { producers }
     }
 
     /// The node that writes a value; the network's input has none.
     pub fn producer<'a>(&self, model: &'a Model, value: ValueId) -> Option<&'a Node> {
-        self.producers[index(value)].map(|position| &model.nodes[position])
+        self.producers[value.index()].map(|position| &model.nodes[position])
     }
 }
 
@@ -73,9 +73,9 @@ pub fn plan(model: &Model, choices: &[Option<ConvChoice>], keep_values: bool) ->
     // A concat's output first: its inputs may lie in it.
     let outputs = std::iter::once(model.input.value).chain(model.nodes.iter().map(|node| node.output));
     let (shared, own): (Vec<ValueId>, Vec<ValueId>) =
-        outputs.partition(|value| placements[index(*value)].is_some());
+        outputs.partition(|value| placements[value.index()].is_some());
     for value in own.into_iter().chain(shared) {
-        planner.make_stores(value, &demands[index(value)], placements[index(value)]);
+        planner.make_stores(value, &demands[value.index()], placements[value.index()]);
     }
     planner.find_lifetimes(keep_values);
     let (offsets, arena_len) = arena::assign_offsets(&planner.buffers);
@@ -93,11 +93,6 @@ pub fn plan(model: &Model, choices: &[Option<ConvChoice>], keep_values: bool) ->
     Plan { storage, arena_len }
 }
 
-/// Index of a value in the model's list.
-pub fn index(value: ValueId) -> usize {
-    value.0 as usize
-}
-
 /// The level that stands for a padded position: that of real zero, or 0 where no level does. In the
 /// latter case convolutions correct what the border contributed.
 pub fn border_level(encoding: &Encoding) -> u8 {
@@ -112,29 +107,29 @@ fn demands(model: &Model, choices: &[Option<ConvChoice>]) -> Vec<Demand> {
         };
         let [top, left, bottom, right] = conv.window.padding.map(|extent| extent as usize);
         for (term, &form) in conv.terms.iter().zip(&choice.forms) {
-            let demand = &mut demands[index(term.input)];
+            let demand = &mut demands[term.input.index()];
             demand.add_form(form);
             demand.border = demand.border.max(Border { top, left, bottom, right });
         }
     }
     // The picture is written as bytes, and quantized heads are read as bytes.
-    demands[index(model.input.value)].add_form(Form::Bytes);
+    demands[model.input.value.index()].add_form(Form::Bytes);
     for level in &model.detect.levels {
-        demands[index(level.value)].add_form(Form::Bytes);
+        demands[level.value.index()].add_form(Form::Bytes);
     }
     let read_as = forms_read(model, &demands);
     for node in &model.nodes {
         match &node.operator {
             Operator::Map { input, .. } | Operator::MaxPool { input, .. } => {
-                demands[index(*input)].by_level = true;
+                demands[input.index()].by_level = true;
             }
             Operator::Add { inputs, .. } => {
                 // Where convolutions read an addend or the sum as bytes, a sum on planes would ask for both forms.
                 let mut values = inputs.iter().chain([&node.output]);
                 let form = sum_form(model, inputs, node.output)
-                    .filter(|form| values.all(|value| !reads_other(&read_as[index(*value)], *form)));
+                    .filter(|form| values.all(|value| !reads_other(&read_as[value.index()], *form)));
                 for input in inputs {
-                    let demand = &mut demands[index(*input)];
+                    let demand = &mut demands[input.index()];
                     match form {
                         Some(form) if demand.forms.is_empty() => demand.forms.push(form),
                         Some(_) => {}
@@ -153,10 +148,10 @@ fn forms_read(model: &Model, demands: &[Demand]) -> Vec<Vec<Form>> {
     let mut forms: Vec<Vec<Form>> = demands.iter().map(|demand| demand.forms.clone()).collect();
     for node in model.nodes.iter().rev() {
         if let Operator::Concat { inputs } = &node.operator {
-            let whole = forms[index(node.output)].clone();
+            let whole = forms[node.output.index()].clone();
             for input in inputs {
                 // Each once: what many concats read in turn would have a form for each way to it.
-                let forms = &mut forms[index(*input)];
+                let forms = &mut forms[input.index()];
                 forms.extend(whole.iter().filter(|form| !forms.contains(form)).copied().collect::<Vec<_>>());
             }
         }
@@ -173,9 +168,9 @@ fn reads_other(forms: &[Form], form: Form) -> bool {
 /// two bits everywhere.
 pub fn sum_form(model: &Model, inputs: &[ValueId], output: ValueId) -> Option<Form> {
     let bits = |value: ValueId| {
-        let value = &model.values[index(value)];
-        let bits = 8 - value.encoding()?.max_level.leading_zeros();
-        (value.channels.is_multiple_of(8) && bits <= 2).then_some(bits as u8)
+        let value = model.value(value);
+        let bits = value.encoding()?.bits();
+        (value.channels.is_multiple_of(8) && bits <= 2).then_some(bits)
     };
     let all = bits(output).filter(|_| inputs.len() == 2)?;
     inputs.iter().all(|&input| bits(input) == Some(all)).then_some(Form::Planes { bits: all })
@@ -194,7 +189,7 @@ fn share_demands(model: &Model, placements: &[Option<Placement>], demands: &mut 
     for (value, placement) in placements.iter().enumerate() {
         if let Some(placement) = placement {
             let border = demands[value].border;
-            let whole = &mut demands[index(placement.concat)];
+            let whole = &mut demands[placement.concat.index()];
             whole.border = whole.border.max(border);
         }
     }
@@ -219,13 +214,13 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     fn make_stores(&mut self, value: ValueId, demand: &Demand, placement: Option<Placement>) {
-        let ValueKind::Levels(encoding) = self.model.values[index(value)].kind else {
+        let ValueKind::Levels(encoding) = self.model.value(value).kind else {
             self.make_accumulators(value);
             return;
         };
         let mut stores = Vec::new();
         if let Some(placement) = placement {
-            let whole = &self.storage[index(placement.concat)];
+            let whole = &self.storage[placement.concat.index()];
             stores.extend(whole.stores.iter().map(|store| store.slice(placement.input)));
         }
         for &form in &demand.forms {
@@ -233,19 +228,19 @@ impl Planner<'_> {
                 stores.push(self.dense(value, &encoding, form, demand.border));
             }
         }
-        self.storage[index(value)].stores = stores;
+        self.storage[value.index()].stores = stores;
     }
 
     fn make_accumulators(&mut self, value: ValueId) {
-        let shape = &self.model.values[index(value)];
+        let shape = self.model.value(value);
         let count = shape.channels as usize * shape.height as usize * shape.width as usize;
         let narrow = self.accumulators_fit_16_bits(value);
         let buffer = self.add_buffer(count * if narrow { size_of::<i16>() } else { size_of::<i32>() });
-        self.storage[index(value)].accumulators = Some(AccumulatorStore { narrow, buffer, range: 0..0 });
+        self.storage[value.index()].accumulators = Some(AccumulatorStore { narrow, buffer, range: 0..0 });
     }
 
     fn accumulators_fit_16_bits(&self, value: ValueId) -> bool {
-        let producer = self.uses.producers[index(value)];
+        let producer = self.uses.producers[value.index()];
         let choice = producer.and_then(|position| self.choices[position].as_ref());
         match (producer.map(|position| &self.model.nodes[position].operator), choice) {
             (Some(Operator::Conv(conv)), Some(choice)) => {
@@ -258,7 +253,7 @@ impl Planner<'_> {
 
     /// A store with a buffer of its own.
     fn dense(&mut self, value: ValueId, encoding: &Encoding, form: Form, border: Border) -> Store {
-        let shape = &self.model.values[index(value)];
+        let shape = self.model.value(value);
         let segments = self.segments(value, form);
         let channels = segments.last().map_or(0, |last| last.stored + last.len);
         let (height, width) = (shape.height as usize, shape.width as usize);
@@ -277,7 +272,7 @@ impl Planner<'_> {
     /// of 8 channels in planes.
     fn segments(&self, value: ValueId, form: Form) -> Vec<Segment> {
         let producer = self.uses.producer(self.model, value);
-        let channels_of = |value: ValueId| self.model.values[index(value)].channels as usize;
+        let channels_of = |value: ValueId| self.model.value(value).channels as usize;
         let parts: Vec<usize> = match producer.map(|node| &node.operator) {
             Some(Operator::Concat { inputs }) => inputs.iter().map(|&input| channels_of(input)).collect(),
             _ => vec![channels_of(value)],
@@ -320,7 +315,7 @@ impl Planner<'_> {
     }
 
     fn touch(&mut self, value: ValueId, time: usize) {
-        let storage = &self.storage[index(value)];
+        let storage = &self.storage[value.index()];
         let levels = storage.stores.iter().map(|store| store.buffer);
         let accumulators = storage.accumulators.iter().map(|store| store.buffer);
         for buffer in levels.chain(accumulators) {

@@ -17,7 +17,7 @@ use crate::ops::map::MapOp;
 use crate::ops::max_pool::MaxPoolOp;
 use crate::ops::upsample::UpsampleOp;
 use crate::ops::winograd::WinogradOp;
-use crate::plan::{Plan, index, plan};
+use crate::plan::{Plan, plan};
 use crate::scratch::ScratchLen;
 use crate::storage::{MAX_WRITTEN, Store, ValueStorage};
 
@@ -155,7 +155,7 @@ impl Step {
             }
             (Operator::Concat { inputs }, _) => Op::Concat(concat::copies(model, inputs, output, plan)),
         };
-        let height = model.values[index(output)].height as usize;
+        let height = model.value(output).height as usize;
         Self { op, output, height, macs: macs(model, node) }
     }
 }
@@ -219,13 +219,13 @@ fn macs(model: &Model, node: &Node) -> u64 {
     let Operator::Conv(conv) = &node.operator else {
         return 0;
     };
-    let value = &model.values[index(node.output)];
+    let value = model.value(node.output);
     let pixels = u64::from(value.height) * u64::from(value.width);
     conv.terms.iter().map(|term| pixels * term.weights.len() as u64).sum()
 }
 
 fn input(model: &Model, plan: &Plan) -> (Store, Option<CopyOp>) {
-    let storage = &plan.storage[index(model.input.value)];
+    let storage = &plan.storage[model.input.value.index()];
     let bytes = storage.any_store().expect("the plan stores the input as bytes").clone();
     let others = storage.stores.iter().filter(|store| store.buffer != bytes.buffer);
     let planes = ValueStorage { stores: others.cloned().collect(), accumulators: None };

@@ -5,7 +5,7 @@ use ylb_format::model::{ConvTerm, Encoding, Model, Requantize};
 use ylb_kernels::requantize::{AccumulatorRange, RequantizeSpec, Requantizer};
 use ylb_kernels::ukernel::Engine;
 
-use crate::choice::{WeightCodes, encoding};
+use crate::choice::WeightCodes;
 
 /// The same map in the kernels' words.
 pub fn spec(requantize: &Requantize, max_level: u8) -> RequantizeSpec {
@@ -33,7 +33,7 @@ pub fn prepare(
 /// The accumulators that a term can reach, by output channel: each weight with its least and largest
 /// input; padded positions contribute 0.
 pub fn conv_ranges(model: &Model, term: &ConvTerm, codes: &WeightCodes) -> Vec<AccumulatorRange> {
-    let encoding = encoding(model, term);
+    let encoding = model.encoding(term.input);
     let range = |sum: &ChannelSum| {
         let range = sum.accumulators(encoding, true);
         let end = |end: i64| i32::try_from(end).expect("the reader lets accumulators of 32 bits pass");

@@ -8,7 +8,6 @@ use ylb_format::model::Model;
 use crate::error::{OutOfMemory, SessionError};
 use crate::executor::Executor;
 use crate::network::Network;
-use crate::plan::index;
 use crate::program::MAX_MEMORY;
 use crate::storage::{Store, zeros};
 use crate::threads::{Team, thread_count};
@@ -103,7 +102,7 @@ impl Session {
         let most = decoder.as_ref().map_or(0, |decoder| decoder.capacity(true));
         let mut nms = Nms::new(model.detect.classes as usize);
         nms.reserve(most);
-        let input = &model.values[index(model.input.value)];
+        let input = model.picture();
         let letterbox = Letterbox::new(
             input.width as usize,
             input.height as usize,
@@ -271,7 +270,7 @@ impl Session {
     /// Whether a picture of the input's size has so many elements.
     fn check_length(&self, given: usize) -> Result<(), SessionError> {
         let model = self.network.model();
-        let input = &model.values[index(model.input.value)];
+        let input = model.picture();
         let (height, width) = (input.height as usize, input.width as usize);
         let expected = 3 * height * width;
         if given != expected {
@@ -344,8 +343,8 @@ impl<'a> Heads<'a> {
         let mut heads = [Head::dense(Elements::Levels(&[]), 0, 0); MAX_HEADS];
         let levels = &model.detect.levels;
         for (head, level) in heads.iter_mut().zip(levels) {
-            let value = &model.values[index(level.value)];
-            let storage = &executor.program().plan.storage[index(level.value)];
+            let value = model.value(level.value);
+            let storage = &executor.program().plan.storage[level.value.index()];
             let (channels, width) = (value.channels as usize, value.width as usize);
             *head = match (executor.accumulators(storage), storage.any_store()) {
                 (Some(accumulators), _) => Head::dense(accumulators, channels, width),

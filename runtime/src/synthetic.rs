@@ -256,7 +256,7 @@ impl Builder {
     /// A multiplier that spreads sums of random signs over the levels, and a bias of half the range.
     fn requantize(&mut self, input: ValueId, weights: &Weights) -> Requantize {
         let terms = weights.len() as f64 / f64::from(weights.shape[0]);
-        let input_max = f64::from(self.model.values[input.0 as usize].encoding().expect("levels").max_level);
+        let input_max = f64::from(self.model.encoding(input).max_level);
         let weight_max = if weights.bits == 1 { 1.0 } else { f64::from((1i32 << (weights.bits - 1)) - 1) };
         let spread = terms.sqrt() * input_max * weight_max * 0.4;
         let max_level = f64::from(self.max_level());
@@ -294,7 +294,7 @@ impl Builder {
     }
 
     fn shape(&self, value: ValueId) -> [u32; 3] {
-        let value = &self.model.values[value.0 as usize];
+        let value = self.model.value(value);
         [value.channels, value.height, value.width]
     }
 
@@ -329,7 +329,7 @@ mod tests {
         });
         let (mut count, mut weights, mut macs) = (0, 0, 0);
         for (node, conv) in convs {
-            let value = &model.values[node.output.0 as usize];
+            let value = model.value(node.output);
             count += 1;
             weights += conv.terms[0].weights.len();
             macs += conv.terms[0].weights.len() * (value.height * value.width) as usize;

@@ -54,12 +54,12 @@ impl Builder {
     }
 
     fn shape(&self, value: ValueId) -> [u32; 3] {
-        let value = &self.model.values[value.0 as usize];
+        let value = self.model.value(value);
         [value.channels, value.height, value.width]
     }
 
     fn encoding_of(&self, value: ValueId) -> Encoding {
-        *self.model.values[value.0 as usize].encoding().expect("levels")
+        *self.model.encoding(value)
     }
 
     fn input(&mut self) -> ValueId {

@@ -34,7 +34,7 @@ fn joins_of_every_kind_run_as_they_are_defined() {
         let converted = convert(&onnx, "model.onnx", &options, &mut |_| {});
         let model = named(converted.unwrap_or_else(|error| panic!("{requantize_joins:?}: {error}")).model);
         assert_eq!(most_terms(&model), terms, "{requantize_joins:?}");
-        let input = &model.values[model.input.value.0 as usize];
+        let input = model.picture();
         let area = input.height as usize * input.width as usize;
         let planes = Rng::new(1).bytes(3 * area);
         let pixels: Vec<u8> = (0..3 * area).map(|index| planes[index % 3 * area + index / 3]).collect();

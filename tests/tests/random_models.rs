@@ -33,7 +33,7 @@ fn every_value_equals_the_reference() {
 }
 
 fn check(model: &Model, seed: u64, dispatch: &Dispatch) {
-    let input = &model.values[model.input.value.0 as usize];
+    let input = model.picture();
     let area = input.height as usize * input.width as usize;
     let planes = Rng::new(seed).bytes(3 * area);
     let pixels: Vec<u8> = (0..3 * area).map(|index| planes[index % 3 * area + index / 3]).collect();

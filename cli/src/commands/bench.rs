@@ -71,7 +71,7 @@ pub fn run(args: &BenchArgs, messages: Messages) -> Result<Outcome> {
     let mut session = model::start(&network, options)?;
     let load = start.elapsed();
 
-    let input = &network.model().values[network.model().input.value.0 as usize];
+    let input = network.model().picture();
     let pixels = random_pixels(input.height as usize * input.width as usize * 3);
     let progress = Progress::new(args.iterations, !messages.quiet);
     let (first, latencies, layer_times) = measure(&mut session, &pixels, args, &progress)?;

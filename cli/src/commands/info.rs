@@ -102,7 +102,7 @@ pub fn run(args: &InfoArgs) -> Result<Outcome> {
     let network = model::open(&args.model)?;
     let layers = model::layers(&network);
     let model = network.model();
-    let input = &model.values[model.input.value.0 as usize];
+    let input = model.picture();
     let document = Document {
         file: file_facts(&args.model)?,
         source: source(model),

@@ -43,7 +43,7 @@ fn find_objects(args: &RunArgs, messages: Messages) -> Result<Outcome> {
     let options = detect_options(args, network.model())?;
     let session_options = SessionOptions { threads: args.threads.count(), ..Default::default() };
     let session = model::start(&network, session_options)?;
-    let input = &network.model().values[network.model().input.value.0 as usize];
+    let input = network.model().picture();
     messages.note(format_args!(
         "{}: {}x{} input, classes: {}, {}",
         args.model.display(),

@@ -51,7 +51,7 @@ fn quantizers_behind_focus_move_before_it() {
             net.builder.quant(stem, 1.0 / 63.0, 0.0, 6.0, false)
         };
         let converted = check_stem(&mut net, stem);
-        let input = &converted.model.values[converted.model.input.value.0 as usize];
+        let input = converted.model.picture();
         assert_eq!((input.shape(), input.name.as_str()), ([3, 16, 16], ""));
     }
 }

@@ -142,7 +142,7 @@ fn convert(source: &Source) -> Converted {
 fn prove(source: &Source, converted: &Converted) {
     use crate::compare::{Bar, Codes, Executed, Reference, Verdict, planar, synthetic_picture};
     let model = &converted.model;
-    let input = &model.values[model.input.value.0 as usize];
+    let input = model.picture();
     let pixels = planar(&synthetic_picture([input.height as usize, input.width as usize]));
     let execution = crate::verify::execute(model, &pixels);
     let value = |(index, value): (usize, &ylb_format::model::Value)| {

@@ -14,7 +14,7 @@ use ylb_kernels::ukernel::Engine;
 
 use super::{Context, level_stride};
 use crate::bands::{Band, read_row};
-use crate::plan::{Plan, index, sum_form};
+use crate::plan::{Plan, sum_form};
 use crate::requantize;
 use crate::scratch::ScratchLen;
 use crate::storage::Store;
@@ -53,14 +53,14 @@ impl AddOp {
         engine: Engine,
         pairs: bool,
     ) -> Self {
-        let encoding = |value: &ValueId| *model.values[index(*value)].encoding().expect("sums are of levels");
+        let encoding = |value: &ValueId| *model.encoding(*value);
         let encodings: Vec<Encoding> = inputs.iter().map(encoding).collect();
         let max_level = encoding(&output).max_level;
-        let stores = |value: ValueId| &plan.storage[index(value)].stores;
+        let stores = |value: ValueId| &plan.storage[value.index()].stores;
         let form = sum_form(model, inputs, output).filter(|&form| {
             let first = stores(output).first();
             let whole = |value: &ValueId| {
-                plan.storage[index(*value)].store(form).is_some_and(|store| store.segments.len() == 1)
+                plan.storage[value.index()].store(form).is_some_and(|store| store.segments.len() == 1)
             };
             first.is_some_and(|store| store.layout.form == form) && inputs.iter().all(whole)
         });
@@ -72,12 +72,12 @@ impl AddOp {
                 .map_or_else(|| table(a, b, requantize, max_level), Method::Narrow),
             _ => accumulators(&encodings, requantize, max_level, engine),
         };
-        let value = &model.values[index(output)];
+        let value = model.value(output);
         Self {
             inputs: inputs
                 .iter()
                 .map(|&input| match form {
-                    Some(form) => plan.storage[index(input)].store(form).expect("found above").clone(),
+                    Some(form) => plan.storage[input.index()].store(form).expect("found above").clone(),
                     None => super::input_store(plan, input),
                 })
                 .collect(),

@@ -4,7 +4,7 @@ use ylb_format::model::{Model, ValueId};
 
 use super::{Context, level_stride};
 use crate::bands::{Band, read_row};
-use crate::plan::{Plan, index};
+use crate::plan::Plan;
 use crate::scratch::ScratchLen;
 use crate::storage::{Store, ValueStorage};
 
@@ -19,9 +19,9 @@ pub struct CopyOp {
 
 /// The copies that a concatenation needs.
 pub fn copies(model: &Model, inputs: &[ValueId], output: ValueId, plan: &Plan) -> Vec<CopyOp> {
-    let wholes = &plan.storage[index(output)].stores;
+    let wholes = &plan.storage[output.index()].stores;
     let needs_copy = |(_, input): &(usize, &ValueId)| {
-        let own = &plan.storage[index(**input)].stores;
+        let own = &plan.storage[input.index()].stores;
         !wholes.iter().all(|whole| own.iter().any(|store| store.buffer == whole.buffer))
     };
     let copy = |(position, input): (usize, &ValueId)| {
@@ -35,7 +35,7 @@ pub fn copies(model: &Model, inputs: &[ValueId], output: ValueId, plan: &Plan) -
 impl CopyOp {
     /// Prepares the copy of a value, read from one of its stores, into other stores.
     pub fn new(model: &Model, value: ValueId, input: &Store, slice: ValueStorage) -> Self {
-        let value = &model.values[index(value)];
+        let value = model.value(value);
         let (width, channels) = (value.width as usize, value.channels as usize);
         Self { input: input.clone(), slice, width, channels }
     }

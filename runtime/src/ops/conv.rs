@@ -30,7 +30,7 @@ use super::prepack::{Block, Term, blocks};
 use super::{Context, level_stride};
 use crate::bands::Band;
 use crate::choice::{Compute, ConvChoice};
-use crate::plan::{Plan, index};
+use crate::plan::Plan;
 use crate::requantize;
 use crate::scratch::{Scratch, ScratchLen};
 use crate::storage::Borrowed;
@@ -71,10 +71,10 @@ enum End {
 impl ConvOp {
     /// Packs the weights for the plan.
     pub fn new(model: &Model, conv: &ModelConv, choice: &ConvChoice, output: ValueId, plan: &Plan) -> Self {
-        let value = &model.values[index(output)];
+        let value = model.value(output);
         let channels = value.channels as usize;
         let stores = conv.terms.iter().zip(&choice.forms).map(|(term, &form)| {
-            plan.storage[index(term.input)].store(form).expect("the plan stores what choices read")
+            plan.storage[term.input.index()].store(form).expect("the plan stores what choices read")
         });
         let terms = conv.terms.iter().zip(&choice.codes).zip(stores);
         let (compute, nr) = match choice.compute {
@@ -113,7 +113,7 @@ impl ConvOp {
             }
             _ => {
                 let narrow =
-                    plan.storage[index(output)].accumulators.as_ref().is_some_and(|store| store.narrow);
+                    plan.storage[output.index()].accumulators.as_ref().is_some_and(|store| store.narrow);
                 End::Accumulators { by_pixels: one_group && compute.gains_by_pixels(narrow) }
             }
         };

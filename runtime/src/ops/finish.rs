@@ -6,7 +6,6 @@ use ylb_kernels::requantize::{AccumulatorTransform, RequantizeTile, Requantizer}
 
 use super::prepack::{Block, BorderCorrection, transform};
 use crate::choice::ConvChoice;
-use crate::plan::index;
 use crate::requantize;
 
 /// Turns sums into accumulators, and accumulators into levels.
@@ -20,7 +19,7 @@ pub struct Finish {
 impl Finish {
     /// For a convolution whose choice is for levels, of one term.
     pub fn new(model: &Model, conv: &ModelConv, choice: &ConvChoice, output: ValueId) -> Self {
-        let value = &model.values[index(output)];
+        let value = model.value(output);
         let encoding = value.encoding().expect("the choice is for levels only");
         let map = conv.requantize.as_ref().expect("levels are requantized");
         let term = &conv.terms[0];

@@ -18,7 +18,7 @@ use super::prepack::{Block, blocks, gather};
 use super::{Context, level_stride};
 use crate::bands::{Band, LevelsRows};
 use crate::choice::ConvChoice;
-use crate::plan::{Plan, index};
+use crate::plan::Plan;
 use crate::scratch::{Scratch, ScratchLen};
 use crate::storage::{AlignedBytes, Store};
 
@@ -58,9 +58,9 @@ impl LookupOp {
         output: ValueId,
         plan: &Plan,
     ) -> Self {
-        let value = &model.values[index(output)];
+        let value = model.value(output);
         let (term, codes) = (&conv.terms[0], &choice.codes[0]);
-        let input = plan.storage[index(term.input)]
+        let input = plan.storage[term.input.index()]
             .store(choice.forms[0])
             .expect("the plan stores what choices read");
         let channels = value.channels as usize;

@@ -4,7 +4,7 @@ use ylb_format::model::{Model, ValueId};
 
 use super::{Context, level_stride};
 use crate::bands::{Band, read_row};
-use crate::plan::{Plan, index};
+use crate::plan::Plan;
 use crate::scratch::ScratchLen;
 use crate::storage::Store;
 
@@ -19,7 +19,7 @@ pub struct MapOp {
 impl MapOp {
     /// Prepares a look-up.
     pub fn new(model: &Model, input: ValueId, table: &[u8], plan: &Plan) -> Self {
-        let value = &model.values[index(input)];
+        let value = model.value(input);
         let mut whole = [0; 256];
         whole[..table.len()].copy_from_slice(table);
         Self {

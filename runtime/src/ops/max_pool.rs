@@ -4,7 +4,7 @@ use ylb_format::model::{Model, ValueId, Window};
 
 use super::{Context, level_stride};
 use crate::bands::{Band, read_row};
-use crate::plan::{Plan, index};
+use crate::plan::Plan;
 use crate::scratch::ScratchLen;
 use crate::storage::Store;
 
@@ -21,13 +21,13 @@ pub struct MaxPoolOp {
 impl MaxPoolOp {
     /// Prepares pooling.
     pub fn new(model: &Model, input: ValueId, window: Window, output: ValueId, plan: &Plan) -> Self {
-        let value = &model.values[index(input)];
+        let value = model.value(input);
         Self {
             input: super::input_store(plan, input),
             window,
             in_width: value.width as usize,
             in_height: value.height as usize,
-            out_width: model.values[index(output)].width as usize,
+            out_width: model.value(output).width as usize,
             channels: value.channels as usize,
         }
     }

@@ -6,7 +6,7 @@ use ylb_kernels::requantize::AccumulatorTransform;
 use ylb_kernels::ukernel::{Conv, ConvTile, WeightBlock};
 
 use super::conv::columns::Columns;
-use crate::choice::{WeightCodes, encoding};
+use crate::choice::WeightCodes;
 use crate::plan::border_level;
 use crate::storage::{ALIGNMENT, AlignedBytes, Borrowed, Store};
 
@@ -168,7 +168,7 @@ pub fn transform(
     term: &ConvTerm,
     codes: &WeightCodes,
 ) -> (AccumulatorTransform, Option<BorderCorrection>) {
-    let input = encoding(model, term);
+    let input = model.encoding(term.input);
     let step = i32::from(input.step);
     let offset = i32::from(input.low) - i32::from(input.zero_point);
     let transform = AccumulatorTransform {
@@ -214,7 +214,7 @@ pub fn gather(
 
 impl BorderCorrection {
     fn new(model: &Model, conv: &ModelConv, term: &ConvTerm, offset: i32) -> Self {
-        let value = &model.values[crate::plan::index(term.input)];
+        let value = model.value(term.input);
         let [outputs, channels, kernel_rows, kernel_columns] =
             term.weights.shape.map(|extent| extent as usize);
         let (row_ranges, row_classes) = classes(&conv.window, 0, value.height as usize);

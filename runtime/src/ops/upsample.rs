@@ -6,7 +6,7 @@ use ylb_kernels::layout::Form;
 
 use super::{Context, level_stride};
 use crate::bands::{Band, read_row};
-use crate::plan::{Plan, index};
+use crate::plan::Plan;
 use crate::scratch::ScratchLen;
 use crate::storage::Store;
 
@@ -23,9 +23,9 @@ pub struct UpsampleOp {
 impl UpsampleOp {
     /// Prepares upsampling.
     pub fn new(model: &Model, input: ValueId, factor: u32, output: ValueId, plan: &Plan) -> Self {
-        let value = &model.values[index(input)];
-        let planes = plan.storage[index(output)].stores.first().and_then(|store| {
-            let planes = plan.storage[index(input)].store(store.layout.form)?;
+        let value = model.value(input);
+        let planes = plan.storage[output.index()].stores.first().and_then(|store| {
+            let planes = plan.storage[input.index()].store(store.layout.form)?;
             let whole = planes.segments.len() == 1 && store.segments.len() == 1;
             (matches!(store.layout.form, Form::Planes { .. }) && whole).then(|| planes.clone())
         });

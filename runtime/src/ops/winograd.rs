@@ -20,7 +20,7 @@ use super::prepack::{Block, blocks, gather};
 use super::{Context, level_stride};
 use crate::bands::{Band, LevelsRows};
 use crate::choice::ConvChoice;
-use crate::plan::{Plan, index};
+use crate::plan::Plan;
 use crate::scratch::{Scratch, ScratchLen};
 use crate::storage::{AlignedBytes, Borrowed, Store};
 
@@ -49,9 +49,9 @@ impl WinogradOp {
         output: ValueId,
         plan: &Plan,
     ) -> Self {
-        let value = &model.values[index(output)];
+        let value = model.value(output);
         let (term, codes) = (&conv.terms[0], &choice.codes[0]);
-        let store = plan.storage[index(term.input)]
+        let store = plan.storage[term.input.index()]
             .store(choice.forms[0])
             .expect("the plan stores what choices read");
         let channels = value.channels as usize;

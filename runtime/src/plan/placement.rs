@@ -9,7 +9,7 @@
 
 use ylb_format::model::{Model, Operator, ValueId};
 
-use super::{Uses, index};
+use super::Uses;
 
 /// A value that is a slice of a concat's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +29,9 @@ pub fn place(model: &Model, uses: &Uses) -> Vec<Option<Placement>> {
         };
         for (position, &input) in inputs.iter().enumerate() {
             let once = inputs.iter().filter(|&&other| other == input).count() == 1;
-            let free = once && placements[index(input)].is_none();
+            let free = once && placements[input.index()].is_none();
             if free && may_lie_in(model, uses, &placements, input, node.output, inputs) {
-                placements[index(input)] = Some(Placement { concat: node.output, input: position });
+                placements[input.index()] = Some(Placement { concat: node.output, input: position });
             }
         }
     }
@@ -52,7 +52,7 @@ fn may_lie_in(
     if matches!(producer.operator, Operator::Concat { .. }) {
         return false;
     }
-    let lies_there = |value: ValueId| placements[index(value)].is_some_and(|place| place.concat == concat);
+    let lies_there = |value: ValueId| placements[value.index()].is_some_and(|place| place.concat == concat);
     let reads_from_there = producer.operator.inputs().into_iter().any(lies_there);
     // Of the nodes that read it, those that write a part: there are few parts, but may be many readers.
     let reads_it = |part: ValueId| {

@@ -100,7 +100,7 @@ fn layers(network: &Network, rows: &[Row]) -> Vec<LayerReport> {
 }
 
 fn layer_report(layer: Layer, model: &Model, node: &Node, row: &Row) -> LayerReport {
-    let output = &model.values[node.output.0 as usize];
+    let output = model.value(node.output);
     let encoding = output.encoding();
     LayerReport {
         layer,

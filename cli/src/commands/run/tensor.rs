@@ -83,7 +83,7 @@ pub fn run(args: &RunArgs, tensor: &Path) -> Result<Outcome> {
         return Err(UsageError("--raw and --codes need files of their own".to_owned()).into());
     }
     let network = model::open(&args.model)?;
-    let input = &network.model().values[network.model().input.value.0 as usize];
+    let input = network.model().picture();
     let expected = [1, input.channels, input.height, input.width].map(|extent| extent as usize);
     let picture = read(tensor, expected)?;
     let keep_values = args.codes.is_some();

@@ -96,7 +96,7 @@ fn joins_are_requantized_on_request() {
     let add = model.nodes.iter().find(node).unwrap();
     let (output, inputs) = (add.output.0 as usize, add.operator.inputs());
     for element in 0..4 * SIZE * SIZE {
-        let addend = |id: &ValueId| real(&model.values[id.0 as usize], id.0 as usize, element);
+        let addend = |id: &ValueId| real(model.value(*id), id.0 as usize, element);
         let sum: f64 = inputs.iter().map(addend).sum();
         let found = real(&model.values[output], output, element);
         assert!((sum - found).abs() <= 0.51 * model.values[output].encoding().unwrap().scale);
@@ -206,7 +206,7 @@ fn joins_in_16_bits_are_two_bytes() {
     let pixels: Vec<u8> = (0..3 * SIZE * SIZE).map(|index| (index * 37 % 256) as u8).collect();
     let execution = verify::execute(&model, &pixels);
     let real = |id: ValueId, element: usize| {
-        let encoding = model.values[id.0 as usize].encoding().unwrap();
+        let encoding = model.encoding(id);
         f64::from(execution.codes(id).unwrap()[element] - encoding.zero_point) * encoding.scale
     };
     let adds: Vec<&model::Node> =
@@ -215,7 +215,7 @@ fn joins_in_16_bits_are_two_bytes() {
     let mut used = std::collections::BTreeSet::new();
     for pair in adds.chunks(2) {
         let (high, low) = (pair[0].output, pair[1].output);
-        let step = model.values[low.0 as usize].encoding().unwrap().scale;
+        let step = model.encoding(low).scale;
         for element in (0..4 * SIZE * SIZE).step_by(7) {
             let sum: f64 = pair[0].operator.inputs().into_iter().map(|id| real(id, element)).sum();
             let found = real(high, element) + real(low, element);

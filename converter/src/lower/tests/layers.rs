@@ -143,5 +143,5 @@ fn pictures_without_a_quantizer_are_bytes() {
     let mut net = Net { builder, random: Random(9) };
     let last = net.layer(image, [4, 3, 3], 0.2);
     let model = net.check(last, 4);
-    assert_eq!(model.values[model.input.value.0 as usize].encoding().unwrap().max_level, 255);
+    assert_eq!(model.picture().encoding().unwrap().max_level, 255);
 }

@@ -12,7 +12,6 @@
 use ylb_format::model::{Conv as ModelConv, Model};
 use ylb_kernels::layout::READ_SLACK;
 
-use crate::plan::index;
 use crate::storage::{Borrowed, Store};
 
 /// Most levels of a row of a window for which this is done: a step of AMX.
@@ -42,7 +41,7 @@ impl Columns {
         let stride = conv.window.stride[1] as usize;
         let few = rows > 1 && columns * channels < FEW && columns.is_multiple_of(stride);
         let fits = few && conv.groups == 1 && conv.requantize.is_some() && term.input == model.input.value;
-        let width = model.values[index(term.input)].width as usize;
+        let width = model.value(term.input).width as usize;
         let padding = (conv.window.padding[1] + conv.window.padding[3]) as usize;
         let outputs = (width + padding - columns) / stride + 1;
         let window = columns / stride;

@@ -10,7 +10,7 @@ use ylb_kernels::ukernel::{Conv, Engine};
 
 use crate::choice::WeightCodes;
 use crate::ops::prepack::{BorderCorrection, Term, transform};
-use crate::plan::{Plan, index};
+use crate::plan::Plan;
 use crate::storage::Store;
 
 /// A micro-kernel with the terms that it computes.
@@ -101,7 +101,7 @@ impl Prepared {
         let Self::Dense(kernel, terms) = self else {
             return None;
         };
-        let ([term], [store, others @ ..]) = (&terms[..], &plan.storage[index(output)].stores[..]) else {
+        let ([term], [store, others @ ..]) = (&terms[..], &plan.storage[output.index()].stores[..]) else {
             return None;
         };
         let Form::Planes { bits } = store.layout.form else {
