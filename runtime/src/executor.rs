@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 use crate::accumulators::Accumulators;
 use crate::bands::{self, Band};
 use crate::error::OutOfMemory;
-use crate::ops::Context;
-use crate::ops::concat::CopyOp;
-use crate::program::{MAX_MEMORY, Op, Program, Step, written_ranges};
+use crate::ops::{Context, Pass};
+use crate::program::{MAX_MEMORY, Program, Step, written_ranges};
 use crate::scratch::ScratchPool;
 use crate::storage::{AlignedBytes, Borrowed, Store, ValueStorage};
 use crate::yolo::Elements;
@@ -36,11 +35,10 @@ fn band_count(threads: usize) -> usize {
 
 /// How well a step keeps so many threads busy, 0 to 1: see [`bands::balance`].
 pub fn balance(step: &Step, threads: usize) -> f64 {
-    match &step.op {
-        // Nothing to do.
-        Op::Concat(copies) if copies.is_empty() => 1.0,
-        _ => bands::balance(step.height, band_count(threads), threads),
+    if step.passes.is_empty() {
+        return 1.0;
     }
+    bands::balance(step.height, band_count(threads), threads)
 }
 
 impl Executor {
@@ -103,7 +101,7 @@ impl Executor {
         self.finish_input(&program);
         for (number, step) in program.steps.iter().enumerate() {
             let start = Instant::now();
-            self.run_step(&program, step);
+            step.passes.iter().for_each(|pass| self.run_pass(&program, pass, step.height));
             if let Some(time) = self.profile.get_mut(number) {
                 *time = start.elapsed();
             }
@@ -115,39 +113,13 @@ impl Executor {
         let input = &program.input;
         bands::write_border(input, &mut self.arena.bytes_mut()[input.range.clone()]);
         if let Some(copy) = &program.input_copy {
-            self.run_copy(program, copy, input.layout.height);
+            self.run_pass(program, copy, input.layout.height);
         }
     }
 
-    fn run_step(&mut self, program: &Program, step: &Step) {
-        if let Op::Concat(copies) = &step.op {
-            copies.iter().for_each(|copy| self.run_copy(program, copy, step.height));
-            return;
-        }
-        let storage = &program.plan.storage[step.output.index()];
-        self.run_bands(program, storage, step.height, &|band, context| match &step.op {
-            Op::Conv(op) => op.run(band, context),
-            Op::Winograd(op) => op.run(band, context),
-            Op::Lookup(op) => op.run(band, context),
-            Op::Add(op) => op.run(band, context),
-            Op::Map(op) => op.run(band, context),
-            Op::MaxPool(op) => op.run(band, context),
-            Op::Upsample(op) => op.run(band, context),
-            Op::Concat(_) => unreachable!("concats ran above"),
-        });
-    }
-
-    fn run_copy(&mut self, program: &Program, copy: &CopyOp, height: usize) {
-        self.run_bands(program, &copy.slice, height, &|band, context| copy.run(band, context));
-    }
-
-    fn run_bands(
-        &mut self,
-        program: &Program,
-        storage: &ValueStorage,
-        height: usize,
-        run: &(dyn Fn(&mut Band<'_>, &mut Context<'_, '_>) + Sync),
-    ) {
+    /// Runs an operator on all rows of what it writes.
+    fn run_pass(&mut self, program: &Program, pass: &Pass, height: usize) {
+        let storage = &pass.writes;
         let mut memory = Borrowed::cut(self.arena.bytes_mut(), written_ranges(storage));
         let written = std::mem::take(&mut memory.written);
         let band = match &storage.accumulators {
@@ -165,7 +137,8 @@ impl Executor {
         let (memory, scratch) = (&memory, &self.scratch);
         band.for_each(self.bands, &|mut band| {
             let scratch = &mut *scratch.own();
-            run(&mut band, &mut Context { memory, rows: &program.rows, scratch });
+            let scratch = scratch.bytes_mut();
+            pass.op.run(&mut band, &mut Context { memory, rows: &program.rows, scratch });
         });
     }
 }

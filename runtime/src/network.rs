@@ -76,9 +76,9 @@ impl Network {
     pub fn steps(&self) -> impl Iterator<Item = StepInfo<'_>> {
         self.model.nodes.iter().zip(&self.program.steps).map(|(node, step)| StepInfo {
             node,
-            kernel: step.op.kernel_name(),
+            kernel: step.name,
             macs: step.macs,
-            packed_bytes: step.op.packed_len(),
+            packed_bytes: step.packed_len(),
         })
     }
 

@@ -1,7 +1,7 @@
 //! From a model to memory: in which forms each value is kept, and where.
 //!
-//! 1. [`choice`](crate::choice) has picked a micro-kernel, and so the form of its input, for every
-//!    convolution. A value is stored in every form that some convolution reads; operators that work
+//! 1. Operators state their demands ([`demand`]): the micro-kernel that was chosen for a convolution decides the form
+//!    of its input. A value is stored in every form that some convolution reads; operators that work
 //!    on levels read whatever there is.
 //! 2. Inputs of a concat are written into slices of its output directly where nothing forbids it
 //!    ([`placement`]).
@@ -9,16 +9,15 @@
 //!    [`arena`] gives buffers that never live at the same time the same bytes.
 
 pub mod arena;
+pub mod demand;
 pub mod placement;
 
 use ylb_format::model::{Encoding, Model, Node, Operator, ValueId, ValueKind};
 use ylb_kernels::layout::{Border, Form, Layout, READ_SLACK};
 
-use crate::accumulators::fit_16_bits;
-use crate::choice::ConvChoice;
-use crate::requantize;
 use crate::storage::{AccumulatorStore, BufferId, Segment, Store, ValueStorage};
 use arena::Buffer;
+use demand::{Demand, Demands, Planned};
 use placement::Placement;
 
 /// Where everything lives.
@@ -28,15 +27,6 @@ pub struct Plan {
     pub storage: Vec<ValueStorage>,
     /// Bytes of the arena.
     pub arena_len: usize,
-}
-
-/// What the plan gathers about a value before it makes stores.
-#[derive(Clone, Debug, Default)]
-struct Demand {
-    forms: Vec<Form>,
-    border: Border,
-    /// Whether an operator goes through its levels one by one, for which bytes are best.
-    by_level: bool,
 }
 
 /// Who writes each value, as a position in the model's list of nodes.
@@ -60,16 +50,14 @@ impl Uses {
     }
 }
 
-/// Plans the memory of a model. `choices` has one entry for each node, `None` for those that are no
-/// convolutions. With `keep_values` no two buffers share bytes, so that every value can be read after
-/// the frame.
-pub fn plan(model: &Model, choices: &[Option<ConvChoice>], keep_values: bool) -> Plan {
-    let mut demands = demands(model, choices);
+/// Plans the memory of a model. `operators` has one entry for each node. With `keep_values` no two buffers share bytes,
+/// so that every value can be read after the frame.
+pub fn plan(model: &Model, operators: &[&dyn Planned], keep_values: bool) -> Plan {
     let uses = Uses::new(model);
     let placements = placement::place(model, &uses);
-    share_demands(model, &placements, &mut demands);
+    let demands = Demands::gather(model, operators.iter().copied()).settle(&placements);
     let storage = vec![ValueStorage::default(); model.values.len()];
-    let mut planner = Planner { model, choices, uses, buffers: Vec::new(), storage };
+    let mut planner = Planner { model, operators, uses, buffers: Vec::new(), storage };
     // A concat's output first: its inputs may lie in it.
     let outputs = std::iter::once(model.input.value).chain(model.nodes.iter().map(|node| node.output));
     let (shared, own): (Vec<ValueId>, Vec<ValueId>) =
@@ -99,114 +87,9 @@ pub fn border_level(encoding: &Encoding) -> u8 {
     encoding.zero_level().unwrap_or(0)
 }
 
-fn demands(model: &Model, choices: &[Option<ConvChoice>]) -> Vec<Demand> {
-    let mut demands = vec![Demand::default(); model.values.len()];
-    for (node, choice) in model.nodes.iter().zip(choices) {
-        let (Operator::Conv(conv), Some(choice)) = (&node.operator, choice) else {
-            continue;
-        };
-        let [top, left, bottom, right] = conv.window.padding.map(|extent| extent as usize);
-        for (term, &form) in conv.terms.iter().zip(&choice.forms) {
-            let demand = &mut demands[term.input.index()];
-            demand.add_form(form);
-            demand.border = demand.border.max(Border { top, left, bottom, right });
-        }
-    }
-    // The picture is written as bytes, and quantized heads are read as bytes.
-    demands[model.input.value.index()].add_form(Form::Bytes);
-    for level in &model.detect.levels {
-        demands[level.value.index()].add_form(Form::Bytes);
-    }
-    let read_as = forms_read(model, &demands);
-    for node in &model.nodes {
-        match &node.operator {
-            Operator::Map { input, .. } | Operator::MaxPool { input, .. } => {
-                demands[input.index()].by_level = true;
-            }
-            Operator::Add { inputs, .. } => {
-                // Where convolutions read an addend or the sum as bytes, a sum on planes would ask for both forms.
-                let mut values = inputs.iter().chain([&node.output]);
-                let form = sum_form(model, inputs, node.output)
-                    .filter(|form| values.all(|value| !reads_other(&read_as[value.index()], *form)));
-                for input in inputs {
-                    let demand = &mut demands[input.index()];
-                    match form {
-                        Some(form) if demand.forms.is_empty() => demand.forms.push(form),
-                        Some(_) => {}
-                        None => demand.by_level = true,
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    demands
-}
-
-/// The forms in which convolutions read each value, be it as a part of a concat.
-fn forms_read(model: &Model, demands: &[Demand]) -> Vec<Vec<Form>> {
-    let mut forms: Vec<Vec<Form>> = demands.iter().map(|demand| demand.forms.clone()).collect();
-    for node in model.nodes.iter().rev() {
-        if let Operator::Concat { inputs } = &node.operator {
-            let whole = forms[node.output.index()].clone();
-            for input in inputs {
-                // Each once: what many concats read in turn would have a form for each way to it.
-                let forms = &mut forms[input.index()];
-                forms.extend(whole.iter().filter(|form| !forms.contains(form)).copied().collect::<Vec<_>>());
-            }
-        }
-    }
-    forms
-}
-
-/// Whether a value that is read in some forms is read in others only.
-fn reads_other(forms: &[Form], form: Form) -> bool {
-    !forms.is_empty() && !forms.contains(&form)
-}
-
-/// The planes on which a sum can be computed without unpacking them: whole groups of channels of one or
-/// two bits everywhere.
-pub fn sum_form(model: &Model, inputs: &[ValueId], output: ValueId) -> Option<Form> {
-    let bits = |value: ValueId| {
-        let value = model.value(value);
-        let bits = value.encoding()?.bits();
-        (value.channels.is_multiple_of(8) && bits <= 2).then_some(bits)
-    };
-    let all = bits(output).filter(|_| inputs.len() == 2)?;
-    inputs.iter().all(|&input| bits(input) == Some(all)).then_some(Form::Planes { bits: all })
-}
-
-/// Values that share a buffer share its border, and those that nobody reads by themselves need no copy
-/// of their own.
-fn share_demands(model: &Model, placements: &[Option<Placement>], demands: &mut [Demand]) {
-    for (demand, placement) in demands.iter_mut().zip(placements) {
-        if demand.forms.is_empty() && (demand.by_level || placement.is_none()) {
-            demand.forms.push(Form::Bytes);
-        }
-        // Planes first: micro-kernels write them, and bytes are made of them.
-        demand.forms.sort();
-    }
-    for (value, placement) in placements.iter().enumerate() {
-        if let Some(placement) = placement {
-            let border = demands[value].border;
-            let whole = &mut demands[placement.concat.index()];
-            whole.border = whole.border.max(border);
-        }
-    }
-    debug_assert_eq!(placements.len(), model.values.len());
-}
-
-impl Demand {
-    fn add_form(&mut self, form: Form) {
-        if !self.forms.contains(&form) {
-            self.forms.push(form);
-        }
-    }
-}
-
 struct Planner<'a> {
     model: &'a Model,
-    choices: &'a [Option<ConvChoice>],
+    operators: &'a [&'a dyn Planned],
     uses: Uses,
     buffers: Vec<Buffer>,
     storage: Vec<ValueStorage>,
@@ -234,21 +117,10 @@ impl Planner<'_> {
     fn make_accumulators(&mut self, value: ValueId) {
         let shape = self.model.value(value);
         let count = shape.channels as usize * shape.height as usize * shape.width as usize;
-        let narrow = self.accumulators_fit_16_bits(value);
+        let producer = self.uses.producers[value.index()];
+        let narrow = producer.is_some_and(|node| self.operators[node].fits_16_bits(self.model));
         let buffer = self.add_buffer(count * if narrow { size_of::<i16>() } else { size_of::<i32>() });
         self.storage[value.index()].accumulators = Some(AccumulatorStore { narrow, buffer, range: 0..0 });
-    }
-
-    fn accumulators_fit_16_bits(&self, value: ValueId) -> bool {
-        let producer = self.uses.producers[value.index()];
-        let choice = producer.and_then(|position| self.choices[position].as_ref());
-        match (producer.map(|position| &self.model.nodes[position].operator), choice) {
-            (Some(Operator::Conv(conv)), Some(choice)) => {
-                let mut terms = conv.terms.iter().zip(&choice.codes);
-                terms.all(|(term, codes)| fit_16_bits(&requantize::conv_ranges(self.model, term, codes)))
-            }
-            _ => false,
-        }
     }
 
     /// A store with a buffer of its own.

@@ -2,31 +2,20 @@
 
 use std::ops::Range;
 
-use ylb_format::model::{Model, Node, Operator, ValueId};
+use ylb_format::model::{Model, Node, Operator};
 use ylb_kernels::registry::Dispatch;
 use ylb_kernels::rows::Rows;
-use ylb_kernels::ukernel::Engine;
 
-use crate::choice::{self, Compute, ConvChoice};
 use crate::error::LoadErrorKind;
-use crate::ops::add::AddOp;
-use crate::ops::concat::{self, CopyOp};
-use crate::ops::conv::ConvOp;
-use crate::ops::lookup::LookupOp;
-use crate::ops::map::MapOp;
-use crate::ops::max_pool::MaxPoolOp;
-use crate::ops::upsample::UpsampleOp;
-use crate::ops::winograd::WinogradOp;
+use crate::ops::concat::CopyOp;
+use crate::ops::{Draft, Pass, Setting, drafts};
+use crate::plan::demand::Planned;
 use crate::plan::{Plan, plan};
-use crate::scratch::ScratchLen;
 use crate::storage::{MAX_WRITTEN, Store, ValueStorage};
 
 /// Most bytes of memory for the tensors of a network: some fifty times what YOLOv5x takes for a picture of 640 pixels.
 /// A file of a few kilobytes can ask for any number.
 pub const MAX_MEMORY: u64 = 1 << 32;
-
-/// Most sums of a network that get tables, or are tried in arithmetic of 16 bits. A YOLOv5x has 28.
-const MANY_SUMS: usize = 256;
 
 /// Everything that a frame needs and no frame changes.
 pub struct Program {
@@ -36,44 +25,24 @@ pub struct Program {
     pub plan: Plan,
     /// Row operations of this CPU.
     pub rows: Rows,
-    /// Working memory that any step needs, per thread.
-    pub scratch: ScratchLen,
+    /// Bytes of working memory that any step needs, per thread.
+    pub scratch: usize,
     /// The picture's levels, as bytes.
     pub input: Store,
     /// If the input is also read as bit planes: from bytes to planes.
-    pub input_copy: Option<CopyOp>,
+    pub input_copy: Option<Pass>,
 }
 
 /// One node, ready to run.
 pub struct Step {
-    /// The operator.
-    pub op: Op,
-    /// The value written.
-    pub output: ValueId,
+    /// Name of the micro-kernel of a convolution, otherwise what is done.
+    pub name: &'static str,
+    /// What runs, one after another; nothing, for a concat whose inputs lie in its output.
+    pub passes: Vec<Pass>,
     /// Rows of the output.
     pub height: usize,
     /// Multiply-accumulates of a frame.
     pub macs: u64,
-}
-
-/// An operator, ready to run.
-pub enum Op {
-    /// Convolution.
-    Conv(ConvOp),
-    /// Convolution by Winograd's algorithm.
-    Winograd(WinogradOp),
-    /// Convolution by table look-up.
-    Lookup(LookupOp),
-    /// Sum.
-    Add(AddOp),
-    /// Look-up table.
-    Map(MapOp),
-    /// Max-pooling.
-    MaxPool(MaxPoolOp),
-    /// Nearest-neighbour upsampling.
-    Upsample(UpsampleOp),
-    /// Concatenation: the copies that it needs.
-    Concat(Vec<CopyOp>),
 }
 
 impl Program {
@@ -83,30 +52,21 @@ impl Program {
     /// [`LoadErrorKind::NoKernel`], [`LoadErrorKind::TooLarge`].
     pub fn new(model: &Model, dispatch: &Dispatch, keep_values: bool) -> Result<Self, LoadErrorKind> {
         check_sizes(model)?;
-        let choices = model
-            .nodes
-            .iter()
-            .map(|node| match &node.operator {
-                Operator::Conv(conv) => choice::choose(model, conv, dispatch)
-                    .map(Some)
-                    .ok_or_else(|| LoadErrorKind::NoKernel(node.name.clone())),
-                _ => Ok(None),
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let plan = plan(model, &choices, keep_values);
-        let sums = model.nodes.iter().filter(|node| matches!(node.operator, Operator::Add { .. }));
-        let few_sums = sums.count() <= MANY_SUMS;
+        let drafts = drafts(model, dispatch)?;
+        let operators: Vec<&dyn Planned> = drafts.iter().map(|draft| &**draft as &dyn Planned).collect();
+        let plan = plan(model, &operators, keep_values);
         let engine = dispatch.rows().engine();
-        let steps: Vec<Step> = model
-            .nodes
-            .iter()
-            .zip(&choices)
-            .map(|(node, choice)| Step::new(model, node, choice.as_ref(), &plan, engine, few_sums))
-            .collect();
+        let prepare = |node: &Node, draft: &dyn Draft| {
+            let output = node.output;
+            let prepared = draft.prepare(&Setting { model, plan: &plan, output, engine });
+            let height = model.value(output).height as usize;
+            Step { name: prepared.name, passes: prepared.passes, height, macs: macs(model, node) }
+        };
+        let steps: Vec<Step> =
+            model.nodes.iter().zip(&drafts).map(|(node, draft)| prepare(node, &**draft)).collect();
         let (input, input_copy) = input(model, &plan);
-        let scratch = steps.iter().map(|step| step.op.scratch());
-        let scratch = scratch.chain(input_copy.iter().map(CopyOp::scratch));
-        let scratch = scratch.fold(ScratchLen::default(), ScratchLen::max);
+        let passes = steps.iter().flat_map(|step| &step.passes).chain(&input_copy);
+        let scratch = passes.map(|pass| pass.op.scratch()).max().unwrap_or(0);
         let program = Self { steps, rows: dispatch.rows(), scratch, input, input_copy, plan };
         match program.memory_len(1) {
             bytes if bytes > MAX_MEMORY => Err(LoadErrorKind::TooLarge { bytes, limit: MAX_MEMORY }),
@@ -116,90 +76,14 @@ impl Program {
 
     /// Bytes that so many threads need for tensors and working memory.
     pub fn memory_len(&self, threads: usize) -> u64 {
-        (self.plan.arena_len as u64).saturating_add(self.scratch.bytes().saturating_mul(threads as u64))
+        (self.plan.arena_len as u64).saturating_add((self.scratch as u64).saturating_mul(threads as u64))
     }
 }
 
 impl Step {
-    fn new(
-        model: &Model,
-        node: &Node,
-        choice: Option<&ConvChoice>,
-        plan: &Plan,
-        engine: Engine,
-        few_sums: bool,
-    ) -> Self {
-        let output = node.output;
-        let op = match (&node.operator, choice) {
-            (Operator::Conv(conv), Some(choice)) => match choice.compute {
-                Compute::Winograd(kernel) => {
-                    Op::Winograd(WinogradOp::new(model, conv, choice, kernel, output, plan))
-                }
-                Compute::Lookup(kernel, planes) => {
-                    Op::Lookup(LookupOp::new(model, conv, choice, (kernel, planes), output, plan))
-                }
-                Compute::Dense(_) | Compute::Depthwise(_) => {
-                    Op::Conv(ConvOp::new(model, conv, choice, output, plan))
-                }
-            },
-            (Operator::Conv(_), None) => unreachable!("every convolution has a choice"),
-            (Operator::Add { inputs, requantize }, _) => {
-                Op::Add(AddOp::new(model, inputs, requantize, output, plan, engine, few_sums))
-            }
-            (Operator::Map { input, table }, _) => Op::Map(MapOp::new(model, *input, table, plan)),
-            (Operator::MaxPool { input, window }, _) => {
-                Op::MaxPool(MaxPoolOp::new(model, *input, *window, output, plan))
-            }
-            (Operator::Upsample { input, factor }, _) => {
-                Op::Upsample(UpsampleOp::new(model, *input, *factor, output, plan))
-            }
-            (Operator::Concat { inputs }, _) => Op::Concat(concat::copies(model, inputs, output, plan)),
-        };
-        let height = model.value(output).height as usize;
-        Self { op, output, height, macs: macs(model, node) }
-    }
-}
-
-impl Op {
-    /// Working memory of a thread.
-    pub fn scratch(&self) -> ScratchLen {
-        match self {
-            Self::Conv(op) => op.scratch(),
-            Self::Winograd(op) => op.scratch(),
-            Self::Lookup(op) => op.scratch(),
-            Self::Add(op) => op.scratch(),
-            Self::Map(op) => op.scratch(),
-            Self::MaxPool(op) => op.scratch(),
-            Self::Upsample(op) => op.scratch(),
-            Self::Concat(copies) => {
-                copies.iter().map(CopyOp::scratch).fold(ScratchLen::default(), ScratchLen::max)
-            }
-        }
-    }
-
-    /// Name of the micro-kernel of a convolution, otherwise what is done.
-    pub fn kernel_name(&self) -> &'static str {
-        match self {
-            Self::Conv(op) => op.kernel_name(),
-            Self::Winograd(op) => op.kernel_name(),
-            Self::Lookup(op) => op.kernel_name(),
-            Self::Add(_) => "add",
-            Self::Map(_) => "map",
-            Self::MaxPool(_) => "max_pool",
-            Self::Upsample(_) => "upsample",
-            Self::Concat(copies) if copies.is_empty() => "concat in place",
-            Self::Concat(_) => "concat",
-        }
-    }
-
     /// Bytes of packed weights.
     pub fn packed_len(&self) -> usize {
-        match self {
-            Self::Conv(op) => op.packed_len(),
-            Self::Winograd(op) => op.packed_len(),
-            Self::Lookup(op) => op.packed_len(),
-            _ => 0,
-        }
+        self.passes.iter().map(|pass| pass.op.packed_len()).sum()
     }
 }
 
@@ -224,12 +108,12 @@ fn macs(model: &Model, node: &Node) -> u64 {
     conv.terms.iter().map(|term| pixels * term.weights.len() as u64).sum()
 }
 
-fn input(model: &Model, plan: &Plan) -> (Store, Option<CopyOp>) {
+fn input(model: &Model, plan: &Plan) -> (Store, Option<Pass>) {
     let storage = &plan.storage[model.input.value.index()];
     let bytes = storage.any_store().expect("the plan stores the input as bytes").clone();
     let others = storage.stores.iter().filter(|store| store.buffer != bytes.buffer);
     let planes = ValueStorage { stores: others.cloned().collect(), accumulators: None };
-    let copy = (!planes.stores.is_empty()).then(|| CopyOp::new(model, model.input.value, &bytes, planes));
+    let copy = (!planes.stores.is_empty()).then(|| CopyOp::pass(model, model.input.value, &bytes, planes));
     (bytes, copy)
 }
 

@@ -1,105 +1,90 @@
-//! Working memory of a thread, sized at load for the hungriest step.
+//! Working memory of a thread: one stretch of bytes, sized at load for the hungriest step.
+//!
+//! An operator says how many bytes it needs, and cuts its buffers out of the stretch when it runs.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bytemuck::Pod;
+
 use crate::error::OutOfMemory;
-use crate::storage::zeros;
+use crate::storage::{ALIGNMENT, AlignedBytes};
 use crate::threads::thread_index;
 
-/// Lengths that a step needs.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ScratchLen {
-    /// i32 sums of a tile, all terms.
-    pub sums: usize,
-    /// Totals of a tile.
-    pub totals: usize,
-    /// Bytes of level rows.
-    pub levels: usize,
-    /// Transformed levels of a strip.
-    pub transformed: usize,
-    /// Bytes of tables.
-    pub tables: usize,
-    /// Bytes of interleaved rows.
-    pub columns: usize,
-}
-
-/// Working memory of one thread.
-#[derive(Default)]
-pub struct Scratch {
-    /// Sums of a tile.
-    pub sums: Vec<i32>,
-    /// Totals of a tile.
-    pub totals: Vec<i32>,
-    /// Rows of levels.
-    pub levels: Vec<u8>,
-    /// Transformed levels of a strip.
-    pub transformed: Vec<i8>,
-    /// Tables of rows of levels.
-    pub tables: Vec<u8>,
-    /// Interleaved rows of levels.
-    pub columns: Vec<u8>,
-}
-
 /// The working memory of all threads of a session.
-pub struct ScratchPool(Vec<Mutex<Scratch>>);
+pub struct ScratchPool(Vec<Mutex<AlignedBytes>>);
 
-impl ScratchLen {
-    /// What suffices for both.
-    pub fn max(self, other: Self) -> Self {
-        Self {
-            sums: self.sums.max(other.sums),
-            totals: self.totals.max(other.totals),
-            levels: self.levels.max(other.levels),
-            transformed: self.transformed.max(other.transformed),
-            tables: self.tables.max(other.tables),
-            columns: self.columns.max(other.columns),
-        }
+/// Buffers cut from working memory, one after another. They hold what the last step left there.
+pub struct Cutter<'a>(&'a mut [u8]);
+
+/// Bytes of working memory that a buffer of `len` elements takes: a whole number of cache lines.
+pub const fn bytes_for<T>(len: usize) -> usize {
+    len.saturating_mul(size_of::<T>()).saturating_add(ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT
+}
+
+impl<'a> Cutter<'a> {
+    /// Cuts this working memory, which starts at a multiple of [`ALIGNMENT`].
+    pub fn new(scratch: &'a mut [u8]) -> Self {
+        Self(scratch)
     }
 
-    /// Bytes of a thread.
-    pub fn bytes(self) -> u64 {
-        let words = self.sums as u64 + self.totals as u64;
-        let bytes = [self.levels, self.transformed, self.tables, self.columns].map(|len| len as u64);
-        words * size_of::<i32>() as u64 + bytes.iter().sum::<u64>()
+    /// The next `len` elements.
+    ///
+    /// # Panics
+    /// If there are not so many: an operator asked for fewer bytes than it uses.
+    pub fn cut<T: Pod>(&mut self, len: usize) -> &'a mut [T] {
+        let (cut, rest) = std::mem::take(&mut self.0).split_at_mut(bytes_for::<T>(len));
+        self.0 = rest;
+        &mut bytemuck::cast_slice_mut(cut)[..len]
     }
 }
 
 impl ScratchPool {
-    /// Memory for a number of threads.
+    /// So many bytes for each of a number of threads.
     ///
     /// # Errors
     /// If there is not so much.
-    pub fn new(threads: usize, len: ScratchLen) -> Result<Self, OutOfMemory> {
-        let scratch = || -> Result<Scratch, OutOfMemory> {
-            Ok(Scratch {
-                sums: zeros(len.sums)?,
-                totals: zeros(len.totals)?,
-                levels: zeros(len.levels)?,
-                transformed: zeros(len.transformed)?,
-                tables: zeros(len.tables)?,
-                columns: zeros(len.columns)?,
-            })
-        };
-        (0..threads).map(|_| scratch().map(Mutex::new)).collect::<Result<_, _>>().map(Self)
+    pub fn new(threads: usize, bytes: usize) -> Result<Self, OutOfMemory> {
+        (0..threads)
+            .map(|_| AlignedBytes::try_zeroed(bytes).map(Mutex::new))
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     /// The memory of the calling thread of the pool. Nobody else asks for it: the lock never waits.
-    pub fn own(&self) -> MutexGuard<'_, Scratch> {
+    pub fn own(&self) -> MutexGuard<'_, AlignedBytes> {
         // Whatever a panicking step left in scratch memory, the next one writes before it reads.
         self.0[thread_index()].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Bytes held.
     pub fn len_bytes(&self) -> usize {
-        let bytes = |scratch: &Mutex<Scratch>| {
-            let scratch = scratch.lock().unwrap_or_else(PoisonError::into_inner);
-            let words = scratch.sums.len() + scratch.totals.len();
-            let bytes = scratch.levels.len()
-                + scratch.transformed.len()
-                + scratch.tables.len()
-                + scratch.columns.len();
-            words * size_of::<i32>() + bytes
+        let bytes = |scratch: &Mutex<AlignedBytes>| {
+            scratch.lock().unwrap_or_else(PoisonError::into_inner).bytes().len()
         };
         self.0.iter().map(bytes).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_aligned_and_apart() {
+        let mut memory = AlignedBytes::zeroed(bytes_for::<i32>(3) + bytes_for::<u8>(65) + bytes_for::<i8>(0));
+        let mut cutter = Cutter::new(memory.bytes_mut());
+        let (sums, levels, none) = (cutter.cut::<i32>(3), cutter.cut::<u8>(65), cutter.cut::<i8>(0));
+        assert_eq!([sums.len(), levels.len(), none.len()], [3, 65, 0]);
+        assert_eq!(sums.as_ptr().align_offset(ALIGNMENT), 0);
+        assert_eq!(levels.as_ptr().align_offset(ALIGNMENT), 0);
+        sums.fill(-1);
+        assert!(levels.iter().all(|&level| level == 0));
+    }
+
+    #[test]
+    #[should_panic(expected = "mid > len")]
+    fn more_than_was_asked_for_panics() {
+        let mut memory = AlignedBytes::zeroed(bytes_for::<u8>(64));
+        Cutter::new(memory.bytes_mut()).cut::<u8>(65);
     }
 }

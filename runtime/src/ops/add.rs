@@ -7,20 +7,30 @@
 use ylb_format::model::{Encoding, Model, Requantize, ValueId};
 use ylb_kernels::combine::{CombineRow, PlaneFunction};
 use ylb_kernels::layout::Form;
-use ylb_kernels::reference;
 use ylb_kernels::requantize::{AccumulatorRange, RequantizeSpec, RequantizeTile, Requantizer};
 use ylb_kernels::sum::NarrowSum;
 use ylb_kernels::ukernel::Engine;
 
-use super::{Context, level_stride};
+use super::pairs::{self, PairTable};
+use super::{Context, Draft, Op, Prepared, Setting, level_stride};
 use crate::bands::{Band, read_row};
-use crate::plan::{Plan, sum_form};
+use crate::plan::demand::{Demands, FormsRead, Planned};
 use crate::requantize;
-use crate::scratch::ScratchLen;
+use crate::scratch::{Cutter, bytes_for};
 use crate::storage::Store;
 
 /// Most addends: see `ylb_format::model::Operator::Add`.
 const MAX_ADDENDS: usize = 4;
+
+/// A sum that is to be prepared.
+pub struct AddDraft<'a> {
+    inputs: &'a [ValueId],
+    requantize: &'a Requantize,
+    output: ValueId,
+    /// The planes on which it can be computed, if it can.
+    form: Option<Form>,
+    pairs: bool,
+}
 
 /// A sum, ready to run.
 pub struct AddOp {
@@ -31,8 +41,8 @@ pub struct AddOp {
 }
 
 enum Method {
-    /// `table[a · b_levels + b]`.
-    Table { table: Vec<u8>, b_levels: usize },
+    /// All pairs of levels.
+    Table(PairTable),
     /// Arithmetic of 16 bits.
     Narrow(NarrowSum),
     /// Both inputs and the output in planes.
@@ -41,23 +51,60 @@ enum Method {
     Accumulators { integers: Vec<[i32; 2]>, requantizer: Requantizer },
 }
 
-impl AddOp {
-    /// Prepares a sum. `pairs`: whether all pairs of levels may be gone through, which takes up to a millisecond and
-    /// 64 KiB.
+impl<'a> AddDraft<'a> {
+    /// A sum. `pairs`: whether all pairs of levels may be gone through.
     pub fn new(
         model: &Model,
-        inputs: &[ValueId],
-        requantize: &Requantize,
+        inputs: &'a [ValueId],
+        requantize: &'a Requantize,
         output: ValueId,
-        plan: &Plan,
-        engine: Engine,
         pairs: bool,
     ) -> Self {
+        Self { inputs, requantize, output, form: planes(model, inputs, output), pairs }
+    }
+}
+
+impl Planned for AddDraft<'_> {
+    fn wish(&self, demands: &mut Demands, read_as: &FormsRead) {
+        // Where convolutions read an addend or the sum as bytes, a sum on planes would ask for both forms.
+        let mut values = self.inputs.iter().chain([&self.output]);
+        let form = self.form.filter(|form| values.all(|value| !read_as.reads_other(*value, *form)));
+        for &input in self.inputs {
+            match form {
+                Some(form) => demands.prefer(input, form),
+                None => demands.by_level(input),
+            }
+        }
+    }
+}
+
+impl Draft for AddDraft<'_> {
+    fn prepare(&self, setting: &Setting<'_>) -> Prepared {
+        Prepared::one(AddOp::new(self, setting), setting)
+    }
+}
+
+/// The planes on which a sum can be computed without unpacking them: whole groups of channels of one or
+/// two bits everywhere.
+fn planes(model: &Model, inputs: &[ValueId], output: ValueId) -> Option<Form> {
+    let bits = |value: ValueId| {
+        let value = model.value(value);
+        let bits = value.encoding()?.bits();
+        (value.channels.is_multiple_of(8) && bits <= 2).then_some(bits)
+    };
+    let all = bits(output).filter(|_| inputs.len() == 2)?;
+    inputs.iter().all(|&input| bits(input) == Some(all)).then_some(Form::Planes { bits: all })
+}
+
+impl AddOp {
+    fn new(draft: &AddDraft<'_>, setting: &Setting<'_>) -> Self {
+        let &AddDraft { inputs, requantize, output, pairs, .. } = draft;
+        let &Setting { model, plan, engine, .. } = setting;
         let encoding = |value: &ValueId| *model.encoding(*value);
         let encodings: Vec<Encoding> = inputs.iter().map(encoding).collect();
         let max_level = encoding(&output).max_level;
         let stores = |value: ValueId| &plan.storage[value.index()].stores;
-        let form = sum_form(model, inputs, output).filter(|&form| {
+        let form = draft.form.filter(|&form| {
             let first = stores(output).first();
             let whole = |value: &ValueId| {
                 plan.storage[value.index()].store(form).is_some_and(|store| store.segments.len() == 1)
@@ -68,8 +115,10 @@ impl AddOp {
             ([a, b], Some(Form::Planes { bits })) => {
                 Method::Planes(PlaneFunction::new(bits, level_of(a, b, requantize, max_level)))
             }
-            ([a, b], _) if pairs => narrow(a, b, requantize, max_level)
-                .map_or_else(|| table(a, b, requantize, max_level), Method::Narrow),
+            ([a, b], _) if pairs => narrow(a, b, requantize, max_level).map_or_else(
+                || Method::Table(PairTable::new(a, b, level_of(a, b, requantize, max_level))),
+                Method::Narrow,
+            ),
             _ => accumulators(&encodings, requantize, max_level, engine),
         };
         let value = model.value(output);
@@ -87,14 +136,14 @@ impl AddOp {
         }
     }
 
-    /// Working memory of a thread: a row for each addend, and the result.
-    pub fn scratch(&self) -> ScratchLen {
-        let row = self.width * level_stride(self.channels as u32);
-        let sums = match self.method {
-            Method::Table { .. } | Method::Narrow(_) | Method::Planes(_) => 0,
-            Method::Accumulators { .. } => row * self.inputs.len(),
-        };
-        ScratchLen { levels: (self.inputs.len() + 1) * row, sums, ..Default::default() }
+    /// Accumulators of a row.
+    fn sums_len(&self) -> usize {
+        match self.method {
+            Method::Table(_) | Method::Narrow(_) | Method::Planes(_) => 0,
+            Method::Accumulators { .. } => {
+                self.inputs.len() * self.width * level_stride(self.channels as u32)
+            }
+        }
     }
 
     fn run_on_planes(&self, function: &PlaneFunction, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
@@ -116,30 +165,41 @@ impl AddOp {
             band.finish_planes_row(context.rows, y, self.channels);
         }
     }
+}
 
-    /// Computes the band's rows.
-    pub fn run(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
+impl Op for AddOp {
+    fn name(&self) -> &'static str {
+        "add"
+    }
+
+    /// A row for each addend, the result, and rows of accumulators.
+    fn scratch(&self) -> usize {
+        let row = self.width * level_stride(self.channels as u32);
+        let rows = (self.inputs.len() + 1) * bytes_for::<u8>(row);
+        rows + bytes_for::<i32>(self.sums_len())
+    }
+
+    fn run(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
         if let Method::Planes(function) = &self.method {
             return self.run_on_planes(function, band, context);
         }
         let stride = level_stride(self.channels as u32);
         let row_len = self.width * stride;
         let Context { memory, rows, scratch } = context;
-        let (out, buffers) = scratch.levels.split_at_mut(row_len);
+        let mut scratch = Cutter::new(scratch);
+        let (out, sums) = (scratch.cut::<u8>(row_len), scratch.cut::<i32>(self.sums_len()));
+        let mut buffers: [&mut [u8]; MAX_ADDENDS] = Default::default();
+        buffers.iter_mut().zip(&self.inputs).for_each(|(buffer, _)| *buffer = scratch.cut(row_len));
         for y in band.rows.clone() {
             let mut levels: [&[u8]; MAX_ADDENDS] = [&[]; MAX_ADDENDS];
-            let buffers = buffers.chunks_exact_mut(row_len);
-            for ((slot, input), buffer) in levels.iter_mut().zip(&self.inputs).zip(buffers) {
+            for ((slot, input), buffer) in levels.iter_mut().zip(&self.inputs).zip(&mut buffers) {
                 *slot = read_row(rows, input, memory.read(&input.range), y, stride, buffer);
             }
             match &self.method {
-                Method::Table { table, b_levels } => {
-                    rows.lookup2(levels[0], levels[1], *b_levels, table, out);
-                }
+                Method::Table(table) => table.apply(rows, levels[0], levels[1], out),
                 Method::Narrow(sum) => sum.apply(levels[0], levels[1], out),
                 Method::Planes(_) => unreachable!("ran above"),
                 Method::Accumulators { integers, requantizer } => {
-                    let sums = &mut scratch.sums[..row_len * integers.len()];
                     let rows = sums.chunks_exact_mut(row_len).zip(levels);
                     for ((sums, levels), &[step, zero]) in rows.zip(integers) {
                         for (sum, &level) in sums.iter_mut().zip(levels) {
@@ -168,10 +228,7 @@ impl AddOp {
 
 /// The exact map from two levels to one.
 fn level_of(a: &Encoding, b: &Encoding, requantize: &Requantize, max_level: u8) -> impl Fn(u8, u8) -> u8 {
-    let spec = requantize::spec(requantize, max_level);
-    let (a, b) = (*a, *b);
-    let integer = |encoding: &Encoding, level: u8| i64::from(encoding.integer(level.min(encoding.max_level)));
-    move |x, y| reference::requantize(&spec, 0, &[integer(&a, x), integer(&b, y)])
+    pairs::level_of(a, b, requantize, max_level, |x, y| [x, y])
 }
 
 /// Largest level of a sum for which [`NarrowSum`] is looked for: all pairs of levels are tried.
@@ -190,13 +247,6 @@ fn narrow(a: &Encoding, b: &Encoding, requantize: &Requantize, max_level: u8) ->
     let few = max_level.max(a.max_level).max(b.max_level) <= NARROW_MAX_LEVEL;
     let level = level_of(a, b, requantize, max_level);
     few.then(|| NarrowSum::new(factors, shift, max_levels, max_level, level)).flatten()
-}
-
-fn table(a: &Encoding, b: &Encoding, requantize: &Requantize, max_level: u8) -> Method {
-    let level = level_of(a, b, requantize, max_level);
-    let levels = (0..=a.max_level).flat_map(|x| (0..=b.max_level).map(move |y| (x, y)));
-    let table = levels.map(|(x, y)| level(x, y)).collect();
-    Method::Table { table, b_levels: usize::from(b.max_level) + 1 }
 }
 
 fn accumulators(encodings: &[Encoding], requantize: &Requantize, max_level: u8, engine: Engine) -> Method {

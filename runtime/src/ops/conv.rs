@@ -13,7 +13,9 @@
 //! are the first thing that is stored.
 
 mod accumulators;
+mod buffers;
 pub mod columns;
+mod draft;
 mod prepared;
 
 use std::ops::Range;
@@ -22,17 +24,19 @@ use ylb_format::limits::MAX_TERMS;
 use ylb_format::model::{Conv as ModelConv, Model, ValueId, ValueKind};
 use ylb_kernels::depthwise::DepthwiseTile;
 use ylb_kernels::requantize::{AccumulatorRange, PlaneSteps, RequantizeTile, Requantizer};
+use ylb_kernels::rows::Rows;
 use ylb_kernels::ukernel::{ConvTile, Engine, LevelsEnd, LevelsTile, PlanesTile, TileRows};
 
+use self::buffers::{Buffers, BuffersLen};
 use self::columns::Columns;
+pub use self::draft::ConvDraft;
 use self::prepared::{DepthwiseTerm, Prepared};
 use super::prepack::{Block, Term, blocks};
-use super::{Context, level_stride};
+use super::{Context, Op, level_stride};
 use crate::bands::Band;
 use crate::choice::{Compute, ConvChoice};
 use crate::plan::Plan;
 use crate::requantize;
-use crate::scratch::{Scratch, ScratchLen};
 use crate::storage::Borrowed;
 
 /// Output pixels whose sums are kept before they become levels: with 64 channels 8 KiB, a quarter of
@@ -66,6 +70,54 @@ enum End {
     Levels { requantizer: Requantizer, in_kernel: bool },
     /// Accumulators; of all channels of some pixels at a time if `by_pixels`.
     Accumulators { by_pixels: bool },
+}
+
+impl Op for ConvOp {
+    fn name(&self) -> &'static str {
+        self.compute.kernel_name()
+    }
+
+    fn scratch(&self) -> usize {
+        self.buffers().bytes()
+    }
+
+    fn packed_len(&self) -> usize {
+        self.compute.packed_len()
+    }
+
+    fn run(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
+        let Context { memory, rows, scratch } = context;
+        let mut buffers = Buffers::new(&self.buffers(), scratch);
+        let frame = Frame { memory, rows };
+        let many = self.rows_at_once(band);
+        for y in band.rows.clone().step_by(many) {
+            if let Some(columns) = &self.columns {
+                let store = &self.compute.single_term().1.store;
+                let first = [(y * self.stride[0]) as isize - self.padding[0], -self.padding[1]];
+                columns.interleave(memory, store, first, buffers.columns);
+            }
+            match &self.end {
+                End::Planes(steps) => self.planes_row(band, frame, &mut buffers, steps, y),
+                End::Levels { requantizer, in_kernel: true } => {
+                    let written = y..band.rows.end.min(y + many);
+                    self.levels_rows_in_kernel(band, frame, &mut buffers, requantizer, written);
+                }
+                End::Levels { requantizer, in_kernel: false } => {
+                    self.levels_row(band, frame, &mut buffers, requantizer, y);
+                }
+                End::Accumulators { by_pixels } => {
+                    self.accumulators(band, memory, &mut buffers, *by_pixels, y);
+                }
+            }
+        }
+    }
+}
+
+/// What is read in a frame.
+#[derive(Clone, Copy)]
+struct Frame<'a, 'b> {
+    memory: &'a Borrowed<'b>,
+    rows: &'a Rows,
 }
 
 impl ConvOp {
@@ -130,48 +182,14 @@ impl ConvOp {
         }
     }
 
-    /// Working memory of a thread.
-    pub fn scratch(&self) -> ScratchLen {
+    /// Elements of the buffers that it needs.
+    fn buffers(&self) -> BuffersLen {
         let by_pixels = matches!(self.end, End::Accumulators { by_pixels: true });
-        ScratchLen {
+        BuffersLen {
             sums: STRIP * self.nr * if by_pixels { self.blocks.len() } else { self.compute.terms() },
             totals: self.compute.terms() * self.width,
             levels: self.width * level_stride(self.channels as u32),
             columns: self.columns.map_or(0, |columns| columns.len()),
-            ..Default::default()
-        }
-    }
-
-    /// Bytes of packed weights.
-    pub fn packed_len(&self) -> usize {
-        self.compute.packed_len()
-    }
-
-    /// Name of the micro-kernel.
-    pub fn kernel_name(&self) -> &'static str {
-        self.compute.kernel_name()
-    }
-
-    /// Computes the band's rows.
-    pub fn run(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
-        let many = self.rows_at_once(band);
-        for y in band.rows.clone().step_by(many) {
-            if let Some(columns) = &self.columns {
-                let store = &self.compute.single_term().1.store;
-                let first = [(y * self.stride[0]) as isize - self.padding[0], -self.padding[1]];
-                columns.interleave(context.memory, store, first, &mut context.scratch.columns);
-            }
-            match &self.end {
-                End::Planes(steps) => self.planes_row(band, context, steps, y),
-                End::Levels { requantizer, in_kernel: true } => {
-                    let rows = y..band.rows.end.min(y + many);
-                    self.levels_rows_in_kernel(band, context, requantizer, rows);
-                }
-                End::Levels { requantizer, in_kernel: false } => {
-                    self.levels_row(band, context, requantizer, y);
-                }
-                End::Accumulators { by_pixels } => self.accumulators(band, context, *by_pixels, y),
-            }
         }
     }
 
@@ -188,10 +206,15 @@ impl ConvOp {
     }
 
     /// A row without detours: sums become planes in the micro-kernel.
-    fn planes_row(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>, steps: &PlaneSteps, y: usize) {
+    fn planes_row(
+        &self,
+        band: &mut Band<'_>,
+        Frame { memory, rows }: Frame<'_, '_>,
+        Buffers { totals, columns, .. }: &mut Buffers<'_>,
+        steps: &PlaneSteps,
+        y: usize,
+    ) {
         let (kernel, term) = self.compute.single_term();
-        let Context { memory, rows, scratch } = context;
-        let Scratch { totals, columns, .. } = &mut **scratch;
         let out = band.planes_row(y);
         for (number, block) in self.blocks.iter().enumerate() {
             kernel.run_planes(&mut PlanesTile {
@@ -215,15 +238,14 @@ impl ConvOp {
     fn levels_rows_in_kernel(
         &self,
         band: &mut Band<'_>,
-        context: &mut Context<'_, '_>,
+        Frame { memory, rows }: Frame<'_, '_>,
+        Buffers { levels, columns, .. }: &mut Buffers<'_>,
         requantizer: &Requantizer,
         written: Range<usize>,
     ) {
         let y = written.start;
         let (kernel, term) = self.compute.single_term();
         let row = [self.width, level_stride(self.channels as u32)];
-        let Context { memory, rows, scratch } = context;
-        let Scratch { levels, columns, .. } = &mut **scratch;
         let out = band.levels_rows(y, levels, row);
         for (number, block) in self.blocks.iter().enumerate() {
             kernel.run_levels(&mut LevelsTile {
@@ -249,18 +271,17 @@ impl ConvOp {
     fn levels_row(
         &self,
         band: &mut Band<'_>,
-        context: &mut Context<'_, '_>,
+        Frame { memory, rows }: Frame<'_, '_>,
+        Buffers { sums, totals, levels, columns }: &mut Buffers<'_>,
         requantizer: &Requantizer,
         y: usize,
     ) {
         let row = [self.width, level_stride(self.channels as u32)];
-        let Context { memory, rows, scratch } = context;
-        let Scratch { sums, totals, levels, columns, .. } = &mut **scratch;
         let out = band.levels_rows(y, levels, row);
         for (number, block) in self.blocks.iter().enumerate() {
             for x in (0..self.width).step_by(STRIP) {
                 let pixels = STRIP.min(self.width - x);
-                let memory = (*memory, &columns[..]);
+                let memory = (memory, &columns[..]);
                 self.accumulate(memory, (&mut *sums, self.nr), totals, (number, block), [y, x], pixels);
                 let mut accumulators: [&[i32]; MAX_TERMS] = [&[]; MAX_TERMS];
                 for (slot, sums) in accumulators.iter_mut().zip(sums.chunks(STRIP * self.nr)) {

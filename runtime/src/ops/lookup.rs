@@ -15,12 +15,12 @@ use ylb_kernels::ukernel::LevelsEnd;
 
 use super::finish::Finish;
 use super::prepack::{Block, blocks, gather};
-use super::{Context, level_stride};
+use super::{Context, Op, level_stride};
 use crate::bands::{Band, LevelsRows};
 use crate::choice::ConvChoice;
 use crate::plan::Plan;
-use crate::scratch::{Scratch, ScratchLen};
-use crate::storage::{AlignedBytes, Store};
+use crate::scratch::{Cutter, bytes_for};
+use crate::storage::{AlignedBytes, Borrowed, Store};
 
 /// Output pixels whose sums are kept before they become levels: 4 KiB.
 const STRIP: usize = 32;
@@ -95,51 +95,13 @@ impl LookupOp {
         }
     }
 
-    /// Working memory of a thread: sums of a strip, a row of levels, the tables of a window's rows.
-    pub fn scratch(&self) -> ScratchLen {
-        ScratchLen {
-            sums: STRIP * OUTPUTS,
-            levels: self.width * level_stride(self.channels as u32),
-            tables: self.rows * table_row_len(&self.input),
-            ..Default::default()
-        }
-    }
-
-    /// Bytes of packed weights.
-    pub fn packed_len(&self) -> usize {
-        self.weights.bytes().len()
-    }
-
-    /// Name of the micro-kernel.
-    pub fn kernel_name(&self) -> &'static str {
-        self.kernel.kernel().name
-    }
-
-    /// Computes the band's rows.
-    pub fn run(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
-        let pixels = [self.width, level_stride(self.channels as u32)];
-        // The first row of the input, counted from the border's first, that has no tables yet.
-        let mut next = 0;
-        let above = self.input.layout.border.top as isize - self.padding[0];
-        for y in band.rows.clone() {
-            let first = ((y * self.stride[0]) as isize + above) as usize;
-            for row in next.max(first)..first + self.rows {
-                self.make_tables(context, row);
-            }
-            next = first + self.rows;
-            let Scratch { sums, tables, levels, .. } = &mut *context.scratch;
-            self.row((tables, sums), [y, first % self.rows], &mut band.levels_rows(y, levels, pixels));
-            band.finish_levels_rows(context.rows, y..y + 1, levels, (pixels, self.channels));
-        }
-    }
-
     /// Makes the tables of a row of the input, counted from the border's first.
-    fn make_tables(&self, context: &mut Context<'_, '_>, row: usize) {
+    fn make_tables(&self, memory: &Borrowed<'_>, tables: &mut [u8], row: usize) {
         let layout = &self.input.layout;
         let (y, left) = (row as isize - layout.border.top as isize, layout.border.left as isize);
-        let levels = &context.memory.read(&self.input.range)[self.input.offset(y, -left)..];
+        let levels = &memory.read(&self.input.range)[self.input.offset(y, -left)..];
         let row_len = table_row_len(&self.input);
-        let tables = &mut context.scratch.tables[row % self.rows * row_len..][..row_len];
+        let tables = &mut tables[row % self.rows * row_len..][..row_len];
         let pixels = row_pixels(&self.input);
         if layout.pixel_stride == layout.channels {
             self.kernel.make_tables(&levels[..pixels * layout.channels], tables);
@@ -189,6 +151,44 @@ impl LookupOp {
                 };
                 self.kernel.run_levels(&mut tile, &mut end);
             }
+        }
+    }
+}
+
+impl Op for LookupOp {
+    fn name(&self) -> &'static str {
+        self.kernel.kernel().name
+    }
+
+    /// Sums of a strip, a row of levels, the tables of a window's rows.
+    fn scratch(&self) -> usize {
+        let levels = self.width * level_stride(self.channels as u32);
+        bytes_for::<i32>(STRIP * OUTPUTS)
+            + bytes_for::<u8>(levels)
+            + bytes_for::<u8>(self.rows * table_row_len(&self.input))
+    }
+
+    fn packed_len(&self) -> usize {
+        self.weights.bytes().len()
+    }
+
+    fn run(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
+        let pixels = [self.width, level_stride(self.channels as u32)];
+        let Context { memory, rows, scratch } = context;
+        let mut scratch = Cutter::new(scratch);
+        let (sums, levels) = (scratch.cut(STRIP * OUTPUTS), scratch.cut(pixels[0] * pixels[1]));
+        let tables = scratch.cut(self.rows * table_row_len(&self.input));
+        // The first row of the input, counted from the border's first, that has no tables yet.
+        let mut next = 0;
+        let above = self.input.layout.border.top as isize - self.padding[0];
+        for y in band.rows.clone() {
+            let first = ((y * self.stride[0]) as isize + above) as usize;
+            for row in next.max(first)..first + self.rows {
+                self.make_tables(memory, tables, row);
+            }
+            next = first + self.rows;
+            self.row((tables, sums), [y, first % self.rows], &mut band.levels_rows(y, levels, pixels));
+            band.finish_levels_rows(rows, y..y + 1, levels, (pixels, self.channels));
         }
     }
 }

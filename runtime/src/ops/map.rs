@@ -2,11 +2,20 @@
 
 use ylb_format::model::{Model, ValueId};
 
-use super::{Context, level_stride};
+use super::{Context, Draft, Op, Prepared, Setting, level_stride};
 use crate::bands::{Band, read_row};
 use crate::plan::Plan;
-use crate::scratch::ScratchLen;
+use crate::plan::demand::{Demands, Planned};
+use crate::scratch::{Cutter, bytes_for};
 use crate::storage::Store;
+
+/// A look-up that is to be prepared.
+pub struct MapDraft<'a> {
+    /// The value looked up.
+    pub input: ValueId,
+    /// One level for each of its levels.
+    pub table: &'a [u8],
+}
 
 /// A look-up, ready to run.
 pub struct MapOp {
@@ -16,9 +25,20 @@ pub struct MapOp {
     channels: usize,
 }
 
+impl Planned for MapDraft<'_> {
+    fn demand(&self, demands: &mut Demands) {
+        demands.by_level(self.input);
+    }
+}
+
+impl Draft for MapDraft<'_> {
+    fn prepare(&self, setting: &Setting<'_>) -> Prepared {
+        Prepared::one(MapOp::new(setting.model, self.input, self.table, setting.plan), setting)
+    }
+}
+
 impl MapOp {
-    /// Prepares a look-up.
-    pub fn new(model: &Model, input: ValueId, table: &[u8], plan: &Plan) -> Self {
+    fn new(model: &Model, input: ValueId, table: &[u8], plan: &Plan) -> Self {
         let value = model.value(input);
         let mut whole = [0; 256];
         whole[..table.len()].copy_from_slice(table);
@@ -30,18 +50,27 @@ impl MapOp {
         }
     }
 
-    /// Working memory of a thread: a row read and a row written.
-    pub fn scratch(&self) -> ScratchLen {
-        ScratchLen { levels: 2 * self.width * level_stride(self.channels as u32), ..Default::default() }
+    fn row_len(&self) -> usize {
+        self.width * level_stride(self.channels as u32)
+    }
+}
+
+impl Op for MapOp {
+    fn name(&self) -> &'static str {
+        "map"
     }
 
-    /// Computes the band's rows.
-    pub fn run(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
+    /// A row read and a row written.
+    fn scratch(&self) -> usize {
+        2 * bytes_for::<u8>(self.row_len())
+    }
+
+    fn run(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
         let stride = level_stride(self.channels as u32);
         let Context { memory, rows, scratch } = context;
         let bytes = memory.read(&self.input.range);
-        let (buffer, out) = scratch.levels.split_at_mut(self.width * stride);
-        let out = &mut out[..self.width * stride];
+        let mut scratch = Cutter::new(scratch);
+        let (buffer, out) = (scratch.cut(self.row_len()), scratch.cut(self.row_len()));
         for y in band.rows.clone() {
             let levels = read_row(rows, &self.input, bytes, y, stride, buffer);
             rows.lookup(levels, &self.table, out);

@@ -2,11 +2,20 @@
 
 use ylb_format::model::{Model, ValueId, Window};
 
-use super::{Context, level_stride};
+use super::{Context, Draft, Op, Prepared, Setting, level_stride};
 use crate::bands::{Band, read_row};
 use crate::plan::Plan;
-use crate::scratch::ScratchLen;
+use crate::plan::demand::{Demands, Planned};
+use crate::scratch::{Cutter, bytes_for};
 use crate::storage::Store;
+
+/// Pooling that is to be prepared.
+pub struct MaxPoolDraft {
+    /// The value pooled.
+    pub input: ValueId,
+    /// Window, stride and padding.
+    pub window: Window,
+}
 
 /// Pooling, ready to run.
 pub struct MaxPoolOp {
@@ -18,9 +27,21 @@ pub struct MaxPoolOp {
     channels: usize,
 }
 
+impl Planned for MaxPoolDraft {
+    fn demand(&self, demands: &mut Demands) {
+        demands.by_level(self.input);
+    }
+}
+
+impl Draft for MaxPoolDraft {
+    fn prepare(&self, setting: &Setting<'_>) -> Prepared {
+        let &Setting { model, plan, output, .. } = setting;
+        Prepared::one(MaxPoolOp::new(model, self.input, self.window, output, plan), setting)
+    }
+}
+
 impl MaxPoolOp {
-    /// Prepares pooling.
-    pub fn new(model: &Model, input: ValueId, window: Window, output: ValueId, plan: &Plan) -> Self {
+    fn new(model: &Model, input: ValueId, window: Window, output: ValueId, plan: &Plan) -> Self {
         let value = model.value(input);
         Self {
             input: super::input_store(plan, input),
@@ -32,21 +53,34 @@ impl MaxPoolOp {
         }
     }
 
-    /// Working memory of a thread: a row read, their maximum, and the result.
-    pub fn scratch(&self) -> ScratchLen {
-        let pixels = 2 * self.in_width + self.out_width;
-        ScratchLen { levels: pixels * level_stride(self.channels as u32), ..Default::default() }
+    /// Input positions that output position `position` covers along an axis.
+    fn covered(&self, axis: usize, position: usize, extent: usize) -> std::ops::Range<usize> {
+        let start = position * self.window.stride[axis] as usize;
+        let before = self.window.padding[axis] as usize;
+        let end = (start + self.window.kernel[axis] as usize).saturating_sub(before);
+        start.saturating_sub(before)..end.min(extent)
+    }
+}
+
+impl Op for MaxPoolOp {
+    fn name(&self) -> &'static str {
+        "max_pool"
     }
 
-    /// Computes the band's rows.
-    pub fn run(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
+    /// A row read, their maximum, and the result.
+    fn scratch(&self) -> usize {
+        let stride = level_stride(self.channels as u32);
+        2 * bytes_for::<u8>(self.in_width * stride) + bytes_for::<u8>(self.out_width * stride)
+    }
+
+    fn run(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
         let stride = level_stride(self.channels as u32);
         let row_len = self.in_width * stride;
         let Context { memory, rows, scratch } = context;
         let bytes = memory.read(&self.input.range);
-        let (buffer, rest) = scratch.levels.split_at_mut(row_len);
-        let (tallest, rest) = rest.split_at_mut(row_len);
-        let out = &mut rest[..self.out_width * stride];
+        let mut scratch = Cutter::new(scratch);
+        let (buffer, tallest) = (scratch.cut(row_len), scratch.cut(row_len));
+        let out = scratch.cut(self.out_width * stride);
         for y in band.rows.clone() {
             let covered = self.covered(0, y, self.in_height);
             // Levels are unsigned: 0 is the identity of the maximum.
@@ -62,13 +96,5 @@ impl MaxPoolOp {
             }
             band.write_row(rows, y, out, stride, self.channels);
         }
-    }
-
-    /// Input positions that output position `position` covers along an axis.
-    fn covered(&self, axis: usize, position: usize, extent: usize) -> std::ops::Range<usize> {
-        let start = position * self.window.stride[axis] as usize;
-        let before = self.window.padding[axis] as usize;
-        let end = (start + self.window.kernel[axis] as usize).saturating_sub(before);
-        start.saturating_sub(before)..end.min(extent)
     }
 }

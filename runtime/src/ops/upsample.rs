@@ -4,11 +4,20 @@
 use ylb_format::model::{Model, ValueId};
 use ylb_kernels::layout::Form;
 
-use super::{Context, level_stride};
+use super::{Context, Draft, Op, Prepared, Setting, level_stride};
 use crate::bands::{Band, read_row};
 use crate::plan::Plan;
-use crate::scratch::ScratchLen;
+use crate::plan::demand::Planned;
+use crate::scratch::{Cutter, bytes_for};
 use crate::storage::Store;
+
+/// Upsampling that is to be prepared.
+pub struct UpsampleDraft {
+    /// The value enlarged.
+    pub input: ValueId,
+    /// How often rows and columns are repeated.
+    pub factor: u32,
+}
 
 /// Upsampling, ready to run.
 pub struct UpsampleOp {
@@ -20,9 +29,18 @@ pub struct UpsampleOp {
     channels: usize,
 }
 
+/// It reads whatever there is.
+impl Planned for UpsampleDraft {}
+
+impl Draft for UpsampleDraft {
+    fn prepare(&self, setting: &Setting<'_>) -> Prepared {
+        let &Setting { model, plan, output, .. } = setting;
+        Prepared::one(UpsampleOp::new(model, self.input, self.factor, output, plan), setting)
+    }
+}
+
 impl UpsampleOp {
-    /// Prepares upsampling.
-    pub fn new(model: &Model, input: ValueId, factor: u32, output: ValueId, plan: &Plan) -> Self {
+    fn new(model: &Model, input: ValueId, factor: u32, output: ValueId, plan: &Plan) -> Self {
         let value = model.value(input);
         let planes = plan.storage[output.index()].stores.first().and_then(|store| {
             let planes = plan.storage[input.index()].store(store.layout.form)?;
@@ -36,12 +54,6 @@ impl UpsampleOp {
             in_width: value.width as usize,
             channels: value.channels as usize,
         }
-    }
-
-    /// Working memory of a thread: a row read and a row written.
-    pub fn scratch(&self) -> ScratchLen {
-        let pixels = self.in_width * (1 + self.factor);
-        ScratchLen { levels: pixels * level_stride(self.channels as u32), ..Default::default() }
     }
 
     fn run_on_planes(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
@@ -59,17 +71,29 @@ impl UpsampleOp {
             band.finish_planes_row(context.rows, y, self.channels);
         }
     }
+}
 
-    /// Computes the band's rows.
-    pub fn run(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
+impl Op for UpsampleOp {
+    fn name(&self) -> &'static str {
+        "upsample"
+    }
+
+    /// A row read and a row written.
+    fn scratch(&self) -> usize {
+        let row = self.in_width * level_stride(self.channels as u32);
+        bytes_for::<u8>(row) + bytes_for::<u8>(row * self.factor)
+    }
+
+    fn run(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
         if self.in_planes {
             return self.run_on_planes(band, context);
         }
         let stride = level_stride(self.channels as u32);
         let Context { memory, rows, scratch } = context;
         let bytes = memory.read(&self.input.range);
-        let (buffer, out) = scratch.levels.split_at_mut(self.in_width * stride);
-        let out = &mut out[..self.in_width * self.factor * stride];
+        let mut scratch = Cutter::new(scratch);
+        let (buffer, out) =
+            (scratch.cut(self.in_width * stride), scratch.cut(self.in_width * self.factor * stride));
         for y in band.rows.clone() {
             let levels = read_row(rows, &self.input, bytes, y / self.factor, stride, buffer);
             for (copies, pixel) in out.chunks_exact_mut(self.factor * stride).zip(levels.chunks_exact(stride))

@@ -17,11 +17,11 @@ use ylb_kernels::winograd::{
 
 use super::finish::Finish;
 use super::prepack::{Block, blocks, gather};
-use super::{Context, level_stride};
+use super::{Context, Op, level_stride};
 use crate::bands::{Band, LevelsRows};
 use crate::choice::ConvChoice;
 use crate::plan::Plan;
-use crate::scratch::{Scratch, ScratchLen};
+use crate::scratch::{Cutter, bytes_for};
 use crate::storage::{AlignedBytes, Borrowed, Store};
 
 /// A convolution by Winograd's algorithm, ready to run.
@@ -78,41 +78,6 @@ impl WinogradOp {
         }
     }
 
-    /// Working memory of a thread: sums and partial sums of a strip, two rows of levels.
-    pub fn scratch(&self) -> ScratchLen {
-        ScratchLen {
-            sums: sums_len(STRIP) + partial_len(STRIP),
-            levels: 2 * self.width * level_stride(self.channels as u32),
-            transformed: transformed_len(self.in_channels, STRIP),
-            ..Default::default()
-        }
-    }
-
-    /// Bytes of packed weights.
-    pub fn packed_len(&self) -> usize {
-        self.weights.bytes().len()
-    }
-
-    /// Name of the micro-kernel.
-    pub fn kernel_name(&self) -> &'static str {
-        self.kernel.kernel().name
-    }
-
-    /// Computes the band's rows.
-    pub fn run(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
-        let pixels = [self.width, level_stride(self.channels as u32)];
-        let Scratch { sums, transformed, levels, .. } = &mut *context.scratch;
-        for first in band.rows.clone().step_by(2) {
-            let rows = 2.min(band.rows.end - first);
-            let mut out = band.levels_rows(first, levels, pixels);
-            for x in (0..self.width).step_by(STRIP) {
-                let columns = STRIP.min(self.width - x);
-                self.strip(context.memory, (transformed, sums), [first, x], [rows, columns], &mut out);
-            }
-            band.finish_levels_rows(context.rows, first..first + rows, levels, (pixels, self.channels));
-        }
-    }
-
     /// Levels of the outputs from (y, x) on; `out` begins in row y.
     fn strip(
         &self,
@@ -148,6 +113,41 @@ impl WinogradOp {
                 let sums = (&mut sums[..columns * OUTPUTS], OUTPUTS);
                 self.finish.apply(block, [y + row, x], sums, (levels, out.pixel_stride));
             }
+        }
+    }
+}
+
+impl Op for WinogradOp {
+    fn name(&self) -> &'static str {
+        self.kernel.kernel().name
+    }
+
+    /// Sums and partial sums of a strip, two rows of levels, transformed levels of a strip.
+    fn scratch(&self) -> usize {
+        bytes_for::<i32>(sums_len(STRIP) + partial_len(STRIP))
+            + bytes_for::<u8>(2 * self.width * level_stride(self.channels as u32))
+            + bytes_for::<i8>(transformed_len(self.in_channels, STRIP))
+    }
+
+    fn packed_len(&self) -> usize {
+        self.weights.bytes().len()
+    }
+
+    fn run(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
+        let pixels = [self.width, level_stride(self.channels as u32)];
+        let Context { memory, rows, scratch } = context;
+        let mut scratch = Cutter::new(scratch);
+        let sums = scratch.cut(sums_len(STRIP) + partial_len(STRIP));
+        let levels = scratch.cut(2 * pixels[0] * pixels[1]);
+        let transformed = scratch.cut(transformed_len(self.in_channels, STRIP));
+        for first in band.rows.clone().step_by(2) {
+            let count = 2.min(band.rows.end - first);
+            let mut out = band.levels_rows(first, levels, pixels);
+            for x in (0..self.width).step_by(STRIP) {
+                let columns = STRIP.min(self.width - x);
+                self.strip(memory, (transformed, sums), [first, x], [count, columns], &mut out);
+            }
+            band.finish_levels_rows(rows, first..first + count, levels, (pixels, self.channels));
         }
     }
 }

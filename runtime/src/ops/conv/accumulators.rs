@@ -1,55 +1,63 @@
 //! Convolutions whose output is accumulators: heads.
 
+use super::buffers::Buffers;
 use super::{ConvOp, STRIP};
 use crate::accumulators::{Accumulator, Accumulators};
 use crate::bands::Band;
-use crate::ops::Context;
+use crate::storage::Borrowed;
 
 impl ConvOp {
     /// Row `y`; `by_pixels` as [`End::Accumulators`](super::End::Accumulators) says.
     pub(super) fn accumulators(
         &self,
         band: &mut Band<'_>,
-        context: &mut Context<'_, '_>,
+        memory: &Borrowed<'_>,
+        buffers: &mut Buffers<'_>,
         by_pixels: bool,
         y: usize,
     ) {
         let row = y - band.rows.start;
         match &mut band.accumulators {
-            Accumulators::Wide(all) => self.accumulators_row(all, context, by_pixels, [row, y]),
-            Accumulators::Narrow(all) => self.accumulators_row(all, context, by_pixels, [row, y]),
+            Accumulators::Wide(all) => self.accumulators_row(all, memory, buffers, by_pixels, [row, y]),
+            Accumulators::Narrow(all) => self.accumulators_row(all, memory, buffers, by_pixels, [row, y]),
         }
     }
 
     fn accumulators_row<T: Accumulator>(
         &self,
         all: &mut [T],
-        context: &mut Context<'_, '_>,
+        memory: &Borrowed<'_>,
+        buffers: &mut Buffers<'_>,
         by_pixels: bool,
         [row, y]: [usize; 2],
     ) {
         let row_len = self.width * self.channels;
         let out = &mut all[row * row_len..][..row_len];
         if by_pixels {
-            self.accumulators_by_pixels(out, context, y);
+            self.accumulators_by_pixels(out, memory, buffers, y);
         } else {
-            self.accumulators_by_blocks(out, context, y);
+            self.accumulators_by_blocks(out, memory, buffers, y);
         }
     }
 
     /// All sums of a strip of pixels, and then a copy to where they belong, where that is made for: blocks of a pixel
     /// share cache lines, and a row of heads exceeds the L1 cache. On an Intel Xeon, computing sums in place takes 1.2
     /// times as long; a Cortex-A72 would only have more to do, but where numbers become narrow there is a copy anyway.
-    fn accumulators_by_pixels<T: Accumulator>(&self, row: &mut [T], context: &mut Context<'_, '_>, y: usize) {
-        let Context { memory, scratch, .. } = context;
+    fn accumulators_by_pixels<T: Accumulator>(
+        &self,
+        row: &mut [T],
+        memory: &Borrowed<'_>,
+        buffers: &mut Buffers<'_>,
+        y: usize,
+    ) {
         let stride = self.blocks.len() * self.nr;
         let strips = row.chunks_mut(STRIP * self.channels);
         for (x, out) in (0..self.width).step_by(STRIP).zip(strips) {
             let pixels = out.len() / self.channels;
-            let sums = &mut scratch.sums[..STRIP * stride];
+            let sums = &mut buffers.sums[..STRIP * stride];
             for (number, block) in self.blocks.iter().enumerate() {
                 let sums = (&mut sums[number * self.nr..], stride);
-                self.accumulate((memory, &[]), sums, &mut scratch.totals, (number, block), [y, x], pixels);
+                self.accumulate((memory, &[]), sums, buffers.totals, (number, block), [y, x], pixels);
             }
             for (out, sums) in out.chunks_exact_mut(self.channels).zip(sums.chunks_exact(stride)) {
                 copy(&sums[..self.channels], out);
@@ -58,8 +66,13 @@ impl ConvOp {
     }
 
     /// Block by block, each where it belongs.
-    fn accumulators_by_blocks<T: Accumulator>(&self, row: &mut [T], context: &mut Context<'_, '_>, y: usize) {
-        let Context { memory, scratch, .. } = context;
+    fn accumulators_by_blocks<T: Accumulator>(
+        &self,
+        row: &mut [T],
+        memory: &Borrowed<'_>,
+        buffers: &mut Buffers<'_>,
+        y: usize,
+    ) {
         for (number, block) in self.blocks.iter().enumerate() {
             // A whole block of a single term needs no copy: its sums can be computed where they belong.
             let in_place = block.outputs == self.nr && self.compute.terms() == 1;
@@ -68,14 +81,14 @@ impl ConvOp {
                 let place = T::as_sums(&mut row[x * self.channels + block.first..]);
                 let (sums, copied) = match place.filter(|_| in_place) {
                     Some(place) => ((place, self.channels), false),
-                    None => ((&mut scratch.sums[..], self.nr), true),
+                    None => ((&mut buffers.sums[..], self.nr), true),
                 };
-                self.accumulate((memory, &[]), sums, &mut scratch.totals, (number, block), [y, x], pixels);
+                self.accumulate((memory, &[]), sums, buffers.totals, (number, block), [y, x], pixels);
                 if !copied {
                     continue;
                 }
                 let out = row[x * self.channels..].chunks_exact_mut(self.channels);
-                for (sums, out) in scratch.sums.chunks_exact(self.nr).zip(out).take(pixels) {
+                for (sums, out) in buffers.sums.chunks_exact(self.nr).zip(out).take(pixels) {
                     // In pieces of constant length this takes 1.4 times as long, on a Cortex-A72.
                     copy(&sums[..block.outputs], &mut out[block.first..][..block.outputs]);
                 }
