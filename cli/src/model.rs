@@ -103,11 +103,10 @@ fn layer(model: &Model, step: &StepInfo<'_>) -> Layer {
         Operator::Conv(conv) => conv.terms.as_slice(),
         _ => &[],
     };
-    let (operator, details) = describe(operator);
     Layer {
         name: step.node.name.clone(),
-        operator,
-        details,
+        operator: operator.name(),
+        details: details(operator),
         output_shape: [output.channels, output.height, output.width],
         weight_bits: terms.iter().map(|term| term.weights.bits).max(),
         activation_bits: input_bits.max(),
@@ -118,7 +117,8 @@ fn layer(model: &Model, step: &StepInfo<'_>) -> Layer {
     }
 }
 
-fn describe(operator: &Operator) -> (&'static str, String) {
+/// What tells an operator from others of its name.
+fn details(operator: &Operator) -> String {
     let window = |window: &ylb_format::model::Window| {
         let [rows, columns] = window.kernel;
         let stride = match window.stride {
@@ -129,12 +129,11 @@ fn describe(operator: &Operator) -> (&'static str, String) {
         format!("{rows}x{columns}{stride}")
     };
     match operator {
-        Operator::Conv(conv) => ("Conv", format!("{}{}", window(&conv.window), extras(conv))),
-        Operator::Add { inputs, .. } => ("Add", format!("{} inputs", inputs.len())),
-        Operator::Map { table, .. } => ("Map", format!("{} levels", table.len())),
-        Operator::MaxPool { window: pool, .. } => ("MaxPool", window(pool)),
-        Operator::Upsample { factor, .. } => ("Upsample", format!("x{factor}")),
-        Operator::Concat { inputs } => ("Concat", format!("{} inputs", inputs.len())),
+        Operator::Conv(conv) => format!("{}{}", window(&conv.window), extras(conv)),
+        Operator::Map { table, .. } => format!("{} levels", table.len()),
+        Operator::MaxPool { window: pool, .. } => window(pool),
+        Operator::Upsample { factor, .. } => format!("x{factor}"),
+        _ => format!("{} inputs", operator.inputs().len()),
     }
 }
 
@@ -195,8 +194,9 @@ mod tests {
         let term = ConvTerm { input: ValueId(0), weights };
         let window = Window { kernel: [3, 5], stride: [2, 2], padding: [1; 4] };
         let conv = Conv { terms: vec![term.clone(), term], window, groups: 4, requantize: None };
-        assert_eq!(describe(&Operator::Conv(conv)), ("Conv", "3x5/2, 4 groups, 2 scales".to_owned()));
+        assert_eq!(details(&Operator::Conv(conv)), "3x5/2, 4 groups, 2 scales");
         let window = Window { kernel: [5, 5], stride: [1, 1], padding: [2; 4] };
-        assert_eq!(describe(&Operator::MaxPool { input: ValueId(0), window }), ("MaxPool", "5x5".to_owned()));
+        assert_eq!(details(&Operator::MaxPool { input: ValueId(0), window }), "5x5");
+        assert_eq!(details(&Operator::Concat { inputs: vec![ValueId(0); 3] }), "3 inputs");
     }
 }

@@ -54,9 +54,10 @@ fn is_exact_sum(model: &Model, value: u32) -> bool {
     match &node.operator {
         Operator::Add { requantize, .. } => unit(requantize),
         // Operators read values of earlier nodes only, so this ends.
-        Operator::Concat { inputs } => inputs.iter().any(|input| is_exact_sum(model, input.0)),
-        Operator::Upsample { input, .. } | Operator::MaxPool { input, .. } => is_exact_sum(model, input.0),
-        Operator::Conv(_) | Operator::Map { .. } => false,
+        handing if handing.hands_levels_on() => {
+            handing.inputs().iter().any(|input| is_exact_sum(model, input.0))
+        }
+        _ => false,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The model, put together from what lowering gives.
 
-use ylb_format::model::{Input, Metadata, Model, Node, Operator, ValueId};
+use ylb_format::model::{Input, Metadata, Model, Operator, ValueId};
 
 use crate::error::{ConvertError, ErrorKind};
 use crate::lower::Lowered;
@@ -85,19 +85,9 @@ fn remove_value(model: &mut Model, removed: ValueId) {
         }
     };
     renumber(&mut model.input.value);
-    model.nodes.iter_mut().for_each(|node| renumber_node(node, &renumber));
-    model.detect.levels.iter_mut().for_each(|level| renumber(&mut level.value));
-}
-
-fn renumber_node(node: &mut Node, renumber: &impl Fn(&mut ValueId)) {
-    renumber(&mut node.output);
-    match &mut node.operator {
-        Operator::Conv(conv) => conv.terms.iter_mut().for_each(|term| renumber(&mut term.input)),
-        Operator::Add { inputs, .. } | Operator::Concat { inputs } => {
-            inputs.iter_mut().for_each(renumber);
-        }
-        Operator::Map { input, .. } | Operator::MaxPool { input, .. } | Operator::Upsample { input, .. } => {
-            renumber(input)
-        }
+    for node in &mut model.nodes {
+        renumber(&mut node.output);
+        node.operator.inputs_mut().into_iter().for_each(renumber);
     }
+    model.detect.levels.iter_mut().for_each(|level| renumber(&mut level.value));
 }

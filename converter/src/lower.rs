@@ -229,11 +229,8 @@ impl Lowering<'_> {
     /// be on the other side of an operator that hands levels on: both sides have the same.
     fn settle_zero_points(&mut self) {
         for node in self.nodes.iter().rev() {
-            let hands_on = matches!(
-                node.operator,
-                Operator::Concat { .. } | Operator::MaxPool { .. } | Operator::Upsample { .. }
-            );
-            let Some(zero_point) = self.values[node.output.index()].zero_point.filter(|_| hands_on) else {
+            let own = self.values[node.output.index()].zero_point;
+            let Some(zero_point) = own.filter(|_| node.operator.hands_levels_on()) else {
                 continue;
             };
             for input in node.operator.inputs() {

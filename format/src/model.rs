@@ -14,6 +14,10 @@
 //! some level stands for 0. Results are exact 64-bit sums; [`Requantize`] maps them to levels with
 //! integer arithmetic only. Scales are carried for people and for `--codes`; no result depends on them.
 
+mod operator;
+
+pub use operator::Operator;
+
 /// A whole network with everything needed to run it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
@@ -115,50 +119,6 @@ pub struct Node {
     pub output: ValueId,
     /// What is computed.
     pub operator: Operator,
-}
-
-/// What a node computes. All of them work on levels.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Operator {
-    /// Convolution, bias, batch normalization, activation and quantization in one.
-    Conv(Conv),
-    /// Sum of two to four values of equal shape, requantized. The accumulators handed to
-    /// [`Requantize`] are the inputs' integers, one term an input; it has one channel for all.
-    Add {
-        /// The addends.
-        inputs: Vec<ValueId>,
-        /// Sums to levels. [`Requantize::Staircase`] does not occur: there is no single accumulator.
-        requantize: Requantize,
-    },
-    /// Look-up table: `output level = table[input level]`.
-    Map {
-        /// The value looked up.
-        input: ValueId,
-        /// One level for each of the input's levels: `max_level + 1` entries.
-        table: Vec<u8>,
-    },
-    /// Largest level of a window. Positions outside the input never win.
-    /// Input and output share one [`Encoding`], their scales aside.
-    MaxPool {
-        /// The value pooled.
-        input: ValueId,
-        /// Window, stride and padding; every window covers at least one position of the input.
-        window: Window,
-    },
-    /// Nearest-neighbour upsampling: output (y, x) = input (y / factor, x / factor).
-    /// Input and output share one [`Encoding`], their scales aside.
-    Upsample {
-        /// The value enlarged.
-        input: ValueId,
-        /// How often each row and column is repeated, 2 to 8.
-        factor: u32,
-    },
-    /// Channels of the inputs one after another. All inputs and the output share one [`Encoding`],
-    /// their scales aside.
-    Concat {
-        /// One to sixteen values of equal height and width.
-        inputs: Vec<ValueId>,
-    },
 }
 
 /// Geometry of a sliding window; `[vertical, horizontal]`.
@@ -380,19 +340,6 @@ impl Value {
         match &self.kind {
             ValueKind::Levels(encoding) => Some(encoding),
             ValueKind::Accumulators => None,
-        }
-    }
-}
-
-impl Operator {
-    /// The values read, in order.
-    pub fn inputs(&self) -> Vec<ValueId> {
-        match self {
-            Self::Conv(conv) => conv.terms.iter().map(|term| term.input).collect(),
-            Self::Add { inputs, .. } | Self::Concat { inputs } => inputs.clone(),
-            Self::Map { input, .. } | Self::MaxPool { input, .. } | Self::Upsample { input, .. } => {
-                vec![*input]
-            }
         }
     }
 }

@@ -107,6 +107,18 @@ fn find(model: &Model, id: ValueId) -> Result<&Value, NodeProblem> {
 
 fn operator(model: &Model, node: &Node) -> Result<(), NodeProblem> {
     let written = find(model, node.output)?;
+    by_itself(model, node, written)?;
+    if !node.operator.hands_levels_on() {
+        return Ok(());
+    }
+    let output = output(written)?;
+    for (index, id) in node.operator.inputs().into_iter().enumerate() {
+        same_levels(index, input(model, id)?, output)?;
+    }
+    Ok(())
+}
+
+fn by_itself(model: &Model, node: &Node, written: &Value) -> Result<(), NodeProblem> {
     match &node.operator {
         Operator::Conv(conv) => conv::validate(model, conv, written),
         Operator::Add { inputs, requantize } => add(model, inputs, requantize, output(written)?),
@@ -147,8 +159,7 @@ fn map(input: Levels<'_>, table: &[u8], output: Levels<'_>) -> Result<(), NodePr
 
 fn max_pool(input: Levels<'_>, window: &Window, output: Levels<'_>) -> Result<(), NodeProblem> {
     let [height, width] = window_positions(window, input.value)?;
-    output_shape([u64::from(input.value.channels), height, width], output.value)?;
-    same_levels(0, input, output)
+    output_shape([u64::from(input.value.channels), height, width], output.value)
 }
 
 fn upsample(input: Levels<'_>, factor: u32, output: Levels<'_>) -> Result<(), NodeProblem> {
@@ -157,8 +168,7 @@ fn upsample(input: Levels<'_>, factor: u32, output: Levels<'_>) -> Result<(), No
     }
     let [channels, height, width] = input.value.shape().map(u64::from);
     let factor = u64::from(factor);
-    output_shape([channels, height * factor, width * factor], output.value)?;
-    same_levels(0, input, output)
+    output_shape([channels, height * factor, width * factor], output.value)
 }
 
 fn concat(model: &Model, inputs: &[ValueId], output: Levels<'_>) -> Result<(), NodeProblem> {
@@ -168,7 +178,6 @@ fn concat(model: &Model, inputs: &[ValueId], output: Levels<'_>) -> Result<(), N
     for (index, &id) in inputs.iter().enumerate() {
         let part = input(model, id)?;
         input_shape(index, [part.value.channels, height, width], part.value)?;
-        same_levels(index, part, output)?;
         channels += u64::from(part.value.channels);
     }
     output_shape([channels, u64::from(height), u64::from(width)], output.value)
