@@ -7,8 +7,8 @@
 #     ARM_PACKAGES=all             of all packages, on each CPU
 #
 # Kernels, runtime and the tests across crates run on each CPU. The command and the C library have no code of their
-# own for any: their tests run on the first one only. Format and converter compute nothing that depends on the CPU, and
-# what they do on ARM is seen from the tests across crates and those of the command: their own run where
+# own for any: their tests run on the first one only. Format, source and converter compute nothing that depends on the
+# CPU, and what they do on ARM is seen from the tests across crates and those of the command: their own run where
 # ARM_PACKAGES=all says so, which is `make test-arm-all`.
 # Where that is impossible it says so and succeeds, unless CI=true.
 set -eu

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
-use ylb_converter::Source;
 use ylb_format::model::{Conv, Model, Operator};
 use ylb_runtime::{Network, Session, SessionOptions, StepInfo};
+use ylb_source::Source;
 
 /// Opens a `.ylb` file.
 ///

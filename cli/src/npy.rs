@@ -7,7 +7,7 @@
 use std::io::{self, Read, Write};
 
 use anyhow::{Result, anyhow, bail};
-use ylb_converter::npy::{self, Elements, MAGIC};
+use ylb_source::npy::{self, Elements, MAGIC};
 
 /// Most elements that are read: more than any picture has.
 const MAX_ELEMENTS: usize = 1 << 30;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use image::RgbImage;
-use ylb_converter::Source;
 use ylb_converter::compare::{self, Codes, Comparison, Divergence, Executed, Reference, Verdict};
-use ylb_converter::verify::FloatTensor;
+use ylb_converter::reference::FloatTensor;
 use ylb_format::model::Model;
 use ylb_runtime::yolo::{Band, Letterbox};
 use ylb_runtime::{Network, Picture, PixelFormat, Session, SessionOptions};
+use ylb_source::Source;
 
 use crate::model;
 use crate::text;

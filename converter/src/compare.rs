@@ -1,6 +1,6 @@
 //! The proof: a model beside its source, tensor by tensor.
 //!
-//! The source is run by the [`interpret`](crate::interpret) module, the model by whoever asks, mostly
+//! The source is run by the [`interpret`](ylb_source::interpret) module, the model by whoever asks, mostly
 //! the runtime; its codes and outputs come here as plain data.
 //!
 //! # The bar
@@ -20,11 +20,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use ylb_format::model::{Model, OutputKind, Value, ValueId};
+use ylb_source::Source;
+use ylb_source::interpret::{Interpretation, Interpreter, Reals};
 
 use crate::error::{ConvertError, ErrorKind};
-use crate::interpret::{Interpretation, Interpreter, Reals};
-use crate::source::Source;
-use crate::verify::FloatTensor;
+use crate::reference::FloatTensor;
 
 mod picture;
 
@@ -158,7 +158,7 @@ impl<'m> Reference<'m> {
     /// # Errors
     /// If the model was made from another one, or the source cannot be interpreted.
     pub fn of_source(source: &Source, model: &'m Model) -> Result<Self, ConvertError> {
-        if source.sha256() != model.metadata.source_sha256 {
+        if source.sha256 != model.metadata.source_sha256 {
             let origin = match model.metadata.source_name.as_str() {
                 "" => "another file".to_owned(),
                 name => format!("another file, then called \"{name}\""),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use ylb_source::{Blame, SourceError};
+
 /// What kind of failure stopped a conversion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -48,12 +50,6 @@ impl ConvertError {
         Self::new(ErrorKind::Unsupported, message)
     }
 
-    /// The same failure, blamed on a node unless it already is on one.
-    pub(crate) fn at(mut self, name: &str, op_type: &str) -> Self {
-        self.node.get_or_insert_with(|| (name.to_owned(), op_type.to_owned()));
-        self
-    }
-
     /// What kind of failure it is.
     pub fn kind(&self) -> ErrorKind {
         self.kind
@@ -75,6 +71,28 @@ impl ConvertError {
     }
 }
 
+impl Blame for ConvertError {
+    fn at(mut self, name: &str, op_type: &str) -> Self {
+        self.node.get_or_insert_with(|| (name.to_owned(), op_type.to_owned()));
+        self
+    }
+}
+
+/// What the source says of itself is said in the same words.
+impl From<SourceError> for ConvertError {
+    fn from(error: SourceError) -> Self {
+        let kind = match error.kind() {
+            ylb_source::ErrorKind::TooLarge => ErrorKind::TooLarge,
+            ylb_source::ErrorKind::Unsupported => ErrorKind::Unsupported,
+            // `Malformed`, and what later versions of that crate add.
+            _ => ErrorKind::Malformed,
+        };
+        let node = error.node_name().zip(error.op_type());
+        let node = node.map(|(name, op_type)| (name.to_owned(), op_type.to_owned()));
+        Self { kind, node, message: error.message().to_owned() }
+    }
+}
+
 impl fmt::Display for ConvertError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.node {
@@ -92,9 +110,12 @@ mod tests {
 
     #[test]
     fn innermost_node_is_blamed() {
-        let error = ConvertError::unsupported("expected a constant").at("a", "Conv").at("b", "Add");
+        let error = SourceError::unsupported("expected a constant").at("a", "Conv");
+        let error = ConvertError::from(error).at("b", "Add");
         assert_eq!(error.to_string(), "node \"a\" (Conv): expected a constant");
         assert_eq!((error.node_name(), error.op_type()), (Some("a"), Some("Conv")));
         assert_eq!(error.kind(), ErrorKind::Unsupported);
+        let error = ConvertError::from(SourceError::malformed("truncated"));
+        assert_eq!((error.to_string().as_str(), error.kind()), ("truncated", ErrorKind::Malformed));
     }
 }

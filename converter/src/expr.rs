@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::quantizer::{Quantizer, Rounding};
+use ylb_source::quantizer::{Quantizer, Rounding};
 
 mod program;
 

@@ -1,12 +1,13 @@
 //! Converts QAT-trained YOLOv5 exports from ONNX to [`ylb_format::model::Model`], exactly or not at all.
 //!
 //! ```text
-//! bytes ─ onnx, weights ─► ir::Graph ─ passes ─► quantizers, heads, constants ─ lower ─► integers ─ emit ─► Model
+//! ylb_source::Source ─ passes ─► quantizers, heads, constants ─ lower ─► integers ─ emit ─► Model
 //! ```
 //!
 //! Every code that the exporting framework's float graph computes (in 64-bit arithmetic) is the code
 //! that the model gives. What has no exact integer form, or is not understood, is refused with the
-//! node's name, its operator and what was expected. [`verify`] runs a model in plain loops.
+//! node's name, its operator and what was expected. [`reference`](mod@reference) runs a model in
+//! plain loops, and [`compare`] sets what a model gives beside what its source gives.
 //!
 //! ```no_run
 //! use ylb_converter::{Options, convert};
@@ -22,38 +23,24 @@
 
 use std::path::PathBuf;
 
-use ylb_format::model::{Metadata, Model};
+use ylb_format::model::Model;
 
 mod advice;
 pub mod compare;
 mod emit;
 mod error;
-mod eval;
 mod expr;
 mod fit;
-pub mod interpret;
-mod ir;
 mod lower;
-pub mod names;
-pub mod npy;
-mod onnx;
 mod passes;
-mod picture;
-mod quantizer;
+mod pipeline;
+pub mod reference;
 mod report;
-mod source;
 mod staircase;
-pub mod verify;
-mod weights;
-mod window;
 
 pub use error::{ConvertError, ErrorKind};
+pub use pipeline::{convert, convert_source};
 pub use report::{Report, Row, Warning};
-pub use source::Source;
-pub use weights::is_weights_file;
-
-use passes::heads::{Heads, Hints};
-use picture::PictureRange;
 
 /// What the caller wants, or knows better than the file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -101,226 +88,6 @@ pub struct Converted {
     pub model: Model,
     /// What was done.
     pub report: Report,
-}
-
-/// Converts an ONNX model. `source_name` is the file's name without folders; `progress` is called
-/// now and then.
-///
-/// # Errors
-/// If the file is broken, or holds something that has no exact integer form that is known here.
-pub fn convert(
-    onnx_bytes: &[u8],
-    source_name: &str,
-    options: &Options,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Converted, ConvertError> {
-    progress(Progress::Reading);
-    let source = Source::onnx(onnx_bytes, source_name, options.model_folder.as_deref())?;
-    convert_source(&source, options, progress)
-}
-
-/// Converts a model that was read already; [`Options::model_folder`] means nothing here. Of a folder of
-/// weights, names and anchors are those that it says, whatever the options are.
-///
-/// # Errors
-/// If it holds something that has no exact integer form that is known here.
-pub fn convert_source(
-    source: &Source,
-    options: &Options,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Converted, ConvertError> {
-    if let Some(bits) = options.requantize_joins.filter(|bits| ![8, 16].contains(bits)) {
-        let message = format!("joins requantized to {bits} bits; expected 8 or 16");
-        return Err(ConvertError::new(ErrorKind::Unsupported, message));
-    }
-    let origin = Metadata {
-        converter: format!("yolo-lowbit {}", env!("CARGO_PKG_VERSION")),
-        source_name: source.name.clone(),
-        source_sha256: source.sha256,
-        ..Metadata::default()
-    };
-    let Some(described) = &source.described else {
-        return convert_graph(source.graph.clone(), origin, options, progress);
-    };
-    let options = Options {
-        class_names: described.names.clone(),
-        anchors: Some(described.anchors.clone()),
-        ..options.clone()
-    };
-    let mut converted = convert_graph(source.graph.clone(), origin, &options, progress)?;
-    converted.report.warnings.retain(|warning| warning.message != ANCHORS_BY_OPTION);
-    converted.report.format = WEIGHTS_FOLDER.into();
-    converted.model.metadata.source_format = WEIGHTS_FOLDER.into();
-    Ok(converted)
-}
-
-/// What a folder of weights is called where other sources have the name of an export.
-const WEIGHTS_FOLDER: &str = "weights folder";
-/// A warning that does not concern models that say their anchors apart from the graph.
-const ANCHORS_BY_OPTION: &str = "anchors are those given by option; the model carries none";
-
-/// Everything behind the parser.
-fn convert_graph(
-    mut graph: ir::Graph,
-    origin: Metadata,
-    options: &Options,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Converted, ConvertError> {
-    let mut report = Report::default();
-    let heads = run_passes(&mut graph, options, &mut report, progress)?;
-    let picture = lower::understand(&graph)?;
-    report.passes.push(picture_sentence(picture.range).into());
-    report.warnings.extend(picture.note);
-    let step = &mut |done, total| progress(Progress::Lowering { done, total });
-    let lowered = lower::run(&graph, &heads, picture.range, options.requantize_joins, step)?;
-    report.warnings.extend(lowered.warnings.iter().cloned());
-    let class_names = checked_names(class_names(&graph, options), &heads, options, &mut report)?;
-    let metadata = Metadata { source_format: report.format.clone(), class_names, ..origin };
-    let input = graph.inputs.first().map(|&id| graph.tensor(id));
-    let input_name = input.map(|info| info.name.clone()).unwrap_or_default();
-    if let Some([_, _, height, width]) = input.and_then(|info| info.shape.as_deref()) {
-        report.image_size = [*height, *width];
-    }
-    let (model, rows) = emit::model(lowered, heads, input_name, metadata)?;
-    report.warnings.extend(advice::warnings(&model, &rows));
-    report.rows = rows;
-    Ok(Converted { model, report })
-}
-
-/// The passes in their order; afterwards the graph's outputs are the heads.
-fn run_passes(
-    graph: &mut ir::Graph,
-    options: &Options,
-    report: &mut Report,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Heads, ConvertError> {
-    let nodes = graph.nodes.len();
-    progress(Progress::Pass("qoperator"));
-    let integer_operators = passes::qoperator::run(graph)?;
-    report.passes.push(format!("qoperator: {integer_operators} integer operators rewritten"));
-    progress(Progress::Pass("constants"));
-    let folded = passes::constants::run(graph, options.image_size)?;
-    report.passes.push(format!("constants: {folded} of {nodes} nodes do not depend on the picture"));
-    progress(Progress::Pass("trunc"));
-    let truncations = passes::trunc::run(graph)?;
-    if truncations > 0 {
-        report.passes.push(format!("trunc: {truncations} truncations written as arithmetic"));
-    }
-    progress(Progress::Pass("quantizers"));
-    let found = passes::quantizers::run(graph)?;
-    report.format = format_name(found, integer_operators).to_owned();
-    report.passes.push(format!(
-        "quantizers: {} activation quantizers of QONNX, {} of QuantizeLinear ({} with Clip)",
-        found.qonnx, found.linear, found.clipped
-    ));
-    progress(Progress::Pass("decode"));
-    report.warnings.extend(passes::decode::run(graph, options.ignore_decode_quantizers)?);
-    progress(Progress::Pass("heads"));
-    let names = class_names(graph, options).len();
-    let mut heads = passes::heads::run(graph, Hints { classes: (names > 0).then_some(names) })?;
-    supply_anchors(&mut heads, options, report)?;
-    report.passes.push(heads_sentence(&heads));
-    progress(Progress::Pass("prune"));
-    // A stem is absorbed only if nothing else reads it: dead nodes must not count.
-    let pruned = passes::prune::run(graph);
-    progress(Progress::Pass("focus"));
-    let stems = passes::focus::run(graph)?;
-    report.passes.push(format!("focus: {stems} stems absorbed"));
-    let pruned = pruned + passes::prune::run(graph);
-    report.passes.push(format!("prune: {pruned} nodes removed"));
-    progress(Progress::Pass("grids"));
-    report.passes.push(grids_sentence(&passes::grids::run(graph)?));
-    Ok(heads)
-}
-
-fn format_name(found: passes::quantizers::Found, integer_operators: usize) -> &'static str {
-    if integer_operators > 0 {
-        return "QOperator";
-    }
-    match (found.qonnx, found.linear, found.clipped) {
-        (1.., _, _) => "QONNX",
-        (0, 1.., 1..) => "QCDQ",
-        (0, 1.., 0) => "QDQ",
-        (0, 0, _) => "fake quantization",
-    }
-}
-
-/// Names from the options, else those that YOLOv5's `export.py` leaves in the metadata.
-fn class_names(graph: &ir::Graph, options: &Options) -> Vec<String> {
-    if !options.class_names.is_empty() {
-        return options.class_names.clone();
-    }
-    graph.metadata.get("names").and_then(|text| names::parse_flow(text)).unwrap_or_default()
-}
-
-/// Names fit the head, or are wrong: those given are an error, those of the metadata a warning.
-fn checked_names(
-    names: Vec<String>,
-    heads: &Heads,
-    options: &Options,
-    report: &mut Report,
-) -> Result<Vec<String>, ConvertError> {
-    if names.is_empty() || names.len() == heads.classes {
-        return Ok(names);
-    }
-    let message = format!("{} class names for a model of {} classes", names.len(), heads.classes);
-    if !options.class_names.is_empty() {
-        return Err(ConvertError::new(ErrorKind::NotADetector, message));
-    }
-    report.warnings.push(Warning { node: String::new(), message: format!("{message}; ignored") });
-    Ok(Vec::new())
-}
-
-/// Raw heads carry no anchors; the options may.
-fn supply_anchors(heads: &mut Heads, options: &Options, report: &mut Report) -> Result<(), ConvertError> {
-    if heads.levels.iter().all(|level| !level.anchors.is_empty()) {
-        return Ok(());
-    }
-    let mut warn = |message: &str| {
-        report.warnings.push(Warning { node: String::new(), message: message.into() });
-    };
-    let Some(anchors) = &options.anchors else {
-        warn("the outputs are raw heads, which carry no anchors: give them to get boxes");
-        return Ok(());
-    };
-    let fits = anchors.len() == heads.levels.len()
-        && heads.levels.iter().zip(anchors).all(|(l, a)| l.anchors_per_cell == a.len());
-    let positive = anchors.iter().flatten().flatten().all(|&e| e > 0.0 && e.is_finite());
-    if !fits || !positive {
-        let counts: Vec<usize> = heads.levels.iter().map(|l| l.anchors_per_cell).collect();
-        return Err(ConvertError::new(
-            ErrorKind::NotADetector,
-            format!("the anchors given do not fit: expected {counts:?} pairs of positive numbers"),
-        ));
-    }
-    for (level, anchors) in heads.levels.iter_mut().zip(anchors) {
-        level.anchors.clone_from(anchors);
-    }
-    warn(ANCHORS_BY_OPTION);
-    Ok(())
-}
-
-fn grids_sentence(found: &passes::grids::Found) -> String {
-    let count = |(bits, count): (&u32, &usize)| format!("{count} of {bits} bits");
-    let counts: Vec<String> = found.iter().map(count).collect();
-    match counts.as_slice() {
-        [] => "grids: all weights have a quantizer".into(),
-        counts => format!("grids: recovered for folded weights, {}", counts.join(", ")),
-    }
-}
-
-fn picture_sentence(range: PictureRange) -> &'static str {
-    match range {
-        PictureRange::Unit => "picture: the graph takes numbers from 0 to 1",
-        PictureRange::Bytes => "picture: the graph takes bytes, 0 to 255",
-    }
-}
-
-fn heads_sentence(heads: &Heads) -> String {
-    let strides: Vec<String> = heads.levels.iter().map(|level| level.stride.to_string()).collect();
-    let decoded = heads.levels.iter().all(|level| !level.anchors.is_empty());
-    let decode = if decoded { "anchors known" } else { "anchors unknown" };
-    format!("heads: {} classes, strides {}, {decode}", heads.classes, strides.join(", "))
 }
 
 #[cfg(test)]

@@ -23,14 +23,15 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use ylb_format::model::{self, Operator, ValueId};
+use ylb_source::ir::{Domain, Graph, Node, TensorId};
+use ylb_source::picture::PictureRange;
+use ylb_source::quantizer::Rounding;
+use ylb_source::window::Geometry;
 
 use crate::error::{ConvertError, ErrorKind};
 use crate::expr::{Expr, Unary, ValueIndex};
-use crate::ir::{Domain, Graph, Node, TensorId};
 use crate::passes::heads::Heads;
 use crate::passes::trunc;
-use crate::picture::PictureRange;
-use crate::quantizer::Rounding;
 use crate::report::{Row, Warning};
 
 mod conv;
@@ -284,6 +285,15 @@ impl LoweredValue {
             })
         };
         model::Value { name: self.name, channels, height, width, kind }
+    }
+}
+
+/// A window in the file format's terms.
+fn format_window(geometry: Geometry) -> model::Window {
+    model::Window {
+        kernel: geometry.kernel.map(|extent| extent as u32),
+        stride: geometry.stride.map(|extent| extent as u32),
+        padding: geometry.padding.map(|extent| extent as u32),
     }
 }
 

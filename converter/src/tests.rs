@@ -1,16 +1,20 @@
 //! Small networks through the whole converter, run and compared with their float graphs.
 
-use ylb_format::model::{Metadata, Operator};
+use ylb_format::model::{Metadata, Model, Operator};
+use ylb_source::ir::{Attribute, Builder, Graph, Tensor, TensorId};
+use ylb_source::picture::PictureRange;
+use ylb_source::{Source, interpret};
 
-use super::*;
-use crate::ir::testing::Builder;
-use crate::ir::{Attribute, Graph, Tensor, TensorId};
+use crate::pipeline::{convert_graph, run_passes};
+use crate::{ConvertError, Converted, ErrorKind, Options, Report, advice, emit, lower, passes, reference};
 
+mod damage;
 mod exports;
 mod float;
 mod pictures;
 mod rounding;
 mod stems;
+mod weights;
 
 /// Rows and columns of the picture.
 const SIZE: usize = 16;
@@ -91,7 +95,7 @@ impl Net {
     fn check_interpreted(&mut self, last: TensorId, channels: usize) -> Converted {
         let converted = self.convert(last, channels).unwrap();
         let pixels: Vec<u8> = (0..3 * SIZE * SIZE).map(|index| (index * index * 37 % 251) as u8).collect();
-        let found = verify::execute(&converted.model, &pixels).logits(0).to_vec();
+        let found = reference::execute(&converted.model, &pixels).logits(0).to_vec();
         let interpreter = interpret::Interpreter::of_graph(self.builder.graph.clone(), [SIZE; 2]).unwrap();
         let interpreted = interpreter.run(&pixels, &Default::default(), &mut |_, _| {}).unwrap();
         let expected = &interpreted.outputs[0].data;
@@ -106,7 +110,7 @@ impl Net {
     fn check(&mut self, last: TensorId, channels: usize) -> Converted {
         let converted = self.convert(last, channels).unwrap();
         let pixels: Vec<u8> = (0..3 * SIZE * SIZE).map(|index| (index * index * 37 % 251) as u8).collect();
-        let found = verify::execute(&converted.model, &pixels).logits(0).to_vec();
+        let found = reference::execute(&converted.model, &pixels).logits(0).to_vec();
         let expected = float::output(self.builder.graph.clone(), &pixels);
         assert_eq!(found.len(), expected.len());
         for (found, expected) in found.into_iter().zip(expected) {

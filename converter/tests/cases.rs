@@ -3,7 +3,7 @@
 mod support;
 
 use support::{Case, compare_codes, mean_difference, output_excess, run};
-use ylb_converter::{ErrorKind, Options, convert, verify};
+use ylb_converter::{ErrorKind, Options, convert, reference};
 
 /// Every code of the first picture and every output of all pictures.
 fn check(name: &str) {
@@ -145,7 +145,7 @@ fn open_extents_are_fixed_by_option() {
     for picture in 0..batch {
         let len = 3 * height * width;
         let pixels: Vec<u8> = pixels.data[picture * len..][..len].iter().map(|&byte| byte as u8).collect();
-        let output = &verify::execute(&model, &pixels).outputs()[0];
+        let output = &reference::execute(&model, &pixels).outputs()[0];
         assert_eq!(output.shape[1..], expected.shape[1..]);
         let expected = &expected.data[picture * output.data.len()..][..output.data.len()];
         for (position, (&ours, &theirs)) in output.data.iter().zip(expected).enumerate() {

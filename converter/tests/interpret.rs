@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use support::Case;
 use ylb_converter::compare::{Bar, Codes, Executed, Reference, Verdict};
-use ylb_converter::interpret::{Interpreter, Reals};
-use ylb_converter::verify;
+use ylb_converter::reference;
 use ylb_format::model::{Model, Operator, ValueId};
+use ylb_source::interpret::{Interpreter, Reals};
 
 /// Every stored code of the first picture, and every output of two pictures.
 fn check(name: &str) {
@@ -112,7 +112,7 @@ cases! {
 
 /// What the reference executor of models makes of a picture.
 fn executed(model: &Model, pixels: &[u8]) -> Executed {
-    let execution = verify::execute(model, pixels);
+    let execution = reference::execute(model, pixels);
     let codes = |(index, value): (usize, &ylb_format::model::Value)| {
         let data = execution.codes(ValueId(index as u32)).filter(|_| !value.name.is_empty())?;
         Some(Codes { name: value.name.clone(), data })

@@ -19,8 +19,8 @@ const PLACES: [(&str, &[&str]); 13] = [
     ("trunc", &["converter/src/passes/trunc/tests.rs"]),
     ("grids", &["converter/src/passes/grids/tests.rs"]),
     ("lower", &["converter/src/lower/tests"]),
-    ("weights", &["converter/src/weights/tests"]),
-    ("onnx", &["converter/src/onnx/tests.rs"]),
+    ("weights", &["converter/src/tests/weights", "source/tests"]),
+    ("onnx", &["source/src/onnx/tests.rs"]),
     ("cli", &["cli/tests/cli"]),
     ("fixtures", &["tests/tests/exports.rs"]),
 ];

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ylb_converter::verify::execute;
+use ylb_converter::reference::execute;
 use ylb_format::model::{
     Conv, ConvTerm, Detect, DetectLevel, Encoding, Input, Metadata, Model, Node, Operator, Output,
     OutputKind, Value, ValueId, ValueKind, WeightEncoding, Weights, Window,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ylb_converter::verify::execute;
+use ylb_converter::reference::execute;
 use ylb_converter::{Options, convert};
 use ylb_format::model::{Model, Operator, ValueId};
 use ylb_kernels::registry::Dispatch;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ylb_converter::verify::execute;
+use ylb_converter::reference::execute;
 use ylb_format::model::*;
 use ylb_kernels::registry::Dispatch;
 use ylb_runtime::{Network, Session, SessionOptions};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ylb_converter::verify::execute;
+use ylb_converter::reference::execute;
 use ylb_format::model::{Model, ValueId};
 use ylb_kernels::registry::{CONV_KERNELS, Dispatch, LOOKUP_KERNELS, WINOGRAD_KERNELS};
 use ylb_runtime::{Network, Session, SessionOptions};

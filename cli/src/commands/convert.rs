@@ -9,9 +9,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
 use ylb_converter::compare::{Bar, Comparison, Verdict};
-use ylb_converter::{Converted, Options, Report, Row, Source, Warning};
+use ylb_converter::{Converted, Options, Report, Row, Warning};
 use ylb_kernels::registry::Dispatch;
 use ylb_runtime::Network;
+use ylb_source::Source;
 
 use super::{Outcome, UsageError};
 use crate::args::ConvertArgs;
@@ -39,7 +40,7 @@ pub fn run(args: &ConvertArgs, messages: Messages) -> Result<Outcome> {
         show(&progress, ylb_converter::Progress::Reading);
         let source = open(args, cannot)?;
         // Only the model itself says which other files it consists of.
-        source.files().iter().for_each(|file| inputs.add(file));
+        source.files.iter().for_each(|file| inputs.add(file));
         check_results(args, &result, &inputs)?;
         let step = &mut |step| show(&progress, step);
         let converted = ylb_converter::convert_source(&source, &options, step).with_context(cannot)?;
@@ -71,7 +72,7 @@ pub fn run(args: &ConvertArgs, messages: Messages) -> Result<Outcome> {
     output::print(format_args!(
         "{} ({}) converted to {} ({}) in {}\n",
         text::path(path),
-        bytes(source.bytes()),
+        bytes(source.bytes),
         text::path(&result),
         bytes(written),
         milliseconds(start.elapsed())
@@ -129,7 +130,7 @@ fn inputs(args: &ConvertArgs) -> Reserved {
     let mut inputs = Reserved::new([args.source()].into_iter().chain(args.names.as_deref()));
     // What else is in the folder may be results of earlier.
     for entry in args.weights.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten() {
-        if ylb_converter::is_weights_file(&entry.file_name()) {
+        if ylb_source::weights::is_weights_file(&entry.file_name()) {
             inputs.add(&entry.path());
         }
     }
@@ -161,7 +162,7 @@ fn options(args: &ConvertArgs) -> Result<Options> {
 
 fn read_names(path: &Path) -> Result<Vec<String>> {
     let text = text::file::open(path, text::file::SHORT)?;
-    ylb_converter::names::parse(&text).map_err(|reason| {
+    ylb_source::names::parse(&text).map_err(|reason| {
         anyhow!("{}: {reason}; give a file with one name a line, or a data.yaml", path.display())
     })
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use saphyr::{Scalar, Yaml};
-use ylb_converter::names;
+use ylb_source::names;
 
 use super::files::Gathered;
 use super::{Findings, yaml};

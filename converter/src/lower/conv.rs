@@ -5,15 +5,15 @@ use std::rc::Rc;
 
 use ylb_format::limits::{MAX_DEPTH, MAX_TERMS};
 use ylb_format::model::{self, Weights, Window};
+use ylb_source::ir::{Node, Tensor};
+use ylb_source::quantizer::QuantizedConstant;
+use ylb_source::window;
 
 use super::join::{Joined, Operand};
 use super::weights::{WeightFormat, weight_format};
-use super::{Feature, Lowering, Segment, id_of, too_large};
+use super::{Feature, Lowering, Segment, format_window, id_of, too_large};
 use crate::error::{ConvertError, ErrorKind};
 use crate::expr::{ConvIndex, ConvReading, Expr, ValueIndex};
-use crate::ir::{Node, Tensor};
-use crate::quantizer::QuantizedConstant;
-use crate::window;
 
 /// A convolution that waits for its requantization.
 #[derive(Clone, Debug)]
@@ -113,7 +113,7 @@ impl Lowering<'_> {
         let geometry = window::of_node(node, &shape, Some([rows, columns]))?;
         let [height, width] = geometry.output_size([feature.height, feature.width])?;
         let mut format = weight_format(&quantized, out_channels)?;
-        let window = geometry.to_format();
+        let window = format_window(geometry);
         let padded = window.padding.iter().any(|&extent| extent > 0);
         let Joined { operands, offsets } = self.operands(&feature, groups, padded)?;
         let parts = parts(operands, groups, &mut format.scales);

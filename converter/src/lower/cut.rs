@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use ylb_format::limits::MAX_ADDENDS;
 use ylb_format::model::Operator;
+use ylb_source::ir::Node;
+use ylb_source::quantizer::{Order, PerAxis, Quantizer, Rounding};
 
 use super::elementwise::slice;
 use super::requantize::Requantized;
 use super::{Feature, LoweredValue, Lowering, Segment, id_of};
 use crate::error::{ConvertError, ErrorKind};
 use crate::expr::{Binary, ConvIndex, Expr, Interval, Program, Unary, ValueIndex};
-use crate::ir::Node;
-use crate::quantizer::{Order, PerAxis, Quantizer, Rounding};
 use crate::report::{Row, Warning};
 use crate::staircase::Levels;
 

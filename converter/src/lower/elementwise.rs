@@ -2,11 +2,12 @@
 
 use std::rc::Rc;
 
+use ylb_source::eval;
+use ylb_source::ir::{Node, Tensor};
+
 use super::{Feature, Lowering, Segment};
 use crate::error::ConvertError;
-use crate::eval;
 use crate::expr::{Binary, Expr, Unary, hard_sigmoid};
-use crate::ir::{Node, Tensor};
 
 /// A function of one tensor, applied to the expression of each segment.
 type Function = Box<dyn Fn(&Rc<Expr>) -> Rc<Expr>>;

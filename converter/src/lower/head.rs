@@ -3,11 +3,11 @@
 use std::rc::Rc;
 
 use ylb_format::model::{Detect, DetectLevel};
+use ylb_source::ir::TensorId;
 
 use super::{LoweredValue, Lowering, id_of};
 use crate::error::{ConvertError, ErrorKind};
 use crate::expr::{ConvIndex, Expr, Program, ValueIndex};
-use crate::ir::TensorId;
 use crate::passes::heads::{Head, Heads};
 
 /// Largest shift of the logits.

@@ -1,18 +1,19 @@
-//! The picture, and what range its numbers have: see [`crate::picture`].
+//! The picture, and what range its numbers have: see [`ylb_source::picture`].
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
 
+use ylb_source::eval;
+use ylb_source::ir::{Domain, ElementType, Graph, Node, TensorId};
+use ylb_source::picture::{BEYOND, DIVISOR_TOLERANCE, PictureRange, Reach, is_crushed};
+use ylb_source::quantizer::Rounding;
+
 use super::cut::unreachable_conv;
 use super::{Feature, LoweredValue, Lowering, PIXELS, Segment};
 use crate::error::ConvertError;
-use crate::eval;
 use crate::expr::{Binary, Expr, Program, Unary};
-use crate::ir::{Domain, ElementType, Graph, Node, TensorId};
 use crate::passes::trunc;
-use crate::picture::{BEYOND, DIVISOR_TOLERANCE, PictureRange, Reach, is_crushed};
-use crate::quantizer::Rounding;
 use crate::report::Warning;
 
 /// How a graph's input is understood.

@@ -15,14 +15,14 @@ use std::sync::Arc;
 
 use ylb_format::limits::MAX_ADDENDS;
 use ylb_format::model::{Operator, Requantize};
+use ylb_source::ir::{Node, TensorId};
+use ylb_source::quantizer::{Order, PerAxis, Quantizer, Rounding};
 
 use super::cut::Codes;
 use super::linear::Linear;
 use super::{Feature, LoweredValue, Lowering, Segment, id_of};
 use crate::error::ConvertError;
 use crate::expr::{Binary, Expr, Unary, ValueIndex};
-use crate::ir::{Node, TensorId};
-use crate::quantizer::{Order, PerAxis, Quantizer, Rounding};
 use crate::report::{Row, Warning};
 use crate::staircase::Levels;
 

@@ -5,20 +5,21 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use ylb_format::model::Operator;
+use ylb_source::ir::{Node, Tensor, TensorId};
+use ylb_source::window;
 
-use super::{Feature, LoweredValue, Lowering, Segment, id_of};
+use super::{Feature, LoweredValue, Lowering, Segment, format_window, id_of};
 use crate::error::{ConvertError, ErrorKind};
 use crate::expr::{Expr, ValueIndex};
-use crate::ir::{Node, Tensor, TensorId};
 use crate::report::Row;
-use crate::window;
 
 impl Lowering<'_> {
     pub(super) fn max_pool(&mut self, node: &Node) -> Result<Feature, ConvertError> {
         let feature = self.feature(node.required_input(0)?)?;
         let shape = [1, feature.channels(), feature.height, feature.width];
-        let window = window::of_node(node, &shape, None)?;
-        let [height, width] = window.output_size([feature.height, feature.width])?;
+        let geometry = window::of_node(node, &shape, None)?;
+        let window = format_window(geometry);
+        let [height, width] = geometry.output_size([feature.height, feature.width])?;
         let mut segments = Vec::with_capacity(feature.segments.len());
         for segment in &feature.segments {
             let linear = self.linear(&segment.expr)?;
@@ -31,8 +32,8 @@ impl Lowering<'_> {
             // Codes keep their zero point, so it must be known before they are moved.
             let input = self.fix_zero_point(addend);
             let pooled = self.moved(node.output()?, input, [height, width], |lowering, output| {
-                let operator = Operator::MaxPool { input: id_of(input), window: window.to_format() };
-                let row = Row { kernel: Some(window.to_format().kernel), ..Row::of("MaxPool", "") };
+                let operator = Operator::MaxPool { input: id_of(input), window };
+                let row = Row { kernel: Some(window.kernel), ..Row::of("MaxPool", "") };
                 lowering.add_row(row, &node.name, output, &[input]);
                 lowering.add_node(&node.name, output, operator);
             });

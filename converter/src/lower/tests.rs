@@ -4,12 +4,9 @@ use ylb_format::model::{Metadata, Model, Operator};
 
 use super::*;
 use crate::error::ErrorKind;
-use crate::ir::testing::Builder;
-use crate::ir::{Attribute, Graph, Tensor};
 use crate::passes;
 use crate::passes::heads::Hints;
-use crate::quantizer::Quantizer;
-use crate::verify;
+use crate::reference;
 
 mod float;
 mod joins;
@@ -18,6 +15,9 @@ mod refusals;
 mod scales;
 
 use float::float_codes;
+use ylb_source::ir::Builder;
+use ylb_source::ir::{Attribute, Graph, Tensor};
+use ylb_source::quantizer::Quantizer;
 
 /// Numbers that look random and are the same every time.
 struct Random(u64);
@@ -96,7 +96,7 @@ impl Net {
         self.builder.graph.outputs = vec![head];
         let (model, graph) = converted(self.builder.graph).unwrap();
         let pixels: Vec<u8> = (0..3 * SIZE * SIZE).map(|index| (index * 37 % 256) as u8).collect();
-        let execution = verify::execute(&model, &pixels);
+        let execution = reference::execute(&model, &pixels);
         let expected = float_codes(&graph, &pixels);
         let mut compared = 0;
         for (index, value) in model.values.iter().enumerate().filter(|(_, v)| !v.name.is_empty()) {

@@ -1,10 +1,10 @@
 //! Weights as integers: the encoding and the bits of a weight quantizer's codes.
 
 use ylb_format::model::WeightEncoding;
+use ylb_source::quantizer::QuantizedConstant;
 
 use super::too_large;
 use crate::error::ConvertError;
-use crate::quantizer::QuantizedConstant;
 
 /// How a weight quantizer's codes lie in bits.
 pub(super) struct WeightFormat {

@@ -8,11 +8,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use ylb_source::eval::{self, Budget};
+use ylb_source::ir::{Domain, Graph, Node, Tensor, TensorId};
+use ylb_source::quantizer::QuantizedConstant;
+
 use super::shapes;
 use crate::error::{ConvertError, ErrorKind};
-use crate::eval::{self, Budget};
-use crate::ir::{Domain, Graph, Node, Tensor, TensorId};
-use crate::quantizer::QuantizedConstant;
 
 /// Runs the pass. Returns how many nodes were folded.
 ///
@@ -191,7 +192,7 @@ fn quantized_output(
         })
         .collect();
     let clip = clip_before(graph, producers, node)?;
-    eval::quantized_output(node, &inputs, clip, output)
+    Ok(eval::quantized_output(node, &inputs, clip, output)?)
 }
 
 /// Bounds of the `Clip` that a node's first input comes from.
@@ -204,5 +205,8 @@ fn clip_before(
     let Some(clip) = node.input(0).and_then(producer) else { return Ok(None) };
     let inputs: Vec<Option<&Tensor>> =
         (0..clip.inputs.len()).map(|k| graph.constant_input(clip, k).map(Arc::as_ref)).collect();
-    eval::known_clip(clip, &inputs).map_err(|error| clip.blame(error))
+    Ok(eval::known_clip(clip, &inputs).map_err(|error| clip.blame(error))?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,9 +10,10 @@
 
 use std::collections::BTreeSet;
 
+use ylb_source::ir::{Domain, Graph, Node, TensorId};
+
 use super::heads;
 use crate::error::ConvertError;
-use crate::ir::{Domain, Graph, Node, TensorId};
 use crate::report::Warning;
 
 /// Runs the pass, which drops quantizers only if told to. Returns what the user should know.

@@ -13,9 +13,10 @@
 
 use std::sync::Arc;
 
+use ylb_source::ir::{Attribute, Graph, Node, TensorId, TensorInfo};
+use ylb_source::quantizer::{QuantizedConstant, Quantizer};
+
 use crate::error::ConvertError;
-use crate::ir::{Attribute, Graph, Node, TensorId, TensorInfo};
-use crate::quantizer::{QuantizedConstant, Quantizer};
 
 /// Row and column of a pixel in its 2×2 block.
 type Phase = [usize; 2];

@@ -16,9 +16,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ylb_source::ir::{Graph, Node, Tensor};
+use ylb_source::quantizer::QuantizedConstant;
+
 use crate::error::{ConvertError, ErrorKind};
-use crate::ir::{Graph, Node, Tensor};
-use crate::quantizer::QuantizedConstant;
 
 /// Largest distance of a weight from its grid, relative to the channel's largest weight.
 ///
@@ -69,7 +70,7 @@ fn of_weights(node: &Node, name: &str, weights: &Tensor) -> Result<QuantizedCons
         ))
     };
     let channels = weights.shape().first().copied().unwrap_or(0);
-    if weights.len() == 0 || channels == 0 || !weights.element().is_float() {
+    if weights.is_empty() || channels == 0 || !weights.element().is_float() {
         return Err(refused("there are none"));
     }
     let values = weights.to_f64();

@@ -10,12 +10,12 @@ use std::collections::{BTreeSet, HashMap};
 use ylb_format::model::{Output, OutputKind};
 
 use crate::error::{ConvertError, ErrorKind};
-use crate::eval;
-use crate::ir::{Graph, Node, Tensor, TensorId, element_count};
 
 mod formula;
 
 use formula::{decode, rows_of};
+use ylb_source::eval;
+use ylb_source::ir::{Graph, Node, Tensor, TensorId, element_count};
 
 /// The detection head as the graph has it.
 #[derive(Clone, Debug, Default, PartialEq)]

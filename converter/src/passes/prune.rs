@@ -1,6 +1,6 @@
 //! Removes nodes whose outputs nothing needs.
 
-use crate::ir::Graph;
+use ylb_source::ir::Graph;
 
 /// Runs the pass. Returns how many nodes were removed.
 pub fn run(graph: &mut Graph) -> usize {

@@ -12,9 +12,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use ylb_source::eval;
+use ylb_source::ir::{Attribute, Domain, Graph, Node, Tensor, TensorId, TensorInfo};
+
 use crate::error::ConvertError;
-use crate::eval;
-use crate::ir::{Attribute, Domain, Graph, Node, Tensor, TensorId, TensorInfo};
 
 /// Runs the pass. Returns how many integer operators were rewritten.
 ///

@@ -16,10 +16,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use ylb_source::eval;
+use ylb_source::ir::{Domain, ElementType, Graph, Node, Tensor, TensorId};
+use ylb_source::quantizer::{PerAxis, Quantizer};
+
 use crate::error::ConvertError;
-use crate::eval;
-use crate::ir::{Domain, ElementType, Graph, Node, Tensor, TensorId};
-use crate::quantizer::{PerAxis, Quantizer};
 
 /// What the pass found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

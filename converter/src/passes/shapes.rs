@@ -1,8 +1,9 @@
 //! Shapes of outputs from shapes of inputs, for operators whose data is not known.
 
+use ylb_source::eval;
+use ylb_source::ir::{Domain, ElementType, Graph, Node, Tensor};
+
 use crate::error::ConvertError;
-use crate::eval;
-use crate::ir::{Domain, ElementType, Graph, Node, Tensor};
 
 use super::trunc;
 
@@ -93,7 +94,7 @@ fn moved(graph: &Graph, node: &Node) -> Result<Option<Vec<Option<Vec<usize>>>>, 
             Some(info) => match (&info.constant, &info.shape) {
                 (Some(constant), _) => Some(Tensor::clone(constant)),
                 (None, Some(shape)) => {
-                    let len = crate::ir::element_count(shape)?;
+                    let len = ylb_source::ir::element_count(shape)?;
                     Some(Tensor::f32(shape, vec![0.0; len])?)
                 }
                 (None, None) => return Ok(None),
@@ -120,7 +121,7 @@ fn window_extents(
     kernel: Option<[usize; 2]>,
     channels: Option<usize>,
 ) -> Result<Vec<usize>, ConvertError> {
-    let window = crate::window::of_node(node, input, kernel)?;
+    let window = ylb_source::window::of_node(node, input, kernel)?;
     let &[batch, own_channels, height, width] = input else {
         return Err(ConvertError::unsupported(format!("input shape {input:?}; expected rank 4")));
     };

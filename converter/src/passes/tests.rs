@@ -1,11 +1,11 @@
 use ylb_format::model::OutputKind;
+use ylb_source::ir::Builder;
+use ylb_source::ir::{Attribute, Domain, ElementType, Graph, Tensor, TensorId};
+use ylb_source::quantizer::Order;
 
 use super::heads::{self, Hints};
 use super::{constants, decode, prune, qoperator, quantizers};
 use crate::error::ErrorKind;
-use crate::ir::testing::Builder;
-use crate::ir::{Attribute, Domain, ElementType, Graph, Tensor, TensorId};
-use crate::quantizer::Order;
 
 mod hostile;
 

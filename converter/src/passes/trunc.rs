@@ -13,9 +13,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ylb_source::ir::{Attribute, Domain, Graph, Node, Tensor, TensorId, TensorInfo};
+use ylb_source::quantizer::Rounding;
+
 use crate::error::ConvertError;
-use crate::ir::{Attribute, Domain, Graph, Node, Tensor, TensorId, TensorInfo};
-use crate::quantizer::Rounding;
 
 /// The converter's operator that rounds to the nearest integer, halves to the even one, and makes no codes.
 pub const ROUND: &str = "RoundInPassing";
@@ -89,7 +90,7 @@ impl Parameters {
 }
 
 fn positive(scale: Arc<Tensor>) -> Result<Arc<Tensor>, ConvertError> {
-    if scale.to_f64().iter().all(|&scale| scale > 0.0 && scale.is_finite()) && scale.len() > 0 {
+    if scale.to_f64().iter().all(|&scale| scale > 0.0 && scale.is_finite()) && !scale.is_empty() {
         return Ok(scale);
     }
     Err(ConvertError::unsupported("a scale that is not positive; expected positive finite numbers"))

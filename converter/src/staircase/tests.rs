@@ -1,8 +1,9 @@
 use std::rc::Rc;
 
+use ylb_source::quantizer::{Order, PerAxis, Quantizer, Rounding};
+
 use super::*;
 use crate::expr::{Binary, Expr, Unary, ValueIndex};
-use crate::quantizer::{Order, PerAxis, Quantizer, Rounding};
 
 fn quantizer(order: Order, low: i64, high: i64, scale: f32, zero_point: f32) -> Unary {
     Unary::Quantize(std::sync::Arc::new(Quantizer {

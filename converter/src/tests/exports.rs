@@ -1,7 +1,8 @@
 //! What training tools write: quantizers as arithmetic, folded weights, integer operators.
 
+use ylb_source::ir::ElementType;
+
 use super::*;
-use crate::ir::ElementType;
 
 /// `round(clamp(x / step, low, high)) · step`.
 fn lsq(net: &mut Net, x: TensorId, step: f32, low: f32, high: f32) -> TensorId {

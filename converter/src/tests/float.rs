@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
+use ylb_source::ir::Node;
+use ylb_source::{eval, window};
+
 use super::*;
-use crate::ir::Node;
-use crate::{eval, window};
 
 /// The only output for a picture.
 pub fn output(mut graph: Graph, pixels: &[u8]) -> Vec<f64> {
@@ -45,11 +46,10 @@ fn windowed(node: &Node, inputs: &[Tensor]) -> Tensor {
     let [_, channels, height, width] = x.shape()[..] else { panic!() };
     let weights = inputs.get(1);
     let extent = weights.map(|w| [w.shape()[2], w.shape()[3]]);
-    let geometry = window::of_node(node, x.shape(), extent).unwrap();
-    let [rows, columns] = geometry.output_size([height, width]).unwrap();
-    let window = geometry.to_format();
-    let [kernel, stride] = [window.kernel, window.stride].map(|pair| pair.map(|extent| extent as usize));
-    let [top, left] = [window.padding[0], window.padding[1]].map(|padding| padding as usize);
+    let window = window::of_node(node, x.shape(), extent).unwrap();
+    let [rows, columns] = window.output_size([height, width]).unwrap();
+    let (kernel, stride) = (window.kernel, window.stride);
+    let [top, left, ..] = window.padding;
     let outputs = weights.map_or(channels, |w| w.shape()[0]);
     let mut result = Vec::new();
     for (o, y, x0) in

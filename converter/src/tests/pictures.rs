@@ -1,10 +1,10 @@
 //! Graphs that prepare the picture themselves, and whether a wrong idea of it is found.
 
 use ylb_format::model::ValueId;
+use ylb_source::ir::ElementType;
 
 use super::*;
 use crate::compare::{Bar, Codes, Executed, Reference, Verdict, planar, synthetic_picture};
-use crate::ir::ElementType;
 
 const FLOAT: i64 = 1;
 
@@ -230,7 +230,7 @@ fn verdict(net: &Net, model: &Model) -> Verdict {
     let source = Source { graph, name: String::new(), sha256: [0; 32], bytes: 0, files, described: None };
     let reference = Reference::of_source(&source, model).unwrap();
     let pixels = planar(&synthetic_picture([SIZE; 2]));
-    let execution = verify::execute(model, &pixels);
+    let execution = reference::execute(model, &pixels);
     let named = model.values.iter().enumerate().filter(|(_, value)| !value.name.is_empty());
     let codes = named.filter_map(|(index, value)| {
         Some(Codes { name: value.name.clone(), data: execution.codes(ValueId(index as u32))? })

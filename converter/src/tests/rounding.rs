@@ -1,7 +1,8 @@
 //! Rounding modes, and truncation by them.
 
+use ylb_source::quantizer::Rounding;
+
 use super::*;
-use crate::quantizer::Rounding;
 
 /// Numbers of a quarter's width round zero, and what each mode makes of them.
 const NUMBERS: [f64; 12] = [-2.5, -1.75, -1.5, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 1.5, 1.75, 2.5];

@@ -1,7 +1,8 @@
 //! Stems and poolings of older networks.
 
+use ylb_source::ir::ElementType;
+
 use super::*;
-use crate::ir::ElementType;
 
 /// `x[..., y::2, x::2]` as two slices.
 fn every_second(net: &mut Net, x: TensorId, phase: [i64; 2]) -> TensorId {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use ylb_converter::verify::{self, Execution};
+use ylb_converter::reference::{self, Execution};
 use ylb_converter::{ConvertError, Converted, Options, convert};
 use ylb_format::model::{Model, ValueId};
 
@@ -129,5 +129,5 @@ pub fn mean_difference(case: &Case, execution: &Execution<'_>, picture: usize) -
 
 /// Runs picture 0 or another one.
 pub fn run<'m>(case: &Case, model: &'m Model, picture: usize) -> Option<Execution<'m>> {
-    Some(verify::execute(model, &case.pixels(picture)?))
+    Some(reference::execute(model, &case.pixels(picture)?))
 }

@@ -41,7 +41,7 @@ pub fn float_codes(graph: &Graph, pixels: &[u8]) -> FloatRun {
             _ => {
                 let inputs: Vec<Tensor> = (0..node.inputs.len()).map(get).collect();
                 let inputs: Vec<Option<&Tensor>> = inputs.iter().map(Some).collect();
-                crate::eval::evaluate(node, &inputs, 17).unwrap().unwrap().remove(0)
+                ylb_source::eval::evaluate(node, &inputs, 17).unwrap().unwrap().remove(0)
             }
         };
         if node.op_type == "Round" {

@@ -86,7 +86,7 @@ fn joins_are_requantized_on_request() {
     assert_eq!(terms(&model), [1; 5]);
     // Eight bits lie close to what they stand for.
     let pixels: Vec<u8> = (0..3 * SIZE * SIZE).map(|index| (index * 37 % 256) as u8).collect();
-    let execution = verify::execute(&model, &pixels);
+    let execution = reference::execute(&model, &pixels);
     let real = |value: &model::Value, index: usize, element: usize| {
         let code = execution.codes(ValueId(index as u32)).unwrap()[element];
         let encoding = value.encoding().unwrap();
@@ -172,7 +172,8 @@ fn coarse_multipliers_are_told() {
     net.builder.graph.outputs = vec![head];
     let options = crate::Options { class_names: vec!["a".into()], ..Default::default() };
     let origin = Metadata::default();
-    let report = crate::convert_graph(net.builder.graph, origin, &options, &mut |_| {}).unwrap().report;
+    let report =
+        crate::pipeline::convert_graph(net.builder.graph, origin, &options, &mut |_| {}).unwrap().report;
     let told: Vec<&Warning> =
         report.warnings.iter().filter(|w| w.message.contains("31-bit multipliers are coarse")).collect();
     assert_eq!(told.len(), 1, "{:?}", report.warnings);
@@ -198,13 +199,14 @@ fn joins_in_16_bits_are_two_bytes() {
     let options =
         crate::Options { class_names: vec!["a".into()], requantize_joins: Some(16), ..Default::default() };
     let converted =
-        crate::convert_graph(net.builder.graph, Metadata::default(), &options, &mut |_| {}).unwrap();
+        crate::pipeline::convert_graph(net.builder.graph, Metadata::default(), &options, &mut |_| {})
+            .unwrap();
     let told = |warning: &&Warning| warning.message.contains("requantized to 16 bits");
     assert_eq!(converted.report.warnings.iter().filter(told).count(), 3);
     let model = converted.model;
     assert_eq!(terms(&model), [1, 1, 2, 2, 2, 1]);
     let pixels: Vec<u8> = (0..3 * SIZE * SIZE).map(|index| (index * 37 % 256) as u8).collect();
-    let execution = verify::execute(&model, &pixels);
+    let execution = reference::execute(&model, &pixels);
     let real = |id: ValueId, element: usize| {
         let encoding = model.encoding(id);
         f64::from(execution.codes(id).unwrap()[element] - encoding.zero_point) * encoding.scale

@@ -89,7 +89,7 @@ fn upsampled_codes_are_repeated() {
     graph.outputs = vec![head];
     let (model, _) = converted(graph).unwrap();
     let pixels: Vec<u8> = (0..3 * SIZE * SIZE).map(|index| (index * 37 % 256) as u8).collect();
-    let execution = verify::execute(&model, &pixels);
+    let execution = reference::execute(&model, &pixels);
     let written = |kind: fn(&Operator) -> bool| {
         let node = model.nodes.iter().find(|node| kind(&node.operator)).unwrap();
         execution.codes(node.output).unwrap()

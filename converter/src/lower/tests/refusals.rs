@@ -56,7 +56,7 @@ fn heads_over_several_scales_are_refused() {
     let convert = |bits: Option<u8>| {
         let class_names = vec!["a".into()];
         let options = crate::Options { class_names, requantize_joins: bits, ..Default::default() };
-        crate::convert_graph(net.builder.graph.clone(), Metadata::default(), &options, &mut |_| {})
+        crate::pipeline::convert_graph(net.builder.graph.clone(), Metadata::default(), &options, &mut |_| {})
     };
     for bits in [None, Some(16)] {
         let error = convert(bits).map(|_| ()).unwrap_err();

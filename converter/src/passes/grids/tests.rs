@@ -1,6 +1,7 @@
+use ylb_source::ir::Builder;
+use ylb_source::ir::TensorId;
+
 use super::*;
-use crate::ir::TensorId;
-use crate::ir::testing::Builder;
 
 /// Numbers that look random: uniform in −1 .. 1.
 struct Random(u64);

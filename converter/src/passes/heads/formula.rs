@@ -1,7 +1,8 @@
 //! What YOLOv5's heads and decodes compute.
 
+use ylb_source::ir::Tensor;
+
 use super::{Head, Level};
-use crate::ir::Tensor;
 
 /// Elements of a head as rows by anchor, row and column of cells, mapped by a function of anchor,
 /// cell `[y, x]`, position in the row and value.

@@ -59,9 +59,10 @@ fn inputs_of_any_rank_are_no_panic() {
             for attributes in [&window[..0], &window[..1], &window[1..]] {
                 let (mut builder, _) = Builder::picture(8, 8);
                 let shape = vec![2; first];
-                let own = builder
-                    .graph
-                    .add_tensor(crate::ir::TensorInfo { shape: Some(shape.clone()), ..Default::default() });
+                let own = builder.graph.add_tensor(ylb_source::ir::TensorInfo {
+                    shape: Some(shape.clone()),
+                    ..Default::default()
+                });
                 let other = builder.floats(&vec![2; second], &vec![1.0; 1 << second]);
                 let output = builder.node(op_type, &[own, other, other, other][..count], attributes);
                 let node = builder.producer(output).clone();
@@ -71,8 +72,8 @@ fn inputs_of_any_rank_are_no_panic() {
                     Some(Tensor::f32(&shape, vec![1.0; 1 << first]).unwrap().into());
                 let inputs: Vec<Option<&Tensor>> =
                     node.inputs.iter().map(|id| builder.graph.constant((*id)?).map(AsRef::as_ref)).collect();
-                let _ = crate::eval::evaluate(&node, &inputs, 13);
-                let _ = crate::interpret::Interpreter::of_graph(builder.graph, [8, 8]);
+                let _ = ylb_source::eval::evaluate(&node, &inputs, 13);
+                let _ = ylb_source::interpret::Interpreter::of_graph(builder.graph, [8, 8]);
             }
         }
     }
@@ -106,8 +107,8 @@ fn constants_out_of_nothing_are_refused() {
     assert_eq!((error.kind(), error.op_type()), (ErrorKind::TooLarge, Some("ConstantOfShape")));
     assert!(error.to_string().contains("too much for what the file holds"), "{error}");
     // The interpreter, which reads the same files, has the same limit.
-    let error = crate::interpret::Interpreter::of_graph(builder.graph, [8, 8]).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    let error = ylb_source::interpret::Interpreter::of_graph(builder.graph, [8, 8]).unwrap_err();
+    assert_eq!(error.kind(), ylb_source::ErrorKind::TooLarge);
     // A product of a column and a row.
     let (mut builder, _) = Builder::picture(8, 8);
     let column = builder.floats(&[1 << 13, 1], &[1.0; 1 << 13]);

@@ -1,5 +1,6 @@
+use ylb_source::ir::Builder;
+
 use super::*;
-use crate::ir::testing::Builder;
 use crate::passes::constants;
 
 /// Scale, zero point and the others; attributes; what the error says.

@@ -1,0 +1,243 @@
+//! What the source's input is fed: see [`crate::picture`].
+//!
+//! Nothing that the converter found out is used. Where the file's type does not say it, the nodes before the first
+//! quantizers and convolutions are run on a picture of all bytes, once as `byte / 255` and once as the bytes, and what
+//! they make of it is counted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Interpreter, evaluate};
+use crate::error::SourceError;
+use crate::eval;
+use crate::ir::{Domain, ElementType, Node, Tensor, TensorId};
+use crate::picture::{BEYOND, DIVISOR_TOLERANCE, Reach, is_crushed};
+
+/// How a byte of the picture is written into the source's input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Feed {
+    /// A float: `byte / 255`, divided in 32 bits, which is the number that an exported network gets.
+    #[default]
+    Unit,
+    /// A float: the byte.
+    Numbers,
+    /// An integer of 8 bits: the byte.
+    Bytes,
+}
+
+/// Elements of a channel that are looked at: far more than there are bytes.
+const LOOKED_AT: usize = 1 << 12;
+
+impl Feed {
+    /// Finds out what a source takes.
+    ///
+    /// # Errors
+    /// If it takes no picture of floats or bytes.
+    pub(super) fn of(source: &Interpreter) -> Result<Self, SourceError> {
+        let input = source.graph.inputs[0];
+        match source.graph.input_types.get(&input) {
+            None | Some(ElementType::F32 | ElementType::F64) => {}
+            Some(ElementType::Unsigned(8)) => return Ok(Self::Bytes),
+            Some(other) => {
+                let name = &source.graph.tensor(input).name;
+                return Err(SourceError::unsupported(format!(
+                    "input \"{name}\" holds {other}; expected a picture of floats or of uint8"
+                )));
+            }
+        }
+        let probe =
+            Probe { source, ends: Probe::sinks(source, |byte| if byte < 128 { -BEYOND } else { BEYOND }) };
+        if !source.divides_by_255(input) && !probe.crushes(Self::Unit) {
+            return Ok(Self::Unit);
+        }
+        Ok(if probe.crushes(Self::Numbers) { Self::Unit } else { Self::Numbers })
+    }
+
+    fn number(self, byte: u8) -> f64 {
+        match self {
+            Self::Unit => f64::from(f32::from(byte) / 255.0),
+            Self::Numbers | Self::Bytes => f64::from(byte),
+        }
+    }
+
+    /// The input for a picture of bytes.
+    pub(super) fn picture(self, pixels: &[u8], [height, width]: [usize; 2]) -> Result<Tensor, SourceError> {
+        let shape = [1, 3, height, width];
+        match self {
+            Self::Bytes => {
+                Tensor::integers(&shape, ElementType::Unsigned(8), pixels.iter().map(|&byte| byte.into()))
+            }
+            _ => Tensor::f64(&shape, pixels.iter().map(|&byte| self.number(byte)).collect()),
+        }
+    }
+}
+
+impl Interpreter {
+    /// Whether the first arithmetic that is done with the input, wherever it is read, makes 1/255 of 1.
+    fn divides_by_255(&self, input: TensorId) -> bool {
+        let mut same = BTreeSet::from([input]);
+        let mut found = false;
+        for &index in &self.steps {
+            let node = &self.graph.nodes[index];
+            let reads = |id: &Option<TensorId>| id.is_some_and(|id| same.contains(&id));
+            if !node.inputs.iter().any(reads) {
+                continue;
+            }
+            if node.is("Cast") || node.is("Identity") {
+                same.extend(&node.outputs);
+                continue;
+            }
+            let Ok(one) = Tensor::f64(&[1, 1, 1, 1], vec![1.0]) else { return false };
+            let operand = |id: &Option<TensorId>| match id {
+                Some(id) if same.contains(id) => Some(&one),
+                Some(id) => self.constants[id.0].as_deref(),
+                None => None,
+            };
+            let inputs: Vec<Option<&Tensor>> = node.inputs.iter().map(operand).collect();
+            let quotient = (node.is("Div") || node.is("Mul"))
+                .then(|| evaluate(node, &inputs, true, self.graph.opset).ok()?.tensors.pop())
+                .flatten();
+            let near = |x: f64| (x * 255.0 - 1.0).abs() <= DIVISOR_TOLERANCE;
+            if !quotient.is_some_and(|quotient| quotient.to_f64().into_iter().all(near)) {
+                return false;
+            }
+            found = true;
+        }
+        found
+    }
+}
+
+/// What quantizers, or operators that read several elements, get of a picture: numbers by channel.
+struct Sink {
+    is_codes: bool,
+    channels: Vec<Vec<f64>>,
+}
+
+/// The source up to its first sinks.
+struct Probe<'s> {
+    source: &'s Interpreter,
+    /// What becomes of numbers that no picture has.
+    ends: Vec<Sink>,
+}
+
+impl Probe<'_> {
+    fn crushes(&self, feed: Feed) -> bool {
+        let sinks = Self::sinks(self.source, |byte| feed.number(byte));
+        sinks.iter().zip(&self.ends).any(|(sink, ends)| is_crushed(sink.reach(ends)))
+    }
+
+    /// Runs the source on a picture of all bytes, as far as every operator takes its elements one by one. Where the
+    /// interpreter does not get further, the real run tells.
+    fn sinks(source: &Interpreter, number: impl Fn(u8) -> f64) -> Vec<Sink> {
+        let [height, width] = source.size;
+        // Bytes without a pattern, so that slices of the picture hold all of them too (Fibonacci hashing).
+        let byte = |index: usize| ((index as u32).wrapping_mul(2_654_435_769) >> 24) as u8;
+        let numbers = (0..3 * height * width).map(|index| number(byte(index))).collect();
+        let Ok(picture) = Tensor::f64(&[1, 3, height, width], numbers) else { return Vec::new() };
+        let mut known = BTreeMap::from([(source.graph.inputs[0], picture)]);
+        let (mut sinks, mut seen) = (Vec::new(), BTreeSet::new());
+        for &index in &source.steps {
+            let node = &source.graph.nodes[index];
+            let Some(read) = node.inputs.iter().flatten().find(|id| known.contains_key(id)).copied() else {
+                continue;
+            };
+            if !takes_single_elements(node) {
+                if seen.insert(read) {
+                    sinks.push(Sink::of(&known[&read], !known[&read].element().is_float()));
+                }
+                continue;
+            }
+            let operand = |id: &Option<TensorId>| match id {
+                Some(id) => known.get(id).or(source.constants[id.0].as_deref()).map(Some),
+                None => Some(None),
+            };
+            let Some(inputs) = node.inputs.iter().map(operand).collect::<Option<Vec<_>>>() else { continue };
+            let Ok(results) = evaluate(node, &inputs, true, source.graph.opset) else { continue };
+            if let (Some(codes), Some(real)) = (&results.codes, results.tensors.first()) {
+                if let Ok(codes) = Tensor::f64(real.shape(), codes.clone()) {
+                    sinks.push(Sink::of(&codes, true));
+                }
+            } else if matches!(node.op_type.as_str(), "Round" | "Floor" | "Ceil" | "Sign") {
+                sinks.extend(results.tensors.first().map(|codes| Sink::of(codes, true)));
+            } else {
+                known.extend(node.outputs.iter().copied().zip(results.tensors));
+            }
+        }
+        sinks
+    }
+}
+
+/// Whether an operator computes each element of its output from one of its input, or moves it.
+fn takes_single_elements(node: &Node) -> bool {
+    match (&node.domain, node.op_type.as_str()) {
+        (Domain::Qonnx, _) => true,
+        (Domain::Onnx | Domain::Microsoft, "QuantizeLinear") => true,
+        (Domain::Onnx, op_type) => {
+            eval::moves_elements(op_type)
+                || matches!(
+                    op_type,
+                    "Abs"
+                        | "Add"
+                        | "BatchNormalization"
+                        | "Cast"
+                        | "Ceil"
+                        | "Clip"
+                        | "Div"
+                        | "Dropout"
+                        | "Exp"
+                        | "Floor"
+                        | "HardSigmoid"
+                        | "HardSwish"
+                        | "LeakyRelu"
+                        | "Max"
+                        | "Min"
+                        | "Mish"
+                        | "Mul"
+                        | "Neg"
+                        | "Relu"
+                        | "Round"
+                        | "Sigmoid"
+                        | "Sign"
+                        | "Softplus"
+                        | "Sub"
+                        | "Tanh"
+                )
+        }
+        _ => false,
+    }
+}
+
+impl Sink {
+    fn of(tensor: &Tensor, is_codes: bool) -> Self {
+        let count = match *tensor.shape() {
+            [1, channels, _, _] => channels.max(1),
+            _ => 1,
+        };
+        let len = tensor.len() / count;
+        let channel = |channel: usize| {
+            (0..len.min(LOOKED_AT)).map(|index| tensor.get(channel * len + index)).collect::<Vec<_>>()
+        };
+        Self { is_codes, channels: (0..count).map(channel).collect() }
+    }
+
+    /// What the channel that gets most gets; `ends` are the same sink's ends.
+    fn reach(&self, ends: &Self) -> Reach {
+        let distance = |sink: &Self| {
+            let of_channel = |numbers: &Vec<f64>| {
+                let high = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                high - numbers.iter().copied().fold(f64::INFINITY, f64::min)
+            };
+            sink.channels.iter().map(of_channel).fold(0.0, f64::max)
+        };
+        if !self.is_codes {
+            return Reach::Spread(distance(self));
+        }
+        let different = |numbers: &Vec<f64>| {
+            let mut numbers = numbers.clone();
+            numbers.sort_by(f64::total_cmp);
+            numbers.dedup();
+            numbers.len()
+        };
+        let reached = self.channels.iter().map(different).max().unwrap_or(0);
+        Reach::Levels { reached, all: distance(ends) + 1.0 }
+    }
+}

@@ -1,0 +1,182 @@
+//! Sliding windows of convolutions and poolings.
+
+use crate::error::SourceError;
+use crate::ir::Node;
+
+/// Geometry of a `Conv` or `MaxPool` as the model describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Rows and columns of the window.
+    pub kernel: [usize; 2],
+    /// Steps down and right.
+    pub stride: [usize; 2],
+    /// Top, left, bottom, right.
+    pub padding: [usize; 4],
+}
+
+/// Largest extent and stride of a window: that of `.ylb` files.
+const MAX_EXTENT: i64 = 64;
+
+/// Reads a node's window over an input `[batch, channels, rows, columns]`. `kernel` is the weights'
+/// extent where there are weights.
+///
+/// # Errors
+/// For windows that are not two-dimensional, dilated, rounded up, or too large.
+pub fn of_node(node: &Node, input: &[usize], kernel: Option<[usize; 2]>) -> Result<Geometry, SourceError> {
+    let [_, _, height, width] = input[..] else {
+        return Err(SourceError::unsupported(format!("input shape {input:?}; expected rank 4")));
+    };
+    let declared = match node.ints("kernel_shape") {
+        Some(&[rows, columns]) => Some([positive(rows)?, positive(columns)?]),
+        Some(other) => {
+            return Err(SourceError::unsupported(format!("a window of {other:?}; expected 2D")));
+        }
+        None => None,
+    };
+    let kernel = match (kernel, declared) {
+        (Some(kernel), Some(declared)) if kernel != declared => {
+            return Err(SourceError::malformed(format!(
+                "kernel_shape {declared:?}, but weights of {kernel:?}"
+            )));
+        }
+        (Some([rows, columns]), _) => [positive(rows as i64)?, positive(columns as i64)?],
+        (None, Some(declared)) => declared,
+        (None, None) => return Err(SourceError::malformed("expected a kernel_shape")),
+    };
+    if node.ints("dilations").is_some_and(|dilations| dilations.iter().any(|&d| d != 1)) {
+        return Err(SourceError::unsupported("a dilated window; expected dilations of 1"));
+    }
+    if node.int("ceil_mode", 0) != 0 {
+        return Err(SourceError::unsupported("ceil_mode 1; expected 0"));
+    }
+    let stride = match node.ints("strides") {
+        Some(&[rows, columns]) => [positive(rows)?, positive(columns)?],
+        None => [1, 1],
+        Some(other) => return Err(SourceError::malformed(format!("strides {other:?}"))),
+    };
+    let padding = padding(node, [height, width], kernel, stride)?;
+    let geometry = Geometry { kernel, stride, padding };
+    let limits = [kernel[0], kernel[1], kernel[0], kernel[1]];
+    if padding.iter().zip(limits).any(|(&padding, limit)| padding >= limit) {
+        return Err(SourceError::unsupported(format!(
+            "padding {padding:?} of a {kernel:?} window; expected less than the window"
+        )));
+    }
+    Ok(geometry)
+}
+
+fn positive(extent: i64) -> Result<usize, SourceError> {
+    if (1..=MAX_EXTENT).contains(&extent) {
+        return Ok(extent as usize);
+    }
+    Err(SourceError::unsupported(format!("a window extent or stride of {extent}; expected 1 to 64")))
+}
+
+fn padding(
+    node: &Node,
+    input: [usize; 2],
+    kernel: [usize; 2],
+    stride: [usize; 2],
+) -> Result<[usize; 4], SourceError> {
+    let same = |upper: bool| {
+        let mut padding = [0; 4];
+        for d in 0..2 {
+            let outputs = input[d].div_ceil(stride[d]);
+            let total = ((outputs.max(1) - 1) * stride[d] + kernel[d]).saturating_sub(input[d]);
+            let small = total / 2;
+            (padding[d], padding[d + 2]) =
+                if upper { (small, total - small) } else { (total - small, small) };
+        }
+        padding
+    };
+    match node.text("auto_pad", "NOTSET") {
+        "NOTSET" | "" => match node.ints("pads") {
+            None => Ok([0; 4]),
+            Some(&[top, left, bottom, right]) => {
+                let mut padding = [0; 4];
+                for (slot, value) in padding.iter_mut().zip([top, left, bottom, right]) {
+                    *slot = usize::try_from(value)
+                        .map_err(|_| SourceError::unsupported("negative padding; expected 0 or more"))?;
+                }
+                Ok(padding)
+            }
+            Some(other) => Err(SourceError::malformed(format!("pads {other:?}"))),
+        },
+        "VALID" => Ok([0; 4]),
+        "SAME_UPPER" => Ok(same(true)),
+        "SAME_LOWER" => Ok(same(false)),
+        other => Err(SourceError::unsupported(format!("auto_pad {other}"))),
+    }
+}
+
+impl Geometry {
+    /// Rows and columns of the output.
+    ///
+    /// # Errors
+    /// If the window does not fit the input.
+    pub fn output_size(&self, input: [usize; 2]) -> Result<[usize; 2], SourceError> {
+        let mut output = [0; 2];
+        for d in 0..2 {
+            let padded = input[d] + self.padding[d] + self.padding[d + 2];
+            output[d] = match padded.checked_sub(self.kernel[d]) {
+                Some(rest) => rest / self.stride[d] + 1,
+                None => {
+                    return Err(SourceError::malformed(format!(
+                        "a window of {:?} over an input of {input:?}",
+                        self.kernel
+                    )));
+                }
+            };
+        }
+        Ok(output)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::Attribute;
+    use crate::ir::Builder;
+
+    fn window(input: [usize; 2], attributes: &[(&str, Attribute)]) -> Result<Geometry, SourceError> {
+        let (mut builder, image) = Builder::picture(input[0], input[1]);
+        let output = builder.node("MaxPool", &[image], attributes);
+        of_node(builder.producer(output), &[1, 3, input[0], input[1]], None)
+    }
+
+    fn ints(values: &[i64]) -> Attribute {
+        Attribute::Ints(values.to_vec())
+    }
+
+    #[test]
+    fn explicit_and_automatic_padding() {
+        let kernel = ("kernel_shape", ints(&[3, 3]));
+        let stride = ("strides", ints(&[2, 2]));
+        let padded = window([8, 9], &[kernel.clone(), ("pads", ints(&[1, 1, 0, 1]))]).unwrap();
+        assert_eq!(padded.output_size([8, 9]).unwrap(), [7, 9]);
+        let same = |mode: &str| {
+            let mode = ("auto_pad", Attribute::Text(mode.into()));
+            window([8, 9], &[kernel.clone(), stride.clone(), mode]).unwrap()
+        };
+        assert_eq!(same("SAME_UPPER").padding, [0, 1, 1, 1]);
+        assert_eq!(same("SAME_LOWER").padding, [1, 1, 0, 1]);
+        assert_eq!(same("SAME_UPPER").output_size([8, 9]).unwrap(), [4, 5]);
+        assert_eq!(same("VALID").output_size([8, 9]).unwrap(), [3, 4]);
+    }
+
+    #[test]
+    fn windows_that_the_format_lacks_are_refused() {
+        let refused: [&[(&str, Attribute)]; 7] = [
+            &[],
+            &[("kernel_shape", ints(&[3]))],
+            &[("kernel_shape", ints(&[0, 3]))],
+            &[("kernel_shape", ints(&[65, 3]))],
+            &[("kernel_shape", ints(&[3, 3])), ("dilations", ints(&[2, 2]))],
+            &[("kernel_shape", ints(&[3, 3])), ("ceil_mode", Attribute::Int(1))],
+            &[("kernel_shape", ints(&[3, 3])), ("pads", ints(&[3, 0, 0, 0]))],
+        ];
+        for attributes in refused {
+            assert!(window([8, 8], attributes).is_err(), "{attributes:?}");
+        }
+    }
+}
