@@ -4,6 +4,7 @@
 //! same levels with the cheapest arithmetic that was found equal for every accumulator that can occur
 //! ([`AccumulatorRange`]).
 
+pub(crate) mod cells;
 pub(crate) mod forms;
 mod plane_steps;
 pub(crate) mod search;
@@ -238,7 +239,7 @@ impl Requantizer {
     }
 
     /// Which arithmetic was chosen, for people: `thresholds16`, `thresholds32`, `narrow`, `fixed`,
-    /// `wide` or `search`.
+    /// `wide`, `cells` or `search`.
     pub fn form(&self) -> &'static str {
         match self.form {
             Form::Thresholds16(_) => "thresholds16",
@@ -246,6 +247,7 @@ impl Requantizer {
             Form::Narrow(_) => "narrow",
             Form::Fixed(_) => "fixed",
             Form::Wide(_) => "wide",
+            Form::Cells(_) => "cells",
             Form::Search(_) => "search",
         }
     }
@@ -279,7 +281,7 @@ impl Requantizer {
         if self.engine == Engine::Avx2
             && let Some(avx2) = Avx2::new()
         {
-            return generic::requantize(avx2, &self.form, one_for_all, tile);
+            return arch::x86_64::requantize::requantize(avx2, &self.form, one_for_all, tile);
         }
         generic::requantize(generic::Portable, &self.form, one_for_all, tile);
     }

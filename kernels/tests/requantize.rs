@@ -244,6 +244,35 @@ fn scaled_staircases_are_exact() {
     }
 }
 
+/// Levels that change by one at each of many thresholds, upwards and downwards, as those of SiLU and Mish do.
+#[test]
+fn scaled_staircases_of_single_steps_are_exact() {
+    let random = &mut Random(6);
+    let mut forms = HashSet::new();
+    for reach in [300.0, 5_000.0, 100_000.0, 3_000_000.0] {
+        for steps in [17, 60, 255, 600] {
+            for channels in [1, 4, 33] {
+                let scale = random_scale(random, channels, 15, reach, 24);
+                let RequantizeSpec::Scale { multipliers, bias, .. } = scale else { unreachable!() };
+                let thresholds: Vec<i64> = (1..=steps)
+                    .map(|step| ((step * 15) << 24) / steps + random.within(0..=1 << 16))
+                    .collect();
+                let mut level = random.within(0..=255) as u8;
+                let mut levels = vec![level];
+                for step in 0..thresholds.len() {
+                    let falls =
+                        level == 255 || (level > 0 && (step % 40 < 7 || random.next().is_multiple_of(9)));
+                    level = if falls { level - 1 } else { level + 1 };
+                    levels.push(level);
+                }
+                let spec = RequantizeSpec::ScaledStaircase { multipliers, bias, thresholds, levels };
+                check(&spec, &random_ranges(random, channels, reach), &mut forms);
+            }
+        }
+    }
+    assert!(forms.contains("cells"), "only {forms:?} were reached");
+}
+
 #[test]
 fn far_thresholds_do_not_overflow() {
     let spec = RequantizeSpec::ScaledStaircase {

@@ -9,10 +9,12 @@
 //! | [`Narrow`] | `clamp(((acc << k) · m >> 32) + b >> 16)` in 32 bits | where a bias makes it equal |
 //! | [`Scale64`], fixed | `clamp((Σ acc · m + b >> 32) >> shift)` in 64 bits | a shift of 32 or more |
 //! | [`Scale64`] | `clamp(Σ acc · m + b >> shift)` in 64 bits | always |
-//! | [`Search`] | look-up among thresholds | staircases |
+//! | [`Cells`] | an entry of a table by the highest bits of an axis, plus the axis | staircases of steps by one level |
+//! | [`Search`] | look-up among thresholds | all other staircases |
 //!
 //! Constants lie side by side by channel, with [`LANES`] more at the end that vectors may read.
 
+use super::cells::Cells;
 use super::search::Search;
 use super::steps::Steps;
 use super::{AccumulatorRange, RequantizeSpec};
@@ -41,6 +43,7 @@ pub(crate) enum Form {
     /// The shift counts from bit 32 of the sum.
     Fixed(Scale64),
     Wide(Scale64),
+    Cells(Cells),
     Search(Search),
 }
 
@@ -111,7 +114,10 @@ impl Form {
                 Self::Search(Search::by_channel(thresholds, levels))
             }
             RequantizeSpec::ScaledStaircase { multipliers, bias, thresholds, levels } => {
-                Self::Search(Search::of_sums(multipliers, bias, thresholds, levels))
+                match Cells::new(spec, ranges) {
+                    Some(cells) => Self::Cells(cells),
+                    None => Self::Search(Search::of_sums(multipliers, bias, thresholds, levels)),
+                }
             }
         }
     }
@@ -273,7 +279,7 @@ fn scale_to_bit_32(
 }
 
 /// Adds [`LANES`] copies of the last element.
-fn pad<T: Copy>(mut values: Vec<T>) -> Vec<T> {
+pub(super) fn pad<T: Copy>(mut values: Vec<T>) -> Vec<T> {
     if let Some(&last) = values.last() {
         values.resize(values.len() + LANES, last);
     }

@@ -126,7 +126,7 @@ fn floor(dividend: i128, divisor: i128) -> i128 {
 
 impl RequantizeSpec {
     /// The level of an accumulator, for specifications with one term.
-    fn level(&self, channel: usize, accumulator: i32) -> u8 {
+    pub(super) fn level(&self, channel: usize, accumulator: i32) -> u8 {
         let scaled = |multipliers: &[i32], bias: &[i64]| {
             i128::from(accumulator) * i128::from(multipliers[channel]) + i128::from(bias[channel])
         };

@@ -11,6 +11,8 @@
 //! | narrow | 0.67 | 3.01 |
 //! | fixed | 1.06 | 2.89 |
 
+mod cells;
+
 use std::arch::aarch64::*;
 
 use super::simd::Neon;
@@ -48,6 +50,7 @@ pub(crate) fn requantize(neon: Neon, form: &Form, one_for_all: bool, tile: &mut 
         Form::Thresholds32(form) if form.steps == 3 => neon.convert(&Few32::<3>(form), one_for_all, tile),
         Form::Narrow(form) => narrow(neon, form, one_for_all, tile),
         Form::Fixed(form) => neon.convert_terms(&Fixed(form), one_for_all, tile),
+        Form::Cells(form) => cells::requantize(neon, form, one_for_all, tile),
         form => generic::requantize(neon, form, one_for_all, tile),
     }
 }

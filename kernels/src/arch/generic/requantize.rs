@@ -9,6 +9,7 @@ use std::marker::PhantomData;
 
 use self::scale::{Fixed, Wide};
 use self::thresholds::{Element, Few};
+use crate::requantize::cells::Cells;
 use crate::requantize::forms::{Form, LANES, Thresholds};
 use crate::requantize::search::Search;
 use crate::requantize::{RequantizeTile, TransformTile};
@@ -109,6 +110,7 @@ pub(crate) fn requantize<I: Instructions>(
         Form::Narrow(form) => instructions.convert(form, one_for_all, tile),
         Form::Fixed(form) => instructions.convert_terms(&Fixed(form), one_for_all, tile),
         Form::Wide(form) => instructions.convert_terms(&Wide(form), one_for_all, tile),
+        Form::Cells(form) => instructions.convert(form, one_for_all, tile),
         Form::Search(form) => instructions.convert_terms(form, one_for_all, tile),
     }
 }
@@ -236,5 +238,19 @@ impl<const T: usize> Convert<T> for Search {
     #[inline(always)]
     fn convert(&self, &channel: &usize, accumulators: Accumulators<'_, T>) -> [u8; LANES] {
         std::array::from_fn(|lane| self.level(channel + lane, accumulators.map(|term| term[lane])))
+    }
+}
+
+impl Convert<1> for Cells {
+    type Constants = usize;
+
+    #[inline(always)]
+    fn constants(&self, channel: usize) -> usize {
+        channel
+    }
+
+    #[inline(always)]
+    fn convert(&self, &channel: &usize, [accumulators]: Accumulators<'_, 1>) -> [u8; LANES] {
+        std::array::from_fn(|lane| self.level(channel + lane, accumulators[lane]))
     }
 }

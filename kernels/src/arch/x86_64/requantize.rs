@@ -1,8 +1,11 @@
-//! Accumulators to levels with AVX2: the portable bodies, compiled for it.
+//! Accumulators to levels with AVX2: the portable bodies, compiled for it, and by hand where loads are gathered.
+
+mod cells;
 
 use super::simd::Avx2;
 use crate::arch::generic::requantize as generic;
 use crate::arch::generic::requantize::{Convert, Instructions};
+use crate::requantize::forms::Form;
 use crate::requantize::{RequantizeTile, TransformTile};
 
 impl Instructions for Avx2 {
@@ -14,6 +17,14 @@ impl Instructions for Avx2 {
     ) {
         // SAFETY: the token proves AVX2.
         unsafe { convert(form, one_for_all, tile) }
+    }
+}
+
+/// Converts a tile, which has been checked; see [`generic::requantize`].
+pub(crate) fn requantize(avx2: Avx2, form: &Form, one_for_all: bool, tile: &mut RequantizeTile<'_>) {
+    match form {
+        Form::Cells(form) => avx2.convert(&cells::Gathered(form), one_for_all, tile),
+        form => generic::requantize(avx2, form, one_for_all, tile),
     }
 }
 

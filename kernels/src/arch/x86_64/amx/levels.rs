@@ -8,7 +8,7 @@ use std::arch::x86_64::*;
 use super::tiles::{Grid, for_sums};
 use super::{LANES, OUTPUTS, PARTS};
 use crate::arch::generic::requantize::{Convert, lanes};
-use crate::arch::x86_64::avx512::requantize::{Few, Fixed, Shifted};
+use crate::arch::x86_64::avx512::requantize::{Few, Fixed, Gathered, Shifted};
 use crate::requantize::RequantizeTile;
 use crate::requantize::forms::{Form, Thresholds};
 use crate::ukernel::{LevelsEnd, LevelsTile};
@@ -29,6 +29,7 @@ pub(super) unsafe fn run_levels<const S: usize>(tile: &mut LevelsTile<'_>) {
             }
             Form::Narrow(form) => levels(&Halves(Shifted(form)), tile, S),
             Form::Fixed(form) => levels(&Halves(Fixed(form)), tile, S),
+            Form::Cells(form) => levels(&Halves(Gathered(form)), tile, S),
             _ => levels(&Any, tile, S),
         }
     }

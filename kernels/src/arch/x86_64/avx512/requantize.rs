@@ -6,7 +6,9 @@ use std::arch::x86_64::*;
 use super::Avx512;
 use crate::arch::generic::requantize as generic;
 use crate::arch::generic::requantize::{Accumulators, Convert, Instructions, lanes};
+use crate::arch::x86_64::requantize as avx2;
 use crate::arch::x86_64::simd::Avx2;
+use crate::requantize::cells::{Cells, LEVEL_SHIFT};
 use crate::requantize::forms::{Form, LANES, Narrow, Scale64, Thresholds};
 use crate::requantize::{RequantizeTile, TransformTile};
 
@@ -35,8 +37,9 @@ pub(crate) fn requantize(avx512: Avx512, form: &Form, one_for_all: bool, tile: &
         Form::Thresholds32(form) => thresholds(avx512, form, one_for_all, tile),
         Form::Narrow(form) => avx512.convert(&Shifted(form), one_for_all, tile),
         Form::Fixed(form) => avx512.convert_terms(&Fixed(form), one_for_all, tile),
+        Form::Cells(form) => avx512.convert(&Gathered(form), one_for_all, tile),
         form => match Avx2::new() {
-            Some(avx2) => generic::requantize(avx2, form, one_for_all, tile),
+            Some(avx2) => avx2::requantize(avx2, form, one_for_all, tile),
             None => generic::requantize(generic::Portable, form, one_for_all, tile),
         },
     }
@@ -206,6 +209,42 @@ impl<const T: usize> Convert<T> for Fixed<'_> {
             }
             let shift = _mm_cvtsi32_si128(self.0.shift as i32);
             clamp(_mm512_sra_epi32(high_halves(even, odd), shift), self.0.max_level)
+        }
+    }
+}
+
+/// [`Cells`], their entries gathered.
+pub(crate) struct Gathered<'a>(pub(crate) &'a Cells);
+
+impl Convert<1> for Gathered<'_> {
+    /// Limits, multipliers, bias.
+    type Constants = ([__m512i; 2], __m512i, __m512i);
+
+    #[inline(always)]
+    fn constants(&self, channel: usize) -> Self::Constants {
+        let Cells { multipliers, bias, low, high, table, cell_shift, .. } = self.0;
+        assert!(table.len() == 1 << (32 - cell_shift), "an entry for each cell");
+        let load = |values: &[i32]| load(lanes(values, channel));
+        ([load(low), load(high)], load(multipliers), load(bias))
+    }
+
+    #[inline(always)]
+    fn convert(&self, constants: &Self::Constants, [accumulators]: Accumulators<'_, 1>) -> [u8; LANES] {
+        let &([low, high], multipliers, bias) = constants;
+        // SAFETY: as said above; `constants` checked that the table has an entry for each of the highest bits.
+        unsafe {
+            let limited = _mm512_min_epi32(_mm512_max_epi32(load(accumulators), low), high);
+            // The low halves of the shifted products of even lanes, the high ones of odd lanes.
+            let right = _mm_cvtsi32_si128(self.0.shift as i32);
+            let left = _mm_cvtsi32_si128(32 - self.0.shift as i32);
+            let even = _mm512_srl_epi64(_mm512_mul_epi32(limited, multipliers), right);
+            let odd = _mm512_sll_epi64(_mm512_mul_epi32(odd_lanes(limited), odd_lanes(multipliers)), left);
+            let axis = _mm512_add_epi32(_mm512_mask_mov_epi32(even, 0xaaaa, odd), bias);
+            let cells = _mm512_srl_epi32(axis, _mm_cvtsi32_si128(self.0.cell_shift as i32));
+            let entries = _mm512_i32gather_epi32::<4>(cells, self.0.table.as_ptr());
+            let sums = _mm512_add_epi32(entries, axis);
+            let levels = _mm512_xor_si512(sums, _mm512_srai_epi32::<31>(sums));
+            bytes(_mm512_cvtepi32_epi8(_mm512_srli_epi32::<LEVEL_SHIFT>(levels)))
         }
     }
 }

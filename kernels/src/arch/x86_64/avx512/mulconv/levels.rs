@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::super::for_pixels;
-use super::super::requantize::{Few, Fixed, Shifted};
+use super::super::requantize::{Few, Fixed, Gathered, Shifted};
 use super::{LANES, convolve};
 use crate::arch::generic::requantize::Convert;
 use crate::requantize::Requantizer;
@@ -19,7 +19,7 @@ pub(super) fn takes(requantizer: &Requantizer) -> bool {
     match requantizer.arithmetic() {
         Form::Thresholds16(form) => form.steps <= STEPS,
         Form::Thresholds32(form) => form.steps <= STEPS,
-        Form::Narrow(_) | Form::Fixed(_) => true,
+        Form::Narrow(_) | Form::Fixed(_) | Form::Cells(_) => true,
         Form::Wide(_) | Form::Search(_) => false,
     }
 }
@@ -35,6 +35,7 @@ pub(super) unsafe fn run_levels<const V: usize>(tile: &mut LevelsTile<'_>) {
             Form::Thresholds32(form) => levels::<_, V>(&Few::<i32, STEPS>(form), tile),
             Form::Narrow(form) => levels::<_, V>(&Shifted(form), tile),
             Form::Fixed(form) => levels::<_, V>(&Fixed(form), tile),
+            Form::Cells(form) => levels::<_, V>(&Gathered(form), tile),
             Form::Wide(_) | Form::Search(_) => unreachable!("`takes` refuses these"),
         }
     }
