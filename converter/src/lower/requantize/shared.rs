@@ -79,22 +79,13 @@ impl Shared {
         let ranges: Vec<_> = staircases.iter().map(|s| vec![(s.first(), s.last)]).collect();
         let shift = largest_shift(&lines, &ranges, MAX_MULTIPLIER / units.largest())?;
         let sums = Sums::rounded(&lines, &ranges, shift);
-        let (thresholds, levels) = self.scaled(shift)?;
+        let (rounded, levels) = self.scaled(shift)?;
+        let mut windows = Windows::all(rounded.len());
         for (channel, staircase) in staircases.iter().enumerate() {
             let (multiplier, bias) = (sums.multipliers[channel][0], sums.bias[channel]);
-            let passed = |accumulator: i64| {
-                let sum = accumulator * multiplier + bias;
-                thresholds.partition_point(|&threshold| threshold <= sum)
-            };
-            for (index, &(start, level)) in staircase.steps.iter().enumerate() {
-                let end = staircase.steps.get(index + 1).map_or(staircase.last, |&(next, _)| next - 1);
-                let count = passed(start);
-                // Neighbouring levels differ, so a plateau lies between two thresholds.
-                if levels[count] != level || passed(end) != count {
-                    return None;
-                }
-            }
+            windows.narrow(&plateaus(staircase, multiplier, bias), &rounded, &levels)?;
         }
+        let thresholds = windows.thresholds(&rounded)?;
         let multipliers = units.repeated(&sums.by_term());
         Some(Requantize::ScaledStaircase { multipliers, bias: sums.bias, thresholds, levels })
     }
@@ -140,6 +131,81 @@ impl Shared {
     }
 }
 
+/// The steps of a channel's staircase on the axis of its sums, in ascending order: the smallest and the largest sum of
+/// each, and its level.
+fn plateaus(staircase: &Staircase, multiplier: i64, bias: i64) -> Vec<(i64, i64, u8)> {
+    let sum = |accumulator: i64| accumulator * multiplier + bias;
+    let plateau = |(index, &(start, level)): (usize, &(i64, u8))| {
+        let end = staircase.steps.get(index + 1).map_or(staircase.last, |&(next, _)| next - 1);
+        (sum(start).min(sum(end)), sum(start).max(sum(end)), level)
+    };
+    let mut plateaus: Vec<_> = staircase.steps.iter().enumerate().map(plateau).collect();
+    if multiplier < 0 {
+        plateaus.reverse();
+    }
+    plateaus
+}
+
+/// For each threshold the largest sum of any channel that must lie below it, and the smallest that must not. Where a
+/// threshold was rounded it may lie on the wrong side of a sum that is close to it; any other one between both is as
+/// good for the sums that occur.
+struct Windows(Vec<(i64, i64)>);
+
+impl Windows {
+    /// Without any channel.
+    fn all(thresholds: usize) -> Self {
+        Self(vec![(i64::MIN, i64::MAX); thresholds])
+    }
+
+    /// Takes a channel's sums into account. `None` if its levels are not some of the common ones in their order, which
+    /// `rounded` thresholds tell to within one.
+    fn narrow(&mut self, plateaus: &[(i64, i64, u8)], rounded: &[i64], levels: &[u8]) -> Option<()> {
+        let mut before = None;
+        for &(low, high, level) in plateaus {
+            let middle = low + (high - low) / 2;
+            let near = rounded.partition_point(|&threshold| threshold <= middle);
+            // The threshold that is closer to the middle is the one that may be on the wrong side.
+            let distance = |index: usize| rounded.get(index).map_or(u64::MAX, |&t| t.abs_diff(middle));
+            let below = near.checked_sub(1);
+            let above = Some(near + 1);
+            let below_first = below.is_some_and(|below| distance(below) <= distance(near));
+            let order = if below_first { [Some(near), below, above] } else { [Some(near), above, below] };
+            let matches =
+                |&index: &usize| levels.get(index) == Some(&level) && before.is_none_or(|last| last < index);
+            let index = order.into_iter().flatten().find(matches)?;
+            // The plateau lies between the thresholds before and after it.
+            if let Some((_, at_least)) = index.checked_sub(1).map(|before| &mut self.0[before]) {
+                *at_least = low.min(*at_least);
+            }
+            if let Some((below, _)) = self.0.get_mut(index) {
+                *below = high.max(*below);
+            }
+            before = Some(index);
+        }
+        Some(())
+    }
+
+    /// Thresholds in their windows, as near to the rounded ones as possible. `None` if there are none in ascending
+    /// order.
+    fn thresholds(mut self, rounded: &[i64]) -> Option<Vec<i64>> {
+        // A threshold that no channel bounds lies below the next one all the same.
+        let mut next = i64::MAX;
+        for (_, at_least) in self.0.iter_mut().rev() {
+            *at_least = next.min(*at_least);
+            next = at_least.checked_sub(1)?;
+        }
+        let mut thresholds: Vec<i64> = Vec::with_capacity(rounded.len());
+        for (&(below, at_least), &near) in self.0.iter().zip(rounded) {
+            let below = thresholds.last().map_or(below, |&last| last.max(below));
+            if below >= at_least {
+                return None;
+            }
+            thresholds.push(near.clamp(below + 1, at_least));
+        }
+        Some(thresholds)
+    }
+}
+
 /// The innermost linear function of a convolution such that all that follows is the same for all
 /// channels, and what follows as an expression of codes.
 fn split(expr: &Rc<Expr>) -> Option<(Rc<Expr>, Rc<Expr>)> {
@@ -167,3 +233,6 @@ fn split(expr: &Rc<Expr>) -> Option<(Rc<Expr>, Rc<Expr>)> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests;
