@@ -3,7 +3,7 @@
 
 use ylb_format::model::{Model, Operator, OutputKind, Requantize};
 
-use crate::report::{Row, Warning};
+use crate::report::{Row, Warning, WarningKind};
 
 /// Widest levels and weights that the runtime multiplies plane by plane; wider ones are bytes.
 const MAX_PLANES: u32 = 4;
@@ -44,7 +44,7 @@ fn about_layers(names: &[&str], what: &str) -> Option<Warning> {
     };
     let message =
         format!("{what}{also}: the narrow side makes the file smaller, but the layer no faster than 8 bits");
-    Some(Warning { node: (*first).to_owned(), message })
+    Some(Warning::at(first, WarningKind::NarrowSide, message))
 }
 
 /// Whether a value is the unrounded sum of others, or a concat or copy with one in it.
@@ -66,12 +66,10 @@ fn repeated_heads(model: &Model) -> Option<Warning> {
     let decoded = model.outputs.iter().find(|output| output.kind == OutputKind::Decoded)?;
     let raw = model.outputs.iter().filter(|output| output.kind != OutputKind::Decoded);
     let names: Vec<&str> = raw.map(|output| output.name.as_str()).collect();
-    (!names.is_empty()).then(|| Warning {
-        node: names[0].to_owned(),
-        message: format!(
-            "no box needs the outputs {}: they are the heads that \"{}\" is decoded from",
-            names.join(", "),
-            decoded.name
-        ),
-    })
+    let (first, joined) = (names.first()?, names.join(", "));
+    let message = format!(
+        "no box needs the outputs {joined}: they are the heads that \"{}\" is decoded from",
+        decoded.name
+    );
+    Some(Warning::at(first, WarningKind::UnneededOutputs, message))
 }

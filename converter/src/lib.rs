@@ -40,7 +40,7 @@ mod staircase;
 
 pub use error::{ConvertError, ErrorKind};
 pub use pipeline::{convert, convert_source};
-pub use report::{Report, Row, Warning};
+pub use report::{Report, Row, Warning, WarningKind};
 
 /// What the caller wants, or knows better than the file.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -5,7 +5,7 @@ use ylb_source::picture::PictureRange;
 use ylb_source::{Source, ir, names};
 
 use crate::passes::heads::{Heads, Hints};
-use crate::{ConvertError, Converted, ErrorKind, Options, Progress, Report, Warning};
+use crate::{ConvertError, Converted, ErrorKind, Options, Progress, Report, Warning, WarningKind};
 use crate::{advice, emit, lower, passes};
 
 /// Converts an ONNX model. `source_name` is the file's name without folders; `progress` is called
@@ -53,7 +53,8 @@ pub fn convert_source(
         ..options.clone()
     };
     let mut converted = convert_graph(source.graph.clone(), origin, &options, progress)?;
-    converted.report.warnings.retain(|warning| warning.message != ANCHORS_BY_OPTION);
+    // A folder says its anchors; that a graph does not is no news of it.
+    converted.report.warnings.retain(|warning| warning.kind != WarningKind::AnchorsByOption);
     converted.report.format = WEIGHTS_FOLDER.into();
     converted.model.metadata.source_format = WEIGHTS_FOLDER.into();
     Ok(converted)
@@ -61,8 +62,6 @@ pub fn convert_source(
 
 /// What a folder of weights is called where other sources have the name of an export.
 const WEIGHTS_FOLDER: &str = "weights folder";
-/// A warning that does not concern models that say their anchors apart from the graph.
-const ANCHORS_BY_OPTION: &str = "anchors are those given by option; the model carries none";
 
 /// Everything after the parser.
 pub(crate) fn convert_graph(
@@ -172,7 +171,7 @@ fn checked_names(
     if !options.class_names.is_empty() {
         return Err(ConvertError::new(ErrorKind::NotADetector, message));
     }
-    report.warnings.push(Warning { node: String::new(), message: format!("{message}; ignored") });
+    report.warnings.push(Warning::of_model(WarningKind::ClassNames, format!("{message}; ignored")));
     Ok(Vec::new())
 }
 
@@ -181,11 +180,12 @@ fn supply_anchors(heads: &mut Heads, options: &Options, report: &mut Report) -> 
     if heads.levels.iter().all(|level| !level.anchors.is_empty()) {
         return Ok(());
     }
-    let mut warn = |message: &str| {
-        report.warnings.push(Warning { node: String::new(), message: message.into() });
-    };
+    let mut warn = |kind, message: &str| report.warnings.push(Warning::of_model(kind, message));
     let Some(anchors) = &options.anchors else {
-        warn("the outputs are raw heads, which carry no anchors: give them to get boxes");
+        warn(
+            WarningKind::NoAnchors,
+            "the outputs are raw heads, which carry no anchors: give them to get boxes",
+        );
         return Ok(());
     };
     let fits = anchors.len() == heads.levels.len()
@@ -201,7 +201,7 @@ fn supply_anchors(heads: &mut Heads, options: &Options, report: &mut Report) -> 
     for (level, anchors) in heads.levels.iter_mut().zip(anchors) {
         level.anchors.clone_from(anchors);
     }
-    warn(ANCHORS_BY_OPTION);
+    warn(WarningKind::AnchorsByOption, "anchors are those given by option; the model carries none");
     Ok(())
 }
 

@@ -50,13 +50,55 @@ pub struct Row {
     pub tie_bound: f64,
 }
 
+/// What a warning is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WarningKind {
+    /// Outputs are raw heads, and nobody said their anchors.
+    NoAnchors,
+    /// Outputs are raw heads, and the anchors are those of [`Options`](crate::Options).
+    AnchorsByOption,
+    /// Class names of the metadata do not fit the head and were ignored.
+    ClassNames,
+    /// What the picture's numbers are had to be found out, or little of the picture is left.
+    Picture,
+    /// Quantizers inside the decode of the boxes were dropped, as asked.
+    DecodeQuantizers,
+    /// Values of different scales were requantized, as asked.
+    RequantizedJoin,
+    /// Values near a step may get the neighbouring code.
+    NearTies,
+    /// A convolution is computed more than once.
+    ComputedTwice,
+    /// A bipolar quantizer that sees no negative number.
+    ReluBeforeBipolar,
+    /// A layer is no faster than with 8 bits, though one side is narrow.
+    NarrowSide,
+    /// Outputs that no box needs.
+    UnneededOutputs,
+}
+
 /// Something worth knowing about a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
+    /// What it is about.
+    pub kind: WarningKind,
     /// Name of the node; empty where it concerns the model.
     pub node: String,
     /// What to know.
     pub message: String,
+}
+
+impl Warning {
+    /// One that concerns the model.
+    pub(crate) fn of_model(kind: WarningKind, message: impl Into<String>) -> Self {
+        Self::at("", kind, message)
+    }
+
+    /// One about a node.
+    pub(crate) fn at(node: &str, kind: WarningKind, message: impl Into<String>) -> Self {
+        Self { kind, node: node.to_owned(), message: message.into() }
+    }
 }
 
 impl Row {

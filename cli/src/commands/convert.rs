@@ -46,7 +46,7 @@ pub fn run(args: &ConvertArgs, messages: Messages) -> Result<Outcome> {
         let converted = ylb_converter::convert_source(&source, &options, step).with_context(cannot)?;
         (source, converted)
     };
-    for Warning { node, message } in &report.warnings {
+    for Warning { node, message, .. } in &report.warnings {
         let node = if node.is_empty() { String::new() } else { format!("node \"{node}\": ") };
         messages.warning(format_args!("{node}{message}"));
     }

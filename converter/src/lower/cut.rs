@@ -13,7 +13,7 @@ use super::requantize::Requantized;
 use super::{Feature, LoweredValue, Lowering, Segment, id_of};
 use crate::error::{ConvertError, ErrorKind};
 use crate::expr::{Binary, ConvIndex, Expr, Interval, Program, Unary, ValueIndex};
-use crate::report::{Row, Warning};
+use crate::report::{Row, Warning, WarningKind};
 use crate::staircase::Levels;
 
 /// Above this part of a step, a user should know that near ties may be decided otherwise: about one
@@ -235,13 +235,11 @@ impl Lowering<'_> {
             row.tie_bound = tie_bound;
         }
         if tie_bound > LARGE_TIE_BOUND {
-            self.warnings.push(Warning {
-                node: self.convs[conv.0].name.clone(),
-                message: format!(
-                    "its input joins values of different scales, and 31-bit multipliers are coarse for \
-                     them: values within {tie_bound:.0e} of a step may get the neighbouring code"
-                ),
-            });
+            let message = format!(
+                "its input joins values of different scales, and 31-bit multipliers are coarse for \
+                 them: values within {tie_bound:.0e} of a step may get the neighbouring code"
+            );
+            self.warnings.push(Warning::at(&self.convs[conv.0].name, WarningKind::NearTies, message));
         }
         Ok(output)
     }
@@ -257,10 +255,8 @@ impl Lowering<'_> {
         let pending = &mut self.convs[conv.0];
         let name = pending.name.clone();
         if std::mem::replace(&mut pending.emitted, true) {
-            self.warnings.push(Warning {
-                node: name.clone(),
-                message: "its output is quantized in more than one way; it is computed for each".into(),
-            });
+            let message = "its output is quantized in more than one way; it is computed for each";
+            self.warnings.push(Warning::at(&name, WarningKind::ComputedTwice, message));
         }
         let inputs: Vec<ValueIndex> = self.convs[conv.0].terms.iter().map(|t| t.value).collect();
         let row = Row::of_conv(&self.convs[conv.0], &operator, kind);
@@ -337,12 +333,9 @@ impl Lowering<'_> {
     fn warn_of_relu_before_bipolar(&mut self, node: &Node, quantizer: &Quantizer, feature: &Feature) {
         let relu = |segment: &Segment| matches!(&*segment.expr, Expr::Unary(Unary::Relu, _));
         if quantizer.order == Order::Bipolar && feature.segments.iter().any(relu) {
-            self.warnings.push(Warning {
-                node: node.name.clone(),
-                message: "BipolarQuant behind Relu makes every code +1: an unsigned 1-bit activation \
-                          was exported wrongly"
-                    .into(),
-            });
+            let message = "BipolarQuant behind Relu makes every code +1: an unsigned 1-bit activation \
+                           was exported wrongly";
+            self.warnings.push(Warning::at(&node.name, WarningKind::ReluBeforeBipolar, message));
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{Feature, LoweredValue, Lowering, PIXELS, Segment};
 use crate::error::ConvertError;
 use crate::expr::{Binary, Expr, Program, Unary};
 use crate::passes::trunc;
-use crate::report::Warning;
+use crate::report::{Warning, WarningKind};
 
 /// How a graph's input is understood.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,7 +35,7 @@ pub fn understand(graph: &Graph) -> Result<Understood, ConvertError> {
     };
     let name = &graph.tensor(input).name;
     let note = |message: String| {
-        Some(Warning { node: String::new(), message: format!("input \"{name}\": {message}") })
+        Some(Warning::of_model(WarningKind::Picture, format!("input \"{name}\": {message}")))
     };
     match graph.input_types.get(&input) {
         None | Some(ElementType::F32 | ElementType::F64) => {}

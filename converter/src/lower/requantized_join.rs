@@ -23,7 +23,7 @@ use super::linear::Linear;
 use super::{Feature, LoweredValue, Lowering, Segment, id_of};
 use crate::error::ConvertError;
 use crate::expr::{Binary, Expr, Unary, ValueIndex};
-use crate::report::{Row, Warning};
+use crate::report::{Row, Warning, WarningKind};
 use crate::staircase::Levels;
 
 /// Most fraction bits: `-2^(shift + 8)` is a multiplier.
@@ -59,15 +59,13 @@ impl Lowering<'_> {
             16 => self.join_in_16_bits(&feature, &range)?,
             _ => self.join_in_8_bits(node, &feature, &range)?,
         };
-        self.warnings.push(Warning {
-            node: node.name.clone(),
-            message: format!(
-                "its input \"{}\" joins values of {} different scales and was requantized to {bits} bits on \
-                 request: codes behind it differ from the export's",
-                self.graph.tensor(id).name,
-                range.scales
-            ),
-        });
+        let message = format!(
+            "its input \"{}\" joins values of {} different scales and was requantized to {bits} bits on \
+             request: codes behind it differ from the export's",
+            self.graph.tensor(id).name,
+            range.scales
+        );
+        self.warnings.push(Warning::at(&node.name, WarningKind::RequantizedJoin, message));
         let joined = Rc::new(joined);
         self.features[id.0] = Some(Rc::clone(&joined));
         Ok(joined)

@@ -14,7 +14,7 @@ use ylb_source::ir::{Domain, Graph, Node, TensorId};
 
 use super::heads;
 use crate::error::ConvertError;
-use crate::report::Warning;
+use crate::report::{Warning, WarningKind};
 
 /// Runs the pass, which drops quantizers only if told to. Returns what the user should know.
 ///
@@ -45,7 +45,7 @@ pub fn run(graph: &mut Graph, ignore: bool) -> Result<Option<Warning>, ConvertEr
             node.op_type = "Identity".into();
         }
     }
-    Ok(Some(Warning { node: String::new(), message }))
+    Ok(Some(Warning::of_model(WarningKind::DecodeQuantizers, message)))
 }
 
 /// Nodes between heads and outputs that quantize activations, or constants such as the grid.

@@ -89,7 +89,7 @@ pub fn write(path: &Path, network: &Network, report: &Report, comparison: Option
     files::write(path, |writer| Ok(serde_json::to_writer_pretty(writer, &document)?))
 }
 
-fn node_warning(Warning { node, message }: &Warning) -> NodeWarning<'_> {
+fn node_warning(Warning { node, message, .. }: &Warning) -> NodeWarning<'_> {
     NodeWarning { node, message }
 }
 
