@@ -1,4 +1,4 @@
-"""Writes cli/tests/data/coco.json: detections drawn at random, and what pycocotools says about them.
+"""Writes eval/tests/data/coco.json: detections drawn at random, and what pycocotools says about them.
 
     pip install pycocotools==2.0.11
     python scripts/coco-fixture.py
@@ -76,7 +76,7 @@ def main() -> None:
     pictures = [picture(rng, k == CROWDED) for k in range(PICTURES)]
     lines = ",\n".join("  " + json.dumps(content, separators=(",", ":")) for content in pictures)
     expected = json.dumps(coco_metric(pictures))
-    path = Path(__file__).parent.parent / "cli/tests/data/coco.json"
+    path = Path(__file__).parent.parent / "eval/tests/data/coco.json"
     path.write_text(f'{{"pictures": [\n{lines}\n],\n"pycocotools": {expected}}}\n')
 
 

@@ -1,23 +1,28 @@
 //! The command line.
 
+mod bench;
 mod compare;
 mod convert;
 mod eval;
 mod generate;
+mod info;
 mod max_pixels;
 mod net;
+mod run;
 
-use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueHint};
+use clap::{Args, Parser, Subcommand};
 
+pub use bench::BenchArgs;
 pub use compare::CompareArgs;
 pub use convert::ConvertArgs;
 pub use eval::EvalArgs;
 pub use generate::{Generate, GenerateArgs};
+pub use info::InfoArgs;
 pub use max_pixels::MaxPixels;
 pub use net::{Bits, Net};
+pub use run::RunArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,40 +35,6 @@ Examples:
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 141 if whoever reads the output stops early, as head does.
 Set YLB_KERNELS=generic (or neon, dotprod, avx2, ...) to force a kind of micro-kernel.";
-
-const RUN_EXAMPLES: &str = "\
-Examples:
-  yolo-lowbit run model.ylb photo.jpg
-  yolo-lowbit run model.ylb photos/ --conf 0.4 --classes person,2 --out found
-  yolo-lowbit run model.ylb photos/ --no-save --json > found.json
-  yolo-lowbit run model.ylb photos/ --no-save --jsonl | jq -c '[.path, (.detections | length)]'
-  yolo-lowbit run model.ylb --tensor input.npy --raw outputs.npz --codes codes.npz
-
-With --json, standard output is one JSON document:
-  {\"model\": \"model.ylb\", \"images\": [{\"path\": \"photo.jpg\", \"width\": 640, \"height\": 480,
-    \"detections\": [{\"class\": 0, \"name\": \"person\", \"confidence\": 0.91,
-                    \"box\": {\"x1\": 12.5, \"y1\": 3.0, \"x2\": 200.0, \"y2\": 471.5}}],
-    \"times_ms\": {\"decode\": 4.1, \"preprocess\": 1.0, \"inference\": 35.2, \"postprocess\": 0.2, \"save\": 9.8},
-    \"saved\": \"runs/photo.jpg\"}]}
-A picture that could not be processed has \"path\" and \"error\" instead.
-With --jsonl it is one line for each picture, an element of \"images\", as soon as the picture is done.
-
-A picture or folder that cannot be read does not stop the others: exit status 1 at the end.";
-
-const INFO_EXAMPLES: &str = "\
-Examples:
-  yolo-lowbit info model.ylb
-  yolo-lowbit info model.ylb --json | jq .totals";
-
-const BENCH_EXAMPLES: &str = "\
-Examples:
-  yolo-lowbit bench model.ylb --threads 1
-  yolo-lowbit bench model.ylb --profile
-  yolo-lowbit bench model.ylb --iterations 200 --json > bench.json
-  yolo-lowbit bench --net yolov5n --bits w2a2 --imgsz 640
-  yolo-lowbit bench --kernels
-
-The network alone is timed, on the same random input each time: no picture is read, resized or drawn.";
 
 /// Finds objects in pictures with YOLOv5 networks of 1 to 8 bit, fast on small ARM computers.
 #[derive(Debug, Parser)]
@@ -96,141 +67,6 @@ pub enum Command {
     /// Write manual pages or shell completions, for packages
     #[command(hide = true)]
     Generate(GenerateArgs),
-}
-
-/// Arguments of `run`.
-#[derive(Debug, Args)]
-#[command(after_help = RUN_EXAMPLES, group = ArgGroup::new("tensor_results").multiple(true))]
-pub struct RunArgs {
-    /// The model
-    #[arg(value_name = "MODEL.ylb", value_hint = ValueHint::FilePath)]
-    pub model: PathBuf,
-
-    /// JPEG and PNG files, or folders of them
-    #[arg(value_name = "IMAGE|FOLDER", value_hint = ValueHint::AnyPath)]
-    #[arg(required_unless_present = "tensor", conflicts_with = "tensor")]
-    pub inputs: Vec<PathBuf>,
-
-    /// Report objects of more than this confidence, 0 to 1
-    #[arg(long, value_name = "NUMBER", default_value = "0.25", value_parser = fraction, allow_negative_numbers = true)]
-    pub conf: f32,
-
-    /// Of two boxes that overlap more than this (intersection over union, 0 to 1), drop the worse
-    #[arg(long, value_name = "NUMBER", default_value = "0.45", value_parser = fraction, allow_negative_numbers = true)]
-    pub iou: f32,
-
-    /// Report at most this many objects a picture
-    #[arg(long, value_name = "N", default_value = "300", value_parser = at_least_one)]
-    pub max_det: usize,
-
-    /// Report only these classes: indices or names, separated by commas
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    pub classes: Vec<String>,
-
-    #[command(flatten)]
-    #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
-    pub threads: Threads,
-
-    /// Folder for the pictures with boxes drawn
-    #[arg(long, value_name = "DIR", default_value = "runs", value_hint = ValueHint::DirPath)]
-    pub out: PathBuf,
-
-    /// Do not save pictures, whatever --out says
-    #[arg(long)]
-    pub no_save: bool,
-
-    #[command(flatten)]
-    #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
-    pub max_pixels: MaxPixels,
-
-    /// Print one JSON document instead of text, at the end
-    #[arg(long)]
-    pub json: bool,
-
-    /// Print one line of JSON for each picture instead of text, at once
-    #[arg(long, conflicts_with_all = ["json", "tensor"])]
-    pub jsonl: bool,
-
-    /// Instead of pictures: a tensor [1, 3, height, width], RGB, of uint8 bytes or of float32 from 0 to 1
-    #[arg(long, value_name = "IN.npy", requires = "tensor_results", value_hint = ValueHint::FilePath)]
-    pub tensor: Option<PathBuf>,
-
-    /// Write the network's outputs for the tensor, under their ONNX names
-    #[arg(long, value_name = "OUT.npz", value_hint = ValueHint::FilePath)]
-    #[arg(group = "tensor_results", requires = "tensor", conflicts_with = "inputs")]
-    pub raw: Option<PathBuf>,
-
-    /// Write the integer codes of every intermediate tensor, under their ONNX names
-    #[arg(long, value_name = "OUT.npz", value_hint = ValueHint::FilePath)]
-    #[arg(group = "tensor_results", requires = "tensor", conflicts_with = "inputs")]
-    pub codes: Option<PathBuf>,
-}
-
-/// Arguments of `info`.
-#[derive(Debug, Args)]
-#[command(after_help = INFO_EXAMPLES)]
-pub struct InfoArgs {
-    /// The model
-    #[arg(value_name = "MODEL.ylb", value_hint = ValueHint::FilePath)]
-    pub model: PathBuf,
-
-    /// Print one JSON document instead of text
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Arguments of `bench`.
-#[derive(Debug, Args)]
-#[command(after_help = BENCH_EXAMPLES)]
-pub struct BenchArgs {
-    /// The model
-    #[arg(value_name = "MODEL.ylb", value_hint = ValueHint::FilePath)]
-    #[arg(required_unless_present_any = ["net", "kernels"], conflicts_with = "net")]
-    pub model: Option<PathBuf>,
-
-    /// Instead of a model: a network of this shape with random weights, such as yolov5n
-    #[arg(long, value_name = "NAME")]
-    pub net: Option<Net>,
-
-    /// Bits of weights and activations of --net
-    #[arg(long, value_name = "wXaY", default_value = "w2a2", requires = "net")]
-    pub bits: Bits,
-
-    /// Input height and width of --net, multiples of 32
-    #[arg(long, value_name = "H[,W]", default_value = "640", requires = "net")]
-    pub imgsz: ImageSize,
-
-    /// Give the first convolution and the heads of --net the same bits; otherwise they have 8-bit weights
-    #[arg(long, requires = "net")]
-    pub all_bits: bool,
-
-    #[command(flatten)]
-    #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
-    pub threads: Threads,
-
-    /// Inferences before the timed ones
-    #[arg(long, value_name = "N", default_value = "5")]
-    pub warmup: usize,
-
-    /// Inferences timed
-    #[arg(long, value_name = "N", default_value = "50", value_parser = at_least_one)]
-    pub iterations: usize,
-
-    /// Also time every layer; this takes a little time itself
-    #[arg(long)]
-    pub profile: bool,
-
-    /// Print one JSON document instead of text
-    #[arg(long)]
-    pub json: bool,
-
-    /// Print one row of a Markdown table: board | CPU | clock | threads | network | median ms
-    #[arg(long, conflicts_with_all = ["json", "profile"])]
-    pub row: bool,
-
-    /// Instead of a network: time every micro-kernel that this CPU can run, and mark which would be chosen
-    #[arg(long, conflicts_with_all = ["model", "net", "profile", "row", "warmup", "iterations", "threads"])]
-    pub kernels: bool,
 }
 
 /// The `--threads` option.

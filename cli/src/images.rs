@@ -8,11 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, ensure};
+use ylb_eval::dataset::is_picture_name;
 
 pub use decode::{Picture, panic_is_caught, read};
-
-/// File name extensions of pictures, in lower case.
-const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
 
 /// The pictures that a command line names: files as they are, folders by their pictures in the order
 /// of their names. Folders inside folders are not entered.
@@ -65,28 +63,4 @@ fn pictures_of_folder(folder: &Path) -> Result<Vec<PathBuf>> {
     );
     pictures.sort();
     Ok(pictures)
-}
-
-/// Whether a file's name says that it is a picture. Hidden files are none: macOS leaves files such as
-/// `._photo.jpg` on memory cards, which hold no picture.
-pub fn is_picture_name(path: &Path) -> bool {
-    let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    !hidden
-        && extension.is_some_and(|extension| EXTENSIONS.contains(&extension.to_ascii_lowercase().as_str()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_pictures() {
-        for name in ["a.jpg", "b.JPEG", "folder.x/c.Png"] {
-            assert!(is_picture_name(Path::new(name)), "{name}");
-        }
-        for name in ["a.txt", "jpg", ".jpg", "._a.jpg", "a.jpg.bak", "a.gif"] {
-            assert!(!is_picture_name(Path::new(name)), "{name}");
-        }
-    }
 }

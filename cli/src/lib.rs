@@ -6,12 +6,12 @@
 //! | [`args`] | the command line |
 //! | [`commands`] | one file for each command |
 //! | [`images`], [`draw`] | pictures: finding, checking and reading, drawing |
+//! | [`pipeline`] | pictures through the network, for every command that finds objects |
 //! | [`model`] | opening models, and what their layers look like to people |
-//! | [`dataset`], [`metrics`] | pictures with labels; how good detections are |
 //! | [`proof`] | a model beside its ONNX file |
 //! | [`npy`], [`files`] | NumPy's files; writing files safely |
 //! | [`output`], [`progress`], [`stages`] | tables, units and JSON; progress bars; times |
-//! | [`text`] | text from elsewhere: reading it, and showing it on a terminal |
+//! | [`text`] | text from elsewhere, shown on a terminal |
 //! | [`machine`] | what computer this is |
 //!
 //! Results go to standard output; progress, notes, warnings and errors to standard error.
@@ -19,15 +19,14 @@
 
 mod args;
 mod commands;
-mod dataset;
 mod draw;
 mod files;
 mod images;
 mod machine;
-mod metrics;
 mod model;
 mod npy;
 mod output;
+mod pipeline;
 mod progress;
 mod proof;
 mod stages;

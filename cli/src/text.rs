@@ -2,9 +2,7 @@
 //!
 //! A terminal obeys control characters: a class called `ESC [31m` would colour everything after it, and others move the
 //! cursor over what was said before, or turn words round. So nothing is printed as it is. What is text for people
-//! passes [`line`] or [`lines`]; a document for programs passes [`json`]. [`file`] reads text files.
-
-pub mod file;
+//! passes [`line`] or [`lines`]; a document for programs passes [`json`].
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

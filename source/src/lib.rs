@@ -35,8 +35,10 @@ mod onnx;
 pub mod picture;
 pub mod quantizer;
 mod source;
+pub mod text;
 pub mod weights;
 pub mod window;
 
 pub use error::{Blame, ErrorKind, SourceError};
 pub use source::{Described, Source};
+pub use text::TextError;

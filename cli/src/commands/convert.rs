@@ -12,7 +12,7 @@ use ylb_converter::compare::{Bar, Comparison, Verdict};
 use ylb_converter::{Converted, Options, Report, Row, Warning};
 use ylb_kernels::registry::Dispatch;
 use ylb_runtime::Network;
-use ylb_source::Source;
+use ylb_source::{Source, names};
 
 use super::{Outcome, UsageError};
 use crate::args::ConvertArgs;
@@ -161,8 +161,9 @@ fn options(args: &ConvertArgs) -> Result<Options> {
 }
 
 fn read_names(path: &Path) -> Result<Vec<String>> {
-    let text = text::file::open(path, text::file::SHORT)?;
-    ylb_source::names::parse(&text).map_err(|reason| {
+    let text = ylb_source::text::read(path, ylb_source::text::SHORT)
+        .with_context(|| format!("cannot open {}", path.display()))?;
+    names::parse(&text).map_err(|reason| {
         anyhow!("{}: {reason}; give a file with one name a line, or a data.yaml", path.display())
     })
 }

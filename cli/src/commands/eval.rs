@@ -4,20 +4,18 @@ mod plots;
 mod report;
 mod svg;
 
-use std::time::Instant;
-
 use anyhow::{Context, Result, bail};
+use ylb_eval::dataset::{self, Description, Sample, Tally};
+use ylb_eval::metrics::{self, Confusion, Guess, Object, Scene};
 use ylb_format::model::Model;
-use ylb_runtime::{DetectOptions, Detection, Picture, PixelFormat, Session, SessionOptions};
+use ylb_runtime::{DetectOptions, Detection};
 
 use super::{Outcome, UsageError};
 use crate::args::EvalArgs;
-use crate::dataset::{self, Description, Sample, Tally};
 use crate::files::Reserved;
-use crate::images;
-use crate::metrics::{self, Confusion, Guess, Object, Scene};
 use crate::model::{self, class_name};
 use crate::output::{self, Messages};
+use crate::pipeline::{Detected, Photo, Pipeline};
 use crate::progress::Progress;
 use crate::stages::Stages;
 use crate::text;
@@ -44,16 +42,15 @@ pub fn run(args: &EvalArgs, messages: Messages) -> Result<Outcome> {
     if let Some(folder) = &args.plots {
         plots::make_folder(folder, &inputs(args, &samples))?;
     }
-    let session_options = SessionOptions { threads: args.threads.count(), ..Default::default() };
+    let options = DetectOptions {
+        confidence: args.conf,
+        iou: args.iou,
+        max_detections: args.max_det,
+        classes: None,
+        multi_label: !args.best_class,
+    };
     let mut examiner = Examiner {
-        session: model::start(&network, session_options)?,
-        options: DetectOptions {
-            confidence: args.conf,
-            iou: args.iou,
-            max_detections: args.max_det,
-            classes: None,
-            multi_label: !args.best_class,
-        },
+        pipeline: Pipeline::start(&network, args.threads.count(), options)?,
         max_pixels: args.max_pixels.max_pixels,
         stages: Stages::default(),
         warned: Vec::new(),
@@ -104,10 +101,9 @@ fn inputs(args: &EvalArgs, samples: &[Sample]) -> Reserved {
     inputs
 }
 
-/// The session and what stays the same from picture to picture.
+/// The pipeline and what stays the same from picture to picture.
 struct Examiner {
-    session: Session,
-    options: DetectOptions,
+    pipeline: Pipeline,
     max_pixels: u64,
     /// Sums over the pictures.
     stages: Stages,
@@ -117,24 +113,15 @@ struct Examiner {
 
 impl Examiner {
     fn examine(&mut self, sample: &Sample) -> Result<Scene> {
-        let start = Instant::now();
-        let images::Picture { pixels: picture, warning } = images::read(&sample.picture, self.max_pixels)?;
-        let decode = start.elapsed();
+        let photo = Photo::read(&sample.picture, self.max_pixels)?;
+        let warning = photo.warning;
         self.warned.extend(warning.map(|warning| format!("{}: {warning}", sample.picture.display())));
-        let (width, height) = picture.dimensions();
-        let view = Picture::new(picture.as_raw(), width as usize, height as usize, PixelFormat::Rgb)?;
-        let guesses = self.session.detect(&view, &self.options)?.iter().map(guess).collect();
-        let times = self.session.times();
-        self.stages += Stages {
-            decode,
-            preprocess: times.preprocess,
-            inference: times.inference,
-            postprocess: times.postprocess,
-            save: None,
-        };
+        let Detected { detections, stages } = self.pipeline.detect(&photo.picture()?)?;
+        self.stages += Stages { decode: photo.decode, ..stages };
+        let (width, height) = photo.pixels.dimensions();
         let labels = sample.labels.iter().flatten();
         let objects = labels.map(|label| Object { class: label.class, edges: label.edges(width, height) });
-        Ok(Scene { objects: objects.collect(), guesses })
+        Ok(Scene { objects: objects.collect(), guesses: detections.iter().map(guess).collect() })
     }
 }
 

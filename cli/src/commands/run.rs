@@ -11,7 +11,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use image::RgbImage;
 use ylb_format::model::Model;
-use ylb_runtime::{DetectOptions, Detection, Picture, PixelFormat, Session, SessionError, SessionOptions};
+use ylb_runtime::{DetectOptions, Detection, SessionError};
 
 use super::{Outcome, UsageError};
 use crate::args::RunArgs;
@@ -19,8 +19,8 @@ use crate::draw::{self, Mark};
 use crate::images::{self, Listed};
 use crate::model::{self, class_name};
 use crate::output::{self, Messages};
+use crate::pipeline::{Detected, Photo, Pipeline};
 use crate::progress::Progress;
-use crate::stages::Stages;
 use printing::Printer;
 use report::{Failure, Found, Report, Totals};
 use saving::ResultNames;
@@ -41,8 +41,7 @@ fn find_objects(args: &RunArgs, messages: Messages) -> Result<Outcome> {
     let listed = images::list(&args.inputs);
     let network = model::open(&args.model)?;
     let options = detect_options(args, network.model())?;
-    let session_options = SessionOptions { threads: args.threads.count(), ..Default::default() };
-    let session = model::start(&network, session_options)?;
+    let pipeline = Pipeline::start(&network, args.threads.count(), options)?;
     let input = network.model().picture();
     messages.note(format_args!(
         "{}: {}x{} input, classes: {}, {}",
@@ -50,11 +49,11 @@ fn find_objects(args: &RunArgs, messages: Messages) -> Result<Outcome> {
         input.width,
         input.height,
         network.model().detect.classes,
-        output::count(session.threads(), "thread")
+        output::count(pipeline.threads(), "thread")
     ));
     let names = result_names(args, &listed)?;
     let mut detector =
-        Detector { model: network.model(), session, options, names, max_pixels: args.max_pixels.max_pixels };
+        Detector { model: network.model(), pipeline, names, max_pixels: args.max_pixels.max_pixels };
     let mut printer = Printer::new(args, listed.len());
     let progress = Progress::new(listed.len(), listed.len() > 1 && !messages.quiet);
     let mut totals = Totals::default();
@@ -107,8 +106,7 @@ fn concerns_all_pictures(error: &anyhow::Error) -> bool {
 /// Everything that stays the same from picture to picture.
 struct Detector<'a> {
     model: &'a Model,
-    session: Session,
-    options: DetectOptions,
+    pipeline: Pipeline,
     names: Option<ResultNames>,
     max_pixels: u64,
 }
@@ -119,29 +117,19 @@ impl Detector<'_> {
     }
 
     fn search(&mut self, path: &Path) -> Result<Found> {
-        let start = Instant::now();
-        let images::Picture { pixels: mut picture, warning } = images::read(path, self.max_pixels)?;
-        let decode = start.elapsed();
-
-        let (width, height) = picture.dimensions();
-        let view = Picture::new(picture.as_raw(), width as usize, height as usize, PixelFormat::Rgb)?;
-        let detections = self.session.detect(&view, &self.options)?.to_vec();
-        let times = self.session.times();
+        let mut photo = Photo::read(path, self.max_pixels)?;
+        let Detected { detections, mut stages } = self.pipeline.detect(&photo.picture()?)?;
+        stages.decode = photo.decode;
 
         let start = Instant::now();
         let saved = match &mut self.names {
-            Some(names) => Some(save(&mut picture, &marks(self.model, &detections), names.next(path))?),
+            Some(names) => Some(save(&mut photo.pixels, &marks(self.model, &detections), names.next(path))?),
             None => None,
         };
-        let stages = Stages {
-            decode,
-            preprocess: times.preprocess,
-            inference: times.inference,
-            postprocess: times.postprocess,
-            save: saved.is_some().then(|| start.elapsed()),
-        };
+        stages.save = saved.is_some().then(|| start.elapsed());
+        let (width, height) = photo.pixels.dimensions();
         let mut found = Found::new(path, [width, height], self.model, &detections, stages, saved.as_deref());
-        found.warning = warning;
+        found.warning = photo.warning;
         Ok(found)
     }
 }

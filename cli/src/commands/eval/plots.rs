@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use embedded_graphics::pixelcolor::{Rgb888, RgbColor};
+use ylb_eval::metrics::{Accuracy, Confusion, RECALL_POINTS, recall_point};
 
 use super::svg::{Anchor, Svg};
 use crate::draw::{class_colour, text_colour};
 use crate::files::{self, Reserved};
-use crate::metrics::{Accuracy, Confusion, RECALL_POINTS, recall_point};
 
 const BLACK: &str = "#000000";
 const GREY: &str = "#d0d0d0";
@@ -167,7 +167,7 @@ fn shade(share: f64) -> Rgb888 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::{Guess, Object, Scene, measure};
+    use ylb_eval::metrics::{Guess, Object, Scene, measure};
 
     fn scene(classes: usize) -> Scene {
         let edges = |class: usize| [class as f64 * 20.0, 0.0, class as f64 * 20.0 + 10.0, 10.0];

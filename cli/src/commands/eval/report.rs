@@ -6,10 +6,10 @@ use std::fmt;
 use anyhow::{Context, Result};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+use ylb_eval::dataset::Findings;
+use ylb_eval::metrics::{Accuracy, OperatingPoint, Scene};
 
 use crate::args::EvalArgs;
-use crate::dataset::Findings;
-use crate::metrics::{Accuracy, OperatingPoint, Scene};
 use crate::output::{Align, Table, count};
 use crate::stages::Stages;
 use crate::text;

@@ -2,11 +2,11 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`overlap`] | intersection over union |
-//! | [`matching`] | which detection is right about which object |
-//! | [`average_precision`] | areas under precision-recall curves |
-//! | [`operating_point`] | the confidence at which a detector does best |
-//! | [`confusion`] | what was taken for what |
+//! | `overlap` | intersection over union |
+//! | `matching` | which detection is right about which object |
+//! | `average_precision` | areas under precision-recall curves |
+//! | `operating_point` | the confidence at which a detector does best |
+//! | `confusion` | what was taken for what |
 //!
 //! Average precision is that of pycocotools 2.0 with its default parameters: a test compares both. All
 //! areas of boxes count, and at most [`MAX_DETECTIONS`] detections of a picture and class.

@@ -2,10 +2,9 @@
 
 use std::collections::HashSet;
 
-use anyhow::{Context, Result, bail, ensure};
-
 use super::Findings;
 use super::findings::Tally;
+use crate::error::{Context, Result, bail, ensure};
 
 /// Coordinates may lie out of the picture by so much: tools round, and objects are cut by its edge. It is what val.py's
 /// successor lets pass.

@@ -4,11 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-
 use super::Findings;
 use super::findings::Tally;
-use crate::images;
+use crate::error::{Context, Result};
 
 /// Formats that val.py or other tools take for pictures and this program does not read, by extension.
 const OTHER_FORMATS: [(&str, &str); 17] = [
@@ -31,6 +29,16 @@ const OTHER_FORMATS: [(&str, &str); 17] = [
     ("webp", "WebP"),
 ];
 
+/// File name extensions of pictures, in lower case.
+const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
+
+/// Whether a file's name says that it is a picture. Hidden files are none: macOS leaves files such as
+/// `._photo.jpg` on memory cards, which hold no picture.
+pub fn is_picture_name(path: &Path) -> bool {
+    let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    !hidden && EXTENSIONS.iter().any(|extension| has_extension(path, extension))
+}
+
 /// Pictures while they are gathered.
 #[derive(Debug, Default)]
 pub struct Gathered {
@@ -52,7 +60,7 @@ impl Gathered {
         walk(folder, &mut self.entered, repeated, |path| found.push(path))?;
         for path in found {
             // Stereo cameras' files are JPEG, and val.py takes them.
-            if images::is_picture_name(&path) || has_extension(&path, "mpo") {
+            if is_picture_name(&path) || has_extension(&path, "mpo") {
                 self.pictures.push(path);
             } else if other_format(&path).is_some() {
                 self.others.push(path);
@@ -198,6 +206,16 @@ mod tests {
 
     fn names(root: &Path, paths: &[PathBuf]) -> Vec<String> {
         paths.iter().map(|path| path.strip_prefix(root).unwrap().display().to_string()).collect()
+    }
+
+    #[test]
+    fn names_of_pictures() {
+        for name in ["a.jpg", "b.JPEG", "folder.x/c.Png"] {
+            assert!(is_picture_name(Path::new(name)), "{name}");
+        }
+        for name in ["a.txt", "jpg", ".jpg", "._a.jpg", "a.jpg.bak", "a.gif"] {
+            assert!(!is_picture_name(Path::new(name)), "{name}");
+        }
     }
 
     #[test]

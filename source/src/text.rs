@@ -2,10 +2,8 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
-
-use anyhow::{Context, Result, bail, ensure};
 
 /// Most bytes of a file that a person writes: class names, the description of a data set.
 pub const SHORT: u64 = 4 << 20;
@@ -16,53 +14,91 @@ pub const LONG: u64 = 256 << 20;
 /// How a `.ylb` file begins.
 const MODEL_START: &[u8] = b"\x8eYLB";
 
-/// A model was given where text was wanted, as happens when arguments are swapped.
+/// Why a file is not read as text.
 #[derive(Debug)]
-pub struct IsModel;
+#[non_exhaustive]
+pub enum TextError {
+    /// It cannot be read.
+    Io(io::Error),
+    /// It has more than so many bytes.
+    TooLong(u64),
+    /// A model was given where text was wanted, as happens when arguments are swapped.
+    IsModel,
+    /// It is UTF-16.
+    Utf16,
+    /// It holds bytes that no text has.
+    NotText,
+    /// It is not UTF-8.
+    NotUtf8 {
+        /// The first line that is not, from 1 on.
+        line: usize,
+        /// The first byte that is not.
+        byte: u8,
+    },
+}
 
-impl fmt::Display for IsModel {
+impl fmt::Display for TextError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("this is a .ylb file, not text")
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::TooLong(most) => write!(f, "the file has more than {most} bytes: is it the right one?"),
+            Self::IsModel => f.write_str("this is a .ylb file, not text"),
+            Self::Utf16 => f.write_str("the text is UTF-16: save it as UTF-8"),
+            Self::NotText => f.write_str("this is not a text file"),
+            Self::NotUtf8 { line, byte } => {
+                write!(f, "line {line} is not UTF-8 (byte {byte:02x}): save the text as UTF-8")
+            }
+        }
     }
 }
 
-impl std::error::Error for IsModel {}
+impl std::error::Error for TextError {}
+
+impl From<io::Error> for TextError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl TextError {
+    /// Whether there is no such file.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::NotFound)
+    }
+}
 
 /// Reads a file of at most so many bytes as UTF-8, without the byte order mark that editors of Windows put first.
 ///
 /// # Errors
 /// If it cannot be read, is longer, or is not such text.
-pub fn read(path: &Path, most: u64) -> Result<String> {
+pub fn read(path: &Path, most: u64) -> Result<String, TextError> {
     let mut bytes = Vec::new();
     // One byte more shows that there is more; a pipe or a device may not have an end.
     File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
-    ensure!(bytes.len() as u64 <= most, "the file has more than {most} bytes: is it the right one?");
+    if bytes.len() as u64 > most {
+        return Err(TextError::TooLong(most));
+    }
     decode(bytes)
 }
 
-fn decode(mut bytes: Vec<u8>) -> Result<String> {
+fn decode(mut bytes: Vec<u8>) -> Result<String, TextError> {
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-        bail!("the text is UTF-16: save it as UTF-8");
+        return Err(TextError::Utf16);
     }
     if bytes.starts_with(b"\xef\xbb\xbf") {
         bytes.drain(..3);
     }
-    ensure!(!bytes.starts_with(MODEL_START), IsModel);
-    ensure!(!bytes.contains(&0), "this is not a text file");
+    if bytes.starts_with(MODEL_START) {
+        return Err(TextError::IsModel);
+    }
+    if bytes.contains(&0) {
+        return Err(TextError::NotText);
+    }
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let line = 1 + error.as_bytes()[..valid].iter().filter(|&&byte| byte == b'\n').count();
-        let byte = error.as_bytes()[valid];
-        anyhow::anyhow!("line {line} is not UTF-8 (byte {byte:02x}): save the text as UTF-8")
+        TextError::NotUtf8 { line, byte: error.as_bytes()[valid] }
     })
-}
-
-/// Reads a file as [`read`] does, with its path in the error.
-///
-/// # Errors
-/// As [`read`].
-pub fn open(path: &Path, most: u64) -> Result<String> {
-    read(path, most).with_context(|| format!("cannot open {}", path.display()))
 }
 
 #[cfg(test)]
@@ -98,5 +134,6 @@ mod tests {
         let error = read(&path, 4).unwrap_err().to_string();
         std::fs::remove_file(&path).unwrap();
         assert!(error.contains("more than 4 bytes"), "{error}");
+        assert!(read(&path, 4).unwrap_err().is_missing());
     }
 }

@@ -9,8 +9,8 @@
 //! labels/test/a.txt    0 0.51 0.33 0.2 0.25    class, centre x, centre y, width, height
 //! ```
 //!
-//! [`description`] reads the YAML file, [`files`] finds pictures, [`labels`] reads labels, and [`findings`] tells what is
-//! odd about them.
+//! [`Description`] is the YAML file, [`load`] finds a split's pictures and reads their labels, and [`Findings`] tell what
+//! is odd about them.
 
 mod description;
 mod files;
@@ -19,16 +19,16 @@ mod labels;
 mod yaml;
 
 pub use description::Description;
+pub use files::is_picture_name;
 pub use findings::{Findings, Tally};
 pub use labels::Label;
 
 use std::collections::HashSet;
-use std::io::{self, ErrorKind};
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Error, Result, bail};
+use ylb_source::text;
 
-use crate::text;
+use crate::error::{Result, bail};
 
 /// A picture and what is in it.
 #[derive(Clone, Debug)]
@@ -88,13 +88,13 @@ fn read_all(pictures: Vec<PathBuf>, classes: usize, findings: &mut Findings) -> 
     let mut samples = Vec::with_capacity(pictures.len());
     for picture in pictures {
         let path = label_path(&picture);
-        let labels = match text::file::read(&path, text::file::LONG) {
+        let labels = match text::read(&path, text::LONG) {
             Ok(text) => {
                 Some(labels::parse(&text, classes, &path.display().to_string(), findings, &mut wrong))
             }
-            Err(error) if is_missing(&error) => None,
+            Err(error) if error.is_missing() => None,
             Err(error) => {
-                wrong.add(|| format!("{}: {error:#}", path.display()));
+                wrong.add(|| format!("{}: {error}", path.display()));
                 None
             }
         };
@@ -108,10 +108,6 @@ fn read_all(pictures: Vec<PathBuf>, classes: usize, findings: &mut Findings) -> 
         1 => bail!("a label is wrong: {}", wrong.told()),
         count => bail!("{count} labels are wrong: {}", wrong.told()),
     }
-}
-
-fn is_missing(error: &Error) -> bool {
-    error.downcast_ref().is_some_and(|error: &io::Error| error.kind() == ErrorKind::NotFound)
 }
 
 /// Where the labels of a folder's pictures are, see [`label_path`].

@@ -1,8 +1,9 @@
 //! Reading YAML of unknown origin.
 
-use anyhow::{Result, anyhow, bail};
 use saphyr::{LoadableYamlNode, Yaml};
 use saphyr_parser::{Event, Parser};
+
+use crate::error::{DatasetError, Result, bail};
 
 /// Most lists and maps inside one another. A data set needs three; the library calls itself for each, and some
 /// thousands would take more stack than there is.
@@ -14,14 +15,14 @@ const MAX_DEPTH: usize = 64;
 /// If it is not YAML, or nested too deeply.
 pub fn load(text: &str) -> Result<Vec<Yaml<'_>>> {
     check_depth(text)?;
-    Yaml::load_from_str(text).map_err(|error| anyhow!("it is not YAML: {error}"))
+    Yaml::load_from_str(text).map_err(|error| DatasetError::new(format!("it is not YAML: {error}")))
 }
 
 /// Reads the text as events, for which nothing is called by itself.
 fn check_depth(text: &str) -> Result<()> {
     let mut depth = 0usize;
     for event in Parser::new_from_str(text) {
-        let (event, span) = event.map_err(|error| anyhow!("it is not YAML: {error}"))?;
+        let (event, span) = event.map_err(|error| DatasetError::new(format!("it is not YAML: {error}")))?;
         match event {
             Event::SequenceStart(..) | Event::MappingStart(..) => depth += 1,
             Event::SequenceEnd | Event::MappingEnd => depth = depth.saturating_sub(1),

@@ -87,7 +87,7 @@ fn a_hundred_detections_of_a_picture_and_class_count() {
     assert!(close(measure(&[scene], 1).map50(), 0.01));
 }
 
-/// `cli/tests/data/coco.json`, written by `scripts/coco-fixture.py`.
+/// `eval/tests/data/coco.json`, written by `scripts/coco-fixture.py`.
 #[derive(Deserialize)]
 struct Fixture {
     pictures: Vec<Picture>,

@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
 use saphyr::{Scalar, Yaml};
-use ylb_source::names;
+use ylb_source::{TextError, names, text};
 
-use super::files::Gathered;
+use super::files::{Gathered, is_picture_name};
 use super::{Findings, yaml};
-use crate::images;
-use crate::text::{self, file::IsModel};
+use crate::error::{Context, DatasetError, Result, bail};
 
 /// Keys that are no splits.
 const OTHER_KEYS: [&str; 4] = ["path", "names", "nc", "download"];
@@ -37,14 +35,13 @@ impl Description {
         if path.is_dir() {
             bail!("{}", instead_of_folder(path));
         }
-        let text = text::file::open(path, text::file::SHORT);
-        if text.as_ref().is_err_and(|error| error.is::<IsModel>()) {
-            let name = path.display();
-            bail!(
-                "{name} is a .ylb file: the model comes first, then the data set (eval MODEL.ylb DATA.yaml)"
-            );
-        }
-        let text = text?;
+        let text = match text::read(path, text::SHORT) {
+            Err(TextError::IsModel) => bail!(
+                "{} is a .ylb file: the model comes first, then the data set (eval MODEL.ylb DATA.yaml)",
+                path.display()
+            ),
+            text => text.with_context(|| format!("cannot open {}", path.display()))?,
+        };
         Self::parse(&text, path).with_context(|| format!("the data set file {} is wrong", path.display()))
     }
 
@@ -66,7 +63,7 @@ impl Description {
             }
         }
         let names: Vec<String> = names.context("it has no \"names\", the list of the classes")?;
-        names::check(&names).map_err(|reason| anyhow!("\"names\" is wrong: {reason}"))?;
+        names::check(&names).map_err(|reason| DatasetError::new(format!("\"names\" is wrong: {reason}")))?;
         // Only a list of paths or one path makes a split; Roboflow's files, for one, have other keys too.
         let splits = splits.into_iter().filter_map(|(key, paths)| Some((key, paths?))).collect();
         Ok(Self { file: path.to_owned(), root: base_folder(path, base.as_deref()), splits, names, count })
@@ -111,7 +108,7 @@ impl Description {
     ///
     /// # Errors
     /// If there is no such folder or file, or a folder cannot be read.
-    pub fn pictures(
+    pub(crate) fn pictures(
         &self,
         entry: &str,
         gathered: &mut Gathered,
@@ -123,11 +120,10 @@ impl Description {
             return Ok(Some(path));
         }
         let here = || format!("{} names {entry}, but {}", self.file.display(), path.display());
-        if images::is_picture_name(&path) && path.exists() {
+        if is_picture_name(&path) && path.exists() {
             bail!("{} is a picture: name a folder, or a text file that lists pictures", here());
         }
-        let text = text::file::read(&path, text::file::LONG)
-            .with_context(|| format!("{} cannot be opened", here()))?;
+        let text = text::read(&path, text::LONG).with_context(|| format!("{} cannot be opened", here()))?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let line = |line: &str| match line.strip_prefix("./") {
             Some(rest) => folder.join(rest),
