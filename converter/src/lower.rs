@@ -16,7 +16,7 @@
 //! | `weights` | weights as integers |
 //! | `spatial` | pooling and upsampling |
 //! | `cut` | quantizers |
-//! | `requantize` | the exact map of a convolution, `sum` that of a sum |
+//! | `requantize` | the exact map of a convolution, `sum` that of a sum, `product` that of a product |
 //! | `head` | the detection head |
 
 use std::collections::HashMap;
@@ -41,6 +41,7 @@ mod head;
 mod join;
 mod linear;
 mod picture;
+mod product;
 mod requantize;
 mod requantized_join;
 mod spatial;

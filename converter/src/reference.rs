@@ -135,6 +135,14 @@ impl Execution<'_> {
                 }
                 Elements::Levels(result)
             }
+            Operator::Mul { inputs: [first, second], requantize } => {
+                let (whole, other) = (self.integers(*first), self.integers(*second));
+                // Of a gate, one integer a channel.
+                let pixels = whole.len() / other.len();
+                let product = |(index, integer): (usize, &i32)| integer * other[index / pixels];
+                let products = whole.iter().enumerate().map(product).collect();
+                Elements::Levels(requantized(requantize, &[products], 1, max_level(output)))
+            }
             Operator::Concat { inputs } => {
                 Elements::Levels(inputs.iter().flat_map(|&input| self.levels(input).to_vec()).collect())
             }

@@ -11,6 +11,7 @@ use crate::{ConvertError, Converted, ErrorKind, Options, Report, advice, emit, l
 mod damage;
 mod exports;
 mod float;
+mod gates_and_joins;
 mod pictures;
 mod rounding;
 mod stems;

@@ -31,6 +31,7 @@ pub(crate) mod codes {
     pub(crate) const MAX_POOL: u8 = 4;
     pub(crate) const UPSAMPLE: u8 = 5;
     pub(crate) const CONCAT: u8 = 6;
+    pub(crate) const MUL: u8 = 7;
 
     pub(crate) const REQUANTIZE_NONE: u8 = 0;
     pub(crate) const REQUANTIZE_SCALE: u8 = 1;

@@ -13,6 +13,7 @@ pub mod finish;
 pub mod lookup;
 pub mod map;
 pub mod max_pool;
+pub mod mul;
 mod pairs;
 pub mod prepack;
 pub mod upsample;
@@ -106,7 +107,7 @@ pub fn drafts<'a>(model: &'a Model, dispatch: &Dispatch) -> Result<Vec<Box<dyn D
 
 /// Whether a node is a map from two levels to one.
 fn of_pairs(node: &Node) -> bool {
-    matches!(node.operator, Operator::Add { .. })
+    matches!(node.operator, Operator::Add { .. } | Operator::Mul { .. })
 }
 
 /// The draft of a node. `pairs`: whether an operator of two values may go through all pairs of levels, which takes up
@@ -132,6 +133,9 @@ fn draft<'a>(
         }
         Operator::Upsample { input, factor } => {
             Box::new(upsample::UpsampleDraft { input: *input, factor: *factor })
+        }
+        Operator::Mul { inputs, requantize } => {
+            Box::new(mul::MulDraft { inputs: *inputs, requantize, pairs })
         }
         Operator::Concat { inputs } => Box::new(concat::ConcatDraft { inputs }),
     })

@@ -96,12 +96,13 @@ impl Builder {
 
     /// One of the things that networks do.
     fn stage(&mut self, input: ValueId) -> ValueId {
-        match self.rng.below(7) {
+        match self.rng.below(8) {
             0 => self.residual(input),
             1 => self.branches(input),
             2 => self.pyramid(input),
             3 => self.map(input),
             4 => self.several_terms(input),
+            5 => self.product(input),
             _ => self.conv(input),
         }
     }
@@ -265,6 +266,25 @@ impl Builder {
         };
         let output = self.value(shape, ValueKind::Levels(encoding));
         self.node(output, Operator::Add { inputs, requantize })
+    }
+
+    /// A product of the input and a convolution of it, or a gate: the largest levels of its channels.
+    fn product(&mut self, input: ValueId) -> ValueId {
+        let [channels, height, width] = self.shape(input);
+        let other = self.same_conv(input, channels);
+        let other = if self.rng.one_in(2) && height.max(width) <= 64 {
+            let window = Window { kernel: [height, width], stride: [1, 1], padding: [0; 4] };
+            let kind = ValueKind::Levels(self.encoding_of(other));
+            let output = self.value([channels, 1, 1], kind);
+            self.node(output, Operator::MaxPool { input: other, window })
+        } else {
+            other
+        };
+        let encoding = self.encoding();
+        let reach = self.integer_reach(input) * self.integer_reach(other);
+        let requantize = self.requantize(&[reach], 1, encoding.max_level);
+        let output = self.value([channels, height, width], ValueKind::Levels(encoding));
+        self.node(output, Operator::Mul { inputs: [input, other], requantize })
     }
 
     fn integer_reach(&self, value: ValueId) -> i64 {

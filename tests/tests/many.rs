@@ -1,5 +1,5 @@
-//! A network of so many values and sums that other methods are chosen: memory is planned in order of time, and sums get
-//! no tables. The runtime against the reference executor.
+//! A network of so many values and sums that other methods are chosen: memory is planned in order of time, and sums
+//! and products get no tables. The runtime against the reference executor.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ fn value(index: u32, channels: u32, kind: ValueKind) -> Value {
     Value { name: format!("value {index}"), channels, height: HEIGHT, width: WIDTH, kind }
 }
 
-/// Sums of the last value and any, mostly, and maps; then a head.
+/// Sums and products of the last value and any, mostly, and maps; then a head.
 fn model(rng: &mut Rng) -> Model {
     let encoding = |rng: &mut Rng| {
         let low = -(rng.below(9) as i16);
@@ -30,10 +30,18 @@ fn model(rng: &mut Rng) -> Model {
     let mut nodes = Vec::new();
     for output in 1..=NODES {
         let last = ValueId(output - 1);
-        let operator = if rng.below(5) == 0 {
+        let any = ValueId(rng.below(output as usize) as u32);
+        let kind = rng.below(5);
+        let operator = if kind == 0 {
             Operator::Map { input: last, table: rng.bytes(16).iter().map(|byte| byte & 15).collect() }
+        } else if kind == 1 {
+            let multipliers = vec![150 + rng.below(100) as i32];
+            let bias = vec![i64::from(rng.below(2000) as i32) + 500];
+            Operator::Mul {
+                inputs: [last, any],
+                requantize: Requantize::Scale { multipliers, bias, shift: 8 },
+            }
         } else {
-            let any = ValueId(rng.below(output as usize) as u32);
             // The sum of two, and something on top: levels that differ from value to value.
             let multipliers = vec![200 + rng.below(100) as i32, -(rng.below(200) as i32)];
             let bias = vec![i64::from(rng.below(2000) as i32) + 500];

@@ -10,7 +10,7 @@ use ylb_source::quantizer::{Order, PerAxis, Quantizer, Rounding};
 
 use super::elementwise::slice;
 use super::requantize::Requantized;
-use super::{Feature, LoweredValue, Lowering, Segment, id_of};
+use super::{Feature, LoweredValue, Lowering, Segment, id_of, product};
 use crate::error::{ConvertError, ErrorKind};
 use crate::expr::{Binary, ConvIndex, Expr, Interval, Program, Unary, ValueIndex};
 use crate::report::{Row, Warning, WarningKind};
@@ -202,9 +202,10 @@ impl Lowering<'_> {
                 Some(root) if expr.is_uniform() => {
                     self.cut_map(&node.name, root, &values, &expr, codes.levels, output)
                 }
-                None if expr.is_uniform() && values.len() <= MAX_ADDENDS => {
-                    self.cut_sum(&node.name, &values, &expr, codes.levels, output)
-                }
+                None if expr.is_uniform() && values.len() <= MAX_ADDENDS => match product::factors(&expr) {
+                    Some(factors) => self.cut_product(&node.name, &factors, &expr, codes.levels, output),
+                    None => self.cut_sum(&node.name, &values, &expr, codes.levels, output),
+                },
                 _ => Err(ConvertError::unsupported(
                     "a function by channel, or of more than four values, of quantized values; \
                      expected a convolution before it",

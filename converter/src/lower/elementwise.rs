@@ -187,10 +187,12 @@ pub(super) fn slice(numbers: &[f64], range: std::ops::Range<usize>) -> Rc<Expr> 
     Rc::new(Expr::Constant(Rc::from(numbers)))
 }
 
-/// Combines two tensors whose segments have the same borders.
+/// Combines two tensors whose segments have the same borders. A factor may be a gate: one pixel for all of the other's.
 fn combine(a: &Feature, b: &Feature, function: Binary) -> Result<Feature, ConvertError> {
     let shape = |f: &Feature| (f.channels(), f.height, f.width);
-    if shape(a) != shape(b) {
+    let is_pixel = |f: &Feature| (f.height, f.width) == (1, 1);
+    let gated = function == Binary::Mul && a.channels() == b.channels() && (is_pixel(a) || is_pixel(b));
+    if shape(a) != shape(b) && !gated {
         return Err(ConvertError::unsupported(format!(
             "operands of shape {:?} and {:?}; expected equal shapes",
             shape(a),
@@ -207,5 +209,6 @@ fn combine(a: &Feature, b: &Feature, function: Binary) -> Result<Feature, Conver
     let segments = pairs
         .map(|(x, y)| Segment { channels: x.channels, expr: x.expr.binary(function, &y.expr) })
         .collect();
-    Ok(Feature { segments, height: a.height, width: a.width })
+    let whole = if is_pixel(a) { b } else { a };
+    Ok(Feature { segments, height: whole.height, width: whole.width })
 }

@@ -11,6 +11,7 @@ use crate::reference;
 mod float;
 mod joins;
 mod layers;
+mod products;
 mod refusals;
 mod scales;
 

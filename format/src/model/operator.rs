@@ -46,6 +46,15 @@ pub enum Operator {
         /// One to sixteen values of equal height and width.
         inputs: Vec<ValueId>,
     },
+    /// Product of two values, requantized. The accumulator is the product of the inputs' integers, the only term; it has
+    /// one channel for all.
+    Mul {
+        /// The factors. The second has the shape of the first, or is a gate: as many channels, of one pixel, which is
+        /// multiplied with all of the first's.
+        inputs: [ValueId; 2],
+        /// Products to levels.
+        requantize: Requantize,
+    },
 }
 
 impl Operator {
@@ -58,6 +67,7 @@ impl Operator {
             Self::MaxPool { .. } => "MaxPool",
             Self::Upsample { .. } => "Upsample",
             Self::Concat { .. } => "Concat",
+            Self::Mul { .. } => "Mul",
         }
     }
 
@@ -66,6 +76,7 @@ impl Operator {
         match self {
             Self::Conv(conv) => conv.terms.iter().map(|term| term.input).collect(),
             Self::Add { inputs, .. } | Self::Concat { inputs } => inputs.clone(),
+            Self::Mul { inputs, .. } => inputs.to_vec(),
             Self::Map { input, .. } | Self::MaxPool { input, .. } | Self::Upsample { input, .. } => {
                 vec![*input]
             }
@@ -77,6 +88,7 @@ impl Operator {
         match self {
             Self::Conv(conv) => conv.terms.iter_mut().map(|term| &mut term.input).collect(),
             Self::Add { inputs, .. } | Self::Concat { inputs } => inputs.iter_mut().collect(),
+            Self::Mul { inputs, .. } => inputs.iter_mut().collect(),
             Self::Map { input, .. } | Self::MaxPool { input, .. } | Self::Upsample { input, .. } => {
                 vec![input]
             }

@@ -8,7 +8,7 @@ use crate::limits::{
 };
 use crate::model::{
     Conv, ConvTerm, Detect, DetectLevel, Encoding, Input, Metadata, Model, Node, Operator, Output,
-    OutputKind, Value, ValueId, ValueKind, WeightEncoding, Weights, Window,
+    OutputKind, Requantize, Value, ValueId, ValueKind, WeightEncoding, Weights, Window,
 };
 use crate::weights::to_usize;
 
@@ -79,6 +79,7 @@ fn node(sections: &mut Sections<'_>) -> Result<Node> {
             let input = value_id(&mut sections.graph)?;
             Operator::Upsample { input, factor: sections.graph.u32()? }
         }
+        codes::MUL => mul(sections)?,
         codes::CONCAT => Operator::Concat { inputs: inputs(&mut sections.graph, MAX_CONCAT_INPUTS)? },
         code => return Err(sections.graph.unknown_code(offset, "operator", code)),
     };
@@ -96,11 +97,22 @@ fn window(fields: &mut Cursor<'_>) -> Result<Window> {
 
 fn add(sections: &mut Sections<'_>) -> Result<Operator> {
     let inputs = inputs(&mut sections.graph, MAX_ADDENDS)?;
+    let requantize = requantized(sections, "requantization of a sum", inputs.len())?;
+    Ok(Operator::Add { inputs, requantize })
+}
+
+fn mul(sections: &mut Sections<'_>) -> Result<Operator> {
+    let inputs = [value_id(&mut sections.graph)?, value_id(&mut sections.graph)?];
+    Ok(Operator::Mul { inputs, requantize: requantized(sections, "requantization of a product", 1)? })
+}
+
+/// The requantization of an operator that cannot do without, one channel for all.
+fn requantized(sections: &mut Sections<'_>, what: &'static str, terms: usize) -> Result<Requantize> {
     let offset = sections.graph.offset();
     let code = sections.graph.u8()?;
-    match quant::requantize(sections, code, inputs.len(), 1)? {
-        Some(requantize) => Ok(Operator::Add { inputs, requantize }),
-        None => Err(sections.graph.unknown_code(offset, "requantization of a sum", code)),
+    match quant::requantize(sections, code, terms, 1)? {
+        Some(requantize) => Ok(requantize),
+        None => Err(sections.graph.unknown_code(offset, what, code)),
     }
 }
 

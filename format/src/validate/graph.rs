@@ -126,6 +126,7 @@ fn by_itself(model: &Model, node: &Node, written: &Value) -> Result<(), NodeProb
         Operator::MaxPool { input: id, window } => max_pool(input(model, *id)?, window, output(written)?),
         Operator::Upsample { input: id, factor } => upsample(input(model, *id)?, *factor, output(written)?),
         Operator::Concat { inputs } => concat(model, inputs, output(written)?),
+        Operator::Mul { inputs, requantize } => mul(model, *inputs, requantize, output(written)?),
     }
 }
 
@@ -146,6 +147,21 @@ fn add(
         return Err(NodeProblem::StaircaseTerms { terms: inputs.len() });
     }
     requantize::validate(requantize, &bounds, 1, output.encoding)
+}
+
+fn mul(
+    model: &Model,
+    [first, second]: [ValueId; 2],
+    requantize: &Requantize,
+    output: Levels<'_>,
+) -> Result<(), NodeProblem> {
+    let (whole, other) = (input(model, first)?, input(model, second)?);
+    input_shape(0, output.value.shape(), whole.value)?;
+    if other.value.shape() != [whole.value.channels, 1, 1] {
+        input_shape(1, output.value.shape(), other.value)?;
+    }
+    let bound = whole.encoding.max_magnitude() * other.encoding.max_magnitude();
+    requantize::validate(requantize, &[vec![bound]], 1, output.encoding)
 }
 
 fn map(input: Levels<'_>, table: &[u8], output: Levels<'_>) -> Result<(), NodeProblem> {

@@ -1,6 +1,6 @@
 //! Fields of sections: lengths, counts, codes, texts.
 
-use ylb_format::model::{Model, Operator, Output, OutputKind, Requantize};
+use ylb_format::model::{Model, Operator, Output, OutputKind, Requantize, ValueId};
 use ylb_format::{ReadError, SectionKind};
 
 use super::assert_error;
@@ -179,20 +179,24 @@ fn unknown_codes() {
 }
 
 #[test]
-fn a_sum_without_requantization() {
-    let graph = sections().graph;
-    let named = |index: &usize| graph[*index..].starts_with(b"\x03\0sum");
-    let texts: Vec<usize> = (0..graph.len()).filter(named).collect();
-    // The value, then the node: name, output, operator, count and two inputs.
-    let code = texts[1] + 5 + 4 + 1 + 1 + 8;
-    let bytes = changed(1, |bytes| bytes[code] = 0);
-    assert_error(
-        &bytes,
-        ReadError::UnknownCode {
-            section: SectionKind::GRAPH,
-            offset: code,
-            what: "requantization of a sum",
-            code: 0,
-        },
-    );
+fn a_sum_or_product_without_requantization() {
+    let requantize = Requantize::Scale { multipliers: vec![1], bias: vec![0], shift: 0 };
+    let mul = Operator::Mul { inputs: [ValueId(4), ValueId(5)], requantize };
+    let mut product = models::detector();
+    product.nodes[nodes::ADD].operator = mul;
+    // After name, output and operator: a count and two inputs of a sum, two inputs of a product.
+    let cases = [
+        (sections(), 1 + 8, "requantization of a sum"),
+        (encoder::sections(&product), 8, "requantization of a product"),
+    ];
+    for (mut sections, inputs, what) in cases {
+        let graph = &mut sections.graph;
+        let named = |index: &usize| graph[*index..].starts_with(b"\x03\0sum");
+        let texts: Vec<usize> = (0..graph.len()).filter(named).collect();
+        // The value, then the node.
+        let code = texts[1] + 5 + 4 + 1 + inputs;
+        graph[code] = 0;
+        let section = SectionKind::GRAPH;
+        assert_error(&sections.file(), ReadError::UnknownCode { section, offset: code, what, code: 0 });
+    }
 }

@@ -1,9 +1,9 @@
 //! Nodes: order, shapes, operators, windows.
 
-use ylb_format::NodeProblem;
 use ylb_format::model::*;
+use ylb_format::{NodeProblem, Violation};
 
-use super::models::{cyclic, nodes, square, term, unsigned};
+use super::models::{cyclic, node, nodes, square, term, unsigned};
 use super::refuse::{at, conv, encoding, inputs, pool, refused, refused_in_memory, requantize};
 
 #[test]
@@ -121,6 +121,76 @@ fn shapes() {
         |model| model.values[3].channels = 9,
         at(nodes::CONCAT, NodeProblem::OutputShape { expected: [8, 4, 4], actual: [9, 4, 4] }),
     );
+}
+
+/// The sum becomes a product of the same values.
+fn product(model: &mut Model) -> (&mut [ValueId; 2], &mut Requantize) {
+    let requantize = Requantize::Scale { multipliers: vec![1 << 20], bias: vec![-5], shift: 24 };
+    let operator = &mut model.nodes[nodes::ADD].operator;
+    *operator = Operator::Mul { inputs: [ValueId(4), ValueId(5)], requantize };
+    let Operator::Mul { inputs, requantize } = operator else { unreachable!() };
+    (inputs, requantize)
+}
+
+#[test]
+fn products() {
+    let mut model = super::models::detector();
+    product(&mut model);
+    assert_eq!(ylb_format::validate(&model), Ok(()));
+    let input = |input, actual| NodeProblem::InputShape { input, expected: [6, 4, 4], actual };
+    for factor in [0, 1] {
+        refused(|model| product(model).0[factor] = ValueId(1), at(nodes::ADD, input(factor, [4, 4, 4])));
+    }
+    refused_in_memory(
+        |model| {
+            let Requantize::Scale { multipliers, .. } = product(model).1 else { panic!() };
+            multipliers.push(1);
+        },
+        at(nodes::ADD, NodeProblem::MultipliersLen { len: 2, terms: 1, channels: 1 }),
+    );
+    refused(
+        |model| {
+            let Requantize::Scale { bias, .. } = product(model).1 else { panic!() };
+            bias[0] = i64::MAX;
+        },
+        at(nodes::ADD, NodeProblem::ScaledRange { channel: 0 }),
+    );
+}
+
+/// A gate has one pixel, and comes second.
+#[test]
+fn gates() {
+    let gated = |pooled: u32, inputs: [u32; 2]| {
+        let mut model = super::models::detector();
+        model.values.truncate(1);
+        model.outputs.clear();
+        model.detect = Detect::default();
+        model.metadata.class_names.clear();
+        let input = model.values[0].clone();
+        let [channels, height, width] = input.shape();
+        let gate = Value {
+            name: "gate".to_owned(),
+            height: height / pooled,
+            width: width / pooled,
+            ..input.clone()
+        };
+        model.values.extend([gate, Value { name: "product".to_owned(), ..input }]);
+        let requantize = Requantize::Scale { multipliers: vec![1], bias: vec![0], shift: 8 };
+        let inputs = inputs.map(ValueId);
+        model.nodes = vec![
+            node("pool", 1, Operator::MaxPool { input: ValueId(0), window: square(pooled, pooled, 0) }),
+            node("mul", 2, Operator::Mul { inputs, requantize }),
+        ];
+        assert_eq!([channels, height, width], [3, 8, 8]);
+        ylb_format::validate(&model)
+    };
+    assert_eq!(gated(8, [0, 1]), Ok(()));
+    let wrong = |input, actual| {
+        let problem = NodeProblem::InputShape { input, expected: [3, 8, 8], actual };
+        Err(Violation::Node { node: 1, name: "mul".to_owned(), problem })
+    };
+    assert_eq!(gated(8, [1, 0]), wrong(0, [3, 1, 1]));
+    assert_eq!(gated(4, [0, 1]), wrong(1, [3, 2, 2]));
 }
 
 #[test]

@@ -58,7 +58,7 @@ pub fn weights(model: &mut Model, node: usize) -> &mut Weights {
 pub fn requantize(model: &mut Model, node: usize) -> &mut Requantize {
     match &mut model.nodes[node].operator {
         Operator::Conv(Conv { requantize: Some(requantize), .. }) => requantize,
-        Operator::Add { requantize, .. } => requantize,
+        Operator::Add { requantize, .. } | Operator::Mul { requantize, .. } => requantize,
         other => panic!("{other:?}"),
     }
 }

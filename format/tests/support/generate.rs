@@ -75,9 +75,10 @@ impl Generator {
         let [channels, height, width] = shape;
         let encoding = *self.at(input).encoding().unwrap();
         let twin = Encoding { scale: 0.75, ..encoding };
-        match self.choose(6) {
+        match self.choose(7) {
             0 => self.conv(input),
             1 => self.add(input),
+            5 => self.mul(input),
             2 => {
                 let output = self.encoding();
                 let table = self.levels(usize::from(encoding.max_level) + 1, &output);
@@ -155,6 +156,20 @@ impl Generator {
             requantize => requantize,
         };
         self.push(self.at(input).shape(), output, Operator::Add { inputs, requantize });
+    }
+
+    /// The product of a value and itself, or the largest levels of its channels.
+    fn mul(&mut self, input: ValueId) {
+        let [channels, height, width] = self.at(input).shape();
+        let mut gate = input;
+        if height.max(width) <= 64 && self.choose(2) == 0 {
+            let window = Window { kernel: [height, width], stride: [1; 2], padding: [0; 4] };
+            let encoding = *self.at(input).encoding().unwrap();
+            gate = self.push([channels, 1, 1], encoding, Operator::MaxPool { input, window });
+        }
+        let output = self.encoding();
+        let requantize = self.requantize(1, 1, &output);
+        self.push([channels, height, width], output, Operator::Mul { inputs: [input, gate], requantize });
     }
 
     fn requantize(&mut self, terms: usize, channels: usize, output: &Encoding) -> Requantize {

@@ -37,7 +37,7 @@ pub fn float_codes(graph: &Graph, pixels: &[u8]) -> FloatRun {
                 };
                 Tensor::f64(x.shape(), (0..x.len()).map(value).collect()).unwrap()
             }
-            ("MaxPool", _) => float_pool(&get(0)),
+            ("MaxPool", _) => float_pool(node, &get(0)),
             _ => {
                 let inputs: Vec<Tensor> = (0..node.inputs.len()).map(get).collect();
                 let inputs: Vec<Option<&Tensor>> = inputs.iter().map(Some).collect();
@@ -86,20 +86,23 @@ fn float_conv(node: &Node, x: &Tensor, weights: &Tensor) -> Tensor {
     Tensor::f64(&[1, outputs, height, width], result).unwrap()
 }
 
-/// 3x3, stride 1, padding 1.
-fn float_pool(x: &Tensor) -> Tensor {
+/// Stride 1.
+fn float_pool(node: &Node, x: &Tensor) -> Tensor {
     let [_, channels, height, width] = x.shape()[..] else { panic!() };
+    let kernel = node.ints("kernel_shape").unwrap()[0] as usize;
+    let pad = node.ints("pads").map_or(0, |pads| pads[0] as usize);
+    let [rows, columns] = [height, width].map(|extent| extent + 2 * pad + 1 - kernel);
     let mut result = Vec::new();
     for c in 0..channels {
-        for (y, x0) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+        for (y, x0) in (0..rows).flat_map(|y| (0..columns).map(move |x| (y, x))) {
             let mut most = f64::NEG_INFINITY;
-            for sy in y.saturating_sub(1)..(y + 2).min(height) {
-                for sx in x0.saturating_sub(1)..(x0 + 2).min(width) {
+            for sy in y.saturating_sub(pad)..(y + kernel - pad).min(height) {
+                for sx in x0.saturating_sub(pad)..(x0 + kernel - pad).min(width) {
                     most = most.max(x.get((c * height + sy) * width + sx));
                 }
             }
             result.push(most);
         }
     }
-    Tensor::f64(x.shape(), result).unwrap()
+    Tensor::f64(&[1, channels, rows, columns], result).unwrap()
 }

@@ -12,7 +12,12 @@ impl Net {
     }
 
     /// A convolution in groups.
-    fn grouped(&mut self, input: TensorId, [outputs, inputs, kernel]: [usize; 3], groups: usize) -> TensorId {
+    pub(super) fn grouped(
+        &mut self,
+        input: TensorId,
+        [outputs, inputs, kernel]: [usize; 3],
+        groups: usize,
+    ) -> TensorId {
         let shape = [outputs, inputs / groups, kernel, kernel];
         let weights = self.random.numbers(shape.iter().product());
         let weights = self.builder.floats(&shape, &weights);
@@ -23,7 +28,7 @@ impl Net {
     }
 
     /// LSQ+: `round(clamp((x − offset) / step, 0, 15)) · step + offset`.
-    fn lsq_plus(&mut self, input: TensorId, step: f32, offset: f32) -> TensorId {
+    pub(super) fn lsq_plus(&mut self, input: TensorId, step: f32, offset: f32) -> TensorId {
         let [step, offset, low, high] = [step, offset, 0.0, 15.0].map(|x| self.builder.float(x));
         let shifted = self.builder.node("Sub", &[input, offset], &[]);
         let divided = self.builder.node("Div", &[shifted, step], &[]);
@@ -33,7 +38,7 @@ impl Net {
         self.builder.node("Add", &[real, offset], &[])
     }
 
-    fn concat(&mut self, parts: &[TensorId]) -> TensorId {
+    pub(super) fn concat(&mut self, parts: &[TensorId]) -> TensorId {
         self.builder.node("Concat", parts, &[("axis", Attribute::Int(1))])
     }
 }

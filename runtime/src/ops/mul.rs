@@ -1,0 +1,163 @@
+//! Product of two values with its quantizer. The second may be a gate: one level a channel.
+//!
+//! A product is a table over both levels, made at load from the exact map. In a network that has very many such
+//! operators its accumulators are computed instead.
+
+use ylb_format::model::{Encoding, Model, Requantize, ValueId};
+use ylb_kernels::requantize::{AccumulatorRange, RequantizeTile, Requantizer};
+
+use super::pairs::{PairTable, level_of};
+use super::{Context, Draft, Op, Prepared, Setting, level_stride};
+use crate::bands::{Band, read_row};
+use crate::plan::demand::{Demands, Planned};
+use crate::requantize;
+use crate::scratch::{Cutter, bytes_for};
+use crate::storage::Store;
+
+/// A product that is to be prepared.
+pub struct MulDraft<'a> {
+    /// The factors.
+    pub inputs: [ValueId; 2],
+    /// Products to levels.
+    pub requantize: &'a Requantize,
+    /// Whether all pairs of levels may be gone through.
+    pub pairs: bool,
+}
+
+/// A product, ready to run.
+pub struct MulOp {
+    inputs: [Store; 2],
+    /// Whether the second is one pixel, for all of the first's.
+    gate: bool,
+    method: Method,
+    width: usize,
+    channels: usize,
+}
+
+enum Method {
+    /// All pairs of levels.
+    Table(PairTable),
+    /// Integers of each factor: `step · level + integer of level 0`.
+    Products { integers: [[i32; 2]; 2], requantizer: Requantizer },
+}
+
+impl Planned for MulDraft<'_> {
+    fn demand(&self, demands: &mut Demands) {
+        self.inputs.into_iter().for_each(|input| demands.by_level(input));
+    }
+}
+
+impl Draft for MulDraft<'_> {
+    fn prepare(&self, setting: &Setting<'_>) -> Prepared {
+        Prepared::one(MulOp::new(self, setting), setting)
+    }
+}
+
+fn encoding(model: &Model, value: ValueId) -> &Encoding {
+    model.encoding(value)
+}
+
+impl MulOp {
+    fn new(draft: &MulDraft<'_>, setting: &Setting<'_>) -> Self {
+        let &Setting { model, plan, output, engine } = setting;
+        let [first, second] = draft.inputs;
+        let (a, b) = (encoding(model, first), encoding(model, second));
+        let max_level = encoding(model, output).max_level;
+        let method = if draft.pairs {
+            Method::Table(PairTable::new(a, b, level_of(a, b, draft.requantize, max_level, |x, y| [x * y])))
+        } else {
+            let range = product_range(a, b);
+            let requantizer = requantize::prepare(draft.requantize, max_level, &[range], engine);
+            let integers = [a, b].map(|encoding| [encoding.step.into(), encoding.integer(0)]);
+            Method::Products { integers, requantizer }
+        };
+        let value = model.value(output);
+        Self {
+            inputs: draft.inputs.map(|input| super::input_store(plan, input)),
+            gate: model.value(second).shape() != value.shape(),
+            method,
+            width: value.width as usize,
+            channels: value.channels as usize,
+        }
+    }
+
+    /// Levels of a row of the output.
+    fn row_len(&self) -> usize {
+        self.width * level_stride(self.channels as u32)
+    }
+
+    /// Accumulators of a row.
+    fn products_len(&self) -> usize {
+        match self.method {
+            Method::Table(_) => 0,
+            Method::Products { .. } => self.row_len(),
+        }
+    }
+}
+
+impl Op for MulOp {
+    fn name(&self) -> &'static str {
+        "mul"
+    }
+
+    /// A row of each factor, of the result and of accumulators, and a pixel of a gate.
+    fn scratch(&self) -> usize {
+        let pixel = bytes_for::<u8>(level_stride(self.channels as u32));
+        3 * bytes_for::<u8>(self.row_len()) + bytes_for::<i32>(self.products_len()) + pixel
+    }
+
+    fn run(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
+        let stride = level_stride(self.channels as u32);
+        let Context { memory, rows, scratch } = context;
+        let mut scratch = Cutter::new(scratch);
+        let [a_buffer, b_buffer, out] = std::array::from_fn(|_| scratch.cut::<u8>(self.row_len()));
+        let products = scratch.cut(self.products_len());
+        let [a_bytes, b_bytes] = [0, 1].map(|factor| memory.read(&self.inputs[factor].range));
+        if self.gate {
+            let pixel = read_row(rows, &self.inputs[1], b_bytes, 0, stride, scratch.cut(stride));
+            b_buffer.chunks_exact_mut(stride).for_each(|out| out.copy_from_slice(pixel));
+        }
+        for y in band.rows.clone() {
+            let a = read_row(rows, &self.inputs[0], a_bytes, y, stride, a_buffer);
+            let b = if self.gate {
+                &*b_buffer
+            } else {
+                read_row(rows, &self.inputs[1], b_bytes, y, stride, b_buffer)
+            };
+            match &self.method {
+                Method::Table(table) => table.apply(rows, a, b, out),
+                Method::Products { integers, requantizer } => {
+                    multiply(integers, a, b, products);
+                    requantizer.apply(&mut RequantizeTile {
+                        accumulators: &[products],
+                        stride: 1,
+                        pixels: a.len(),
+                        first_channel: 0,
+                        channels: 1,
+                        levels: out,
+                        level_stride: 1,
+                    });
+                }
+            }
+            band.write_row(rows, y, out, stride, self.channels);
+        }
+    }
+}
+
+/// Products of the integers of two rows of levels.
+fn multiply([first, second]: &[[i32; 2]; 2], a: &[u8], b: &[u8], products: &mut [i32]) {
+    let integer = |[step, zero]: &[i32; 2], level: u8| step * i32::from(level) + zero;
+    for ((product, &a), &b) in products.iter_mut().zip(a).zip(b) {
+        *product = integer(first, a) * integer(second, b);
+    }
+}
+
+/// Least and largest product of the integers of two encodings.
+fn product_range(a: &Encoding, b: &Encoding) -> AccumulatorRange {
+    let ((a_min, a_max), (b_min, b_max)) = (requantize::integer_range(a), requantize::integer_range(b));
+    let corners = [a_min * b_min, a_min * b_max, a_max * b_min, a_max * b_max];
+    let (min, max) = corners
+        .iter()
+        .fold((corners[0], corners[0]), |(min, max), &product| (min.min(product), max.max(product)));
+    AccumulatorRange { min, max }
+}
