@@ -11,6 +11,7 @@
 //! | `elementwise` | nodes that extend expressions |
 //! | `linear` | expressions that are sums of scaled codes: what a convolution can read |
 //! | `join` | concats and sums of values |
+//! | `slices` | channels of values, where the parts of two concats end at different ones |
 //! | `requantized_join` | concats and sums in 8 or 16 bits, on request |
 //! | `conv` | convolutions: one term for each scale of the input |
 //! | `weights` | weights as integers |
@@ -44,6 +45,7 @@ mod picture;
 mod product;
 mod requantize;
 mod requantized_join;
+mod slices;
 mod spatial;
 mod sum;
 mod weights;
@@ -116,6 +118,7 @@ struct Lowering<'g> {
     /// Values of ones, or of minus ones, by the value whose shape they have.
     ones: HashMap<(ValueIndex, bool), ValueIndex>,
     spatial: HashMap<(TensorId, ValueIndex), ValueIndex>,
+    slices: slices::Slices,
 }
 
 /// Index of the picture's value.
@@ -159,6 +162,7 @@ impl<'g> Lowering<'g> {
             sums: HashMap::new(),
             ones: HashMap::new(),
             spatial: HashMap::new(),
+            slices: slices::Slices::default(),
         }
     }
 }
@@ -243,6 +247,7 @@ impl Lowering<'_> {
 
     fn finish(mut self, detect: model::Detect) -> Lowered {
         self.settle_zero_points();
+        self.warn_of_slices();
         let values = self.values.into_iter().map(LoweredValue::into_model).collect();
         Lowered {
             values,

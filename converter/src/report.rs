@@ -68,6 +68,8 @@ pub enum WarningKind {
     RequantizedJoin,
     /// Values near a step may get the neighbouring code.
     NearTies,
+    /// A convolution takes channels of a value out.
+    Slices,
     /// A convolution is computed more than once.
     ComputedTwice,
     /// A bipolar quantizer that sees no negative number.

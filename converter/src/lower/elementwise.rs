@@ -88,7 +88,7 @@ impl Lowering<'_> {
         match (self.graph.constant(left).cloned(), self.graph.constant(right).cloned()) {
             (None, None) => {
                 let (a, b) = (self.feature(left)?, self.feature(right)?);
-                combine(&a, &b, function)
+                self.combine(&node.name, &a, &b, function)
             }
             (None, Some(constant)) => {
                 let feature = self.feature(left)?;
@@ -102,6 +102,33 @@ impl Lowering<'_> {
             }
             (Some(_), Some(_)) => Err(ConvertError::unsupported("expected a feature map")),
         }
+    }
+
+    /// Combines two tensors. A factor may be a gate: one pixel for all of the other's.
+    fn combine(
+        &mut self,
+        node: &str,
+        a: &Feature,
+        b: &Feature,
+        function: Binary,
+    ) -> Result<Feature, ConvertError> {
+        let shape = |f: &Feature| (f.channels(), f.height, f.width);
+        let is_pixel = |f: &Feature| (f.height, f.width) == (1, 1);
+        let gated = function == Binary::Mul && a.channels() == b.channels() && (is_pixel(a) || is_pixel(b));
+        if shape(a) != shape(b) && !gated {
+            return Err(ConvertError::unsupported(format!(
+                "operands of shape {:?} and {:?}; expected equal shapes",
+                shape(a),
+                shape(b)
+            )));
+        }
+        let [a, b] = self.aligned(node, a, b)?;
+        let pairs = a.segments.iter().zip(&b.segments);
+        let segments = pairs
+            .map(|(x, y)| Segment { channels: x.channels, expr: x.expr.binary(function, &y.expr) })
+            .collect();
+        let whole = if is_pixel(&a) { &b } else { &a };
+        Ok(Feature { segments, height: whole.height, width: whole.width })
     }
 
     /// `(x − mean) / sqrt(var + eps) · gamma + beta`, in the framework's order.
@@ -185,30 +212,4 @@ fn finite(constant: &Tensor) -> Result<Vec<f64>, ConvertError> {
 pub(super) fn slice(numbers: &[f64], range: std::ops::Range<usize>) -> Rc<Expr> {
     let numbers = if numbers.len() == 1 { numbers } else { &numbers[range] };
     Rc::new(Expr::Constant(Rc::from(numbers)))
-}
-
-/// Combines two tensors whose segments have the same borders. A factor may be a gate: one pixel for all of the other's.
-fn combine(a: &Feature, b: &Feature, function: Binary) -> Result<Feature, ConvertError> {
-    let shape = |f: &Feature| (f.channels(), f.height, f.width);
-    let is_pixel = |f: &Feature| (f.height, f.width) == (1, 1);
-    let gated = function == Binary::Mul && a.channels() == b.channels() && (is_pixel(a) || is_pixel(b));
-    if shape(a) != shape(b) && !gated {
-        return Err(ConvertError::unsupported(format!(
-            "operands of shape {:?} and {:?}; expected equal shapes",
-            shape(a),
-            shape(b)
-        )));
-    }
-    let borders = |f: &Feature| f.segments.iter().map(|s| s.channels).collect::<Vec<_>>();
-    if borders(a) != borders(b) {
-        return Err(ConvertError::unsupported(
-            "operands are concats of different parts; expected a quantizer behind the concat",
-        ));
-    }
-    let pairs = a.segments.iter().zip(&b.segments);
-    let segments = pairs
-        .map(|(x, y)| Segment { channels: x.channels, expr: x.expr.binary(function, &y.expr) })
-        .collect();
-    let whole = if is_pixel(a) { b } else { a };
-    Ok(Feature { segments, height: whole.height, width: whole.width })
 }

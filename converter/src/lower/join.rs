@@ -29,9 +29,11 @@ pub(super) struct Operand {
 /// What a convolution reads.
 pub(super) struct Joined {
     pub(super) operands: Vec<Operand>,
-    /// Numbers that stand beside the operands in some input channels.
-    pub(super) offsets: Vec<(Range<usize>, f64)>,
+    pub(super) offsets: Vec<Offset>,
 }
+
+/// A number that stands beside the operands in some input channels.
+pub(super) type Offset = (Range<usize>, f64);
 
 /// A value and the channels of the joined tensor that it is.
 #[derive(Clone, Debug)]
@@ -52,41 +54,26 @@ impl Lowering<'_> {
         groups: usize,
         padded: bool,
     ) -> Result<Joined, ConvertError> {
+        let (members, offsets) = self.members(feature, padded)?;
         let mut joined: Vec<Vec<Member>> = Vec::new();
-        let (mut first, mut offsets) = (0, Vec::new());
-        for segment in &feature.segments {
-            let range = first..first + segment.channels;
-            first = range.end;
-            let Linear { addends, offset } = self.linear(&segment.expr)?;
-            let any = addends.first().map(|addend| addend.value);
-            let mut members = self.summed(addends, &range)?;
-            match any {
-                Some(value) if offset != 0.0 && padded => {
-                    let (value, scale) = (self.ones(value, offset < 0.0), offset.abs());
-                    members.push(Member { value, scale, factors: None, range: range.clone() });
-                }
-                _ if offset != 0.0 => offsets.push((range.clone(), offset)),
-                _ => {}
-            }
-            for member in members {
-                let fits = |own: &&mut Vec<Member>| {
-                    let last = &own[own.len() - 1];
-                    let plain = last.factors.is_none() && member.factors.is_none();
-                    (groups > 1 || (plain && last.scale == member.scale))
-                        && last.range.end <= member.range.start
-                        && own.len() < MAX_CONCAT_INPUTS
-                        && self.values[last.value.0].same_levels(&self.values[member.value.0])
-                };
-                match joined.iter_mut().find(fits) {
-                    Some(own) => own.push(member),
-                    None => joined.push(vec![member]),
-                }
+        for member in members {
+            let fits = |own: &&mut Vec<Member>| {
+                let last = &own[own.len() - 1];
+                let plain = last.factors.is_none() && member.factors.is_none();
+                (groups > 1 || (plain && last.scale == member.scale))
+                    && last.range.end <= member.range.start
+                    && own.len() < MAX_CONCAT_INPUTS
+                    && self.values[last.value.0].same_levels(&self.values[member.value.0])
+            };
+            match joined.iter_mut().find(fits) {
+                Some(own) => own.push(member),
+                None => joined.push(vec![member]),
             }
         }
         let mut operands = Vec::with_capacity(joined.len());
         for members in joined {
             let operand = self.operand(&members)?;
-            if groups > 1 && operand.channels.iter().map(Range::len).sum::<usize>() < first {
+            if groups > 1 && operand.channels.iter().map(Range::len).sum::<usize>() < feature.channels() {
                 return Err(ConvertError::unsupported(format!(
                     "its input joins values of different ranges, in {groups} groups of channels; expected a \
                      quantizer behind the concat"
@@ -95,6 +82,39 @@ impl Lowering<'_> {
             operands.push(operand);
         }
         Ok(Joined { operands, offsets })
+    }
+
+    /// The values that a tensor is a sum of, in the order of their first channels, and the numbers beside them.
+    fn members(
+        &mut self,
+        feature: &Feature,
+        padded: bool,
+    ) -> Result<(Vec<Member>, Vec<Offset>), ConvertError> {
+        let mut members = Vec::new();
+        let (mut first, mut offsets, mut reads) = (0, Vec::new(), Vec::new());
+        for segment in &feature.segments {
+            let range = first..first + segment.channels;
+            first = range.end;
+            let Linear { addends, offset } = self.linear(&segment.expr)?;
+            match addends.first() {
+                Some(any) if offset != 0.0 && padded => {
+                    let (value, scale) = (self.ones(any.value, offset < 0.0), offset.abs());
+                    members.push(Member { value, scale, factors: None, range: range.clone() });
+                }
+                _ if offset != 0.0 => offsets.push((range.clone(), offset)),
+                _ => {}
+            }
+            reads.push((range, addends));
+        }
+        for (range, addend) in self.take_whole(&mut reads) {
+            let value = self.fix_zero_point(&addend);
+            members.push(Member { value, scale: addend.scale, factors: None, range });
+        }
+        for (range, addends) in reads {
+            members.extend(self.summed(addends, &range)?);
+        }
+        members.sort_by_key(|member| member.range.start);
+        Ok((members, offsets))
     }
 
     /// Members one after another as one value.

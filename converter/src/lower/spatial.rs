@@ -62,6 +62,10 @@ impl Lowering<'_> {
             let addends = self.linear(&segment.expr).map_or(Vec::new(), |linear| linear.addends);
             let mut enlarged = HashMap::new();
             for source in leaves.values {
+                // A gate, one pixel for all, is the same for more of them.
+                if self.values[source.0].shape[1..] != [feature.height, feature.width] {
+                    continue;
+                }
                 let addend = addends.iter().find(|addend| addend.value == source);
                 let input = addend.map_or(source, |addend| self.fix_zero_point(addend));
                 let output = self.moved(node.output()?, input, [height, width], |lowering, output| {

@@ -14,6 +14,7 @@ mod layers;
 mod products;
 mod refusals;
 mod scales;
+mod slices;
 
 use float::float_codes;
 use ylb_source::ir::Builder;
@@ -112,6 +113,19 @@ impl Net {
             assert!((found - expected).abs() < 1e-5, "{found} {expected}");
         }
         model
+    }
+
+    /// Messages of what the user should know.
+    fn warnings(mut self, last: TensorId, channels: usize) -> Vec<String> {
+        let head = self.conv(last, [18, channels, 1]);
+        let mut graph = self.builder.graph;
+        graph.outputs = vec![head];
+        passes::constants::run(&mut graph, None).unwrap();
+        passes::quantizers::run(&mut graph).unwrap();
+        let heads = passes::heads::run(&mut graph, Hints { classes: Some(1) }).unwrap();
+        passes::prune::run(&mut graph);
+        let lowered = run(&graph, &heads, PictureRange::Unit, None, &mut |_, _| {}).unwrap();
+        lowered.warnings.into_iter().map(|warning| warning.message).collect()
     }
 
     fn refused(mut self, last: TensorId, channels: usize) -> ConvertError {

@@ -54,6 +54,41 @@ fn gates() {
     }
 }
 
+/// A product of a gate may be enlarged before it is quantized: the gate stays one pixel.
+#[test]
+fn enlarged_products_of_gates() {
+    let (mut net, input) = Net::new();
+    let a = net.layer(input, [4, 3, 3], 0.2);
+    let gate = net.gate(a, 4);
+    let product = net.mul(a, gate);
+    let small = net.builder.quant(product, 0.11, 0.0, 5.0, false);
+    let empty = net.builder.floats(&[0], &[]);
+    let scales = net.builder.floats(&[4], &[1.0, 1.0, 2.0, 2.0]);
+    let asymmetric = [
+        ("coordinate_transformation_mode", Attribute::Text("asymmetric".into())),
+        ("nearest_mode", Attribute::Text("floor".into())),
+    ];
+    let large = net.builder.node("Resize", &[product, empty, scales], &asymmetric);
+    let large = net.builder.quant(large, 0.11, 0.0, 5.0, false);
+    let pool = [("kernel_shape", ints(&[2, 2])), ("strides", ints(&[2, 2]))];
+    let pooled = net.builder.node("MaxPool", &[large], &pool);
+    let both = net.concat(&[small, pooled]);
+    let head = net.conv(both, [18, 8, 1]);
+    net.builder.graph.outputs = vec![head];
+    let (model, _) = converted(net.builder.graph).unwrap();
+    let pixels: Vec<u8> = (0..3 * SIZE * SIZE).map(|index| (index * 37 % 256) as u8).collect();
+    let execution = reference::execute(&model, &pixels);
+    let mul = |node: &&model::Node| matches!(node.operator, Operator::Mul { .. });
+    let codes: Vec<Vec<i16>> =
+        model.nodes.iter().filter(mul).map(|node| execution.codes(node.output).unwrap()).collect();
+    let [small, large] = &codes[..] else { panic!("{} products", codes.len()) };
+    assert!(small.iter().any(|code| *code != small[0]));
+    for (index, code) in large.iter().enumerate() {
+        let (row, x) = (index / (2 * SIZE), index % (2 * SIZE));
+        assert_eq!(*code, small[row / 2 * SIZE + x / 2], "{index}");
+    }
+}
+
 /// Zero points, negative factors, and an activation between the product and its quantizer.
 #[test]
 fn signed_factors_and_activations() {
