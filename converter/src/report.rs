@@ -68,6 +68,8 @@ pub enum WarningKind {
     RequantizedJoin,
     /// Values near a step may get the neighbouring code.
     NearTies,
+    /// A convolution is computed once for each of many scales.
+    ManyScales,
     /// A convolution takes channels of a value out.
     Slices,
     /// A convolution is computed more than once.

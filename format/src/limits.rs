@@ -15,8 +15,8 @@ pub const MAX_EXTENT: u32 = 65_536;
 pub const MAX_ELEMENTS: u64 = 1 << 28;
 /// Rows, columns and steps of a window.
 pub const MAX_WINDOW: u32 = 64;
-/// Terms of a convolution.
-pub const MAX_TERMS: usize = 8;
+/// Terms of a convolution: as many scales as its input may join.
+pub const MAX_TERMS: usize = 64;
 /// Addends of a sum; the fewest are 2.
 pub const MAX_ADDENDS: usize = 4;
 /// Inputs of a concatenation.

@@ -139,7 +139,7 @@ pub struct Window {
 /// share an accumulator.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conv {
-    /// One to eight terms; all have the same number of output channels.
+    /// One to 64 terms; all have the same number of output channels.
     pub terms: Vec<ConvTerm>,
     /// Window, stride and padding, the same for all terms.
     pub window: Window,

@@ -6,6 +6,7 @@
 
 pub(crate) mod cells;
 pub(crate) mod forms;
+mod many;
 mod plane_steps;
 pub(crate) mod search;
 mod steps;
@@ -197,7 +198,7 @@ impl Requantizer {
     /// each term and channel (`[t · C + c]`; [`AccumulatorRange::FULL`] where it is too short). The
     /// levels of accumulators outside their range are unspecified.
     ///
-    /// The specification is one of a valid model: there are one to eight terms and at least one
+    /// The specification is one of a valid model: there are one to 64 terms and at least one
     /// channel, lengths are right, thresholds ascend and no sum leaves an i64. Of one that is not, the
     /// results are unspecified, and this function or [`apply`](Self::apply) may panic.
     pub fn new(spec: &RequantizeSpec, ranges: &[AccumulatorRange]) -> Self {
@@ -239,7 +240,7 @@ impl Requantizer {
     }
 
     /// Which arithmetic was chosen, for people: `thresholds16`, `thresholds32`, `narrow`, `fixed`,
-    /// `wide`, `cells` or `search`.
+    /// `wide`, `cells`, `search` or `many`.
     pub fn form(&self) -> &'static str {
         match self.form {
             Form::Thresholds16(_) => "thresholds16",
@@ -249,6 +250,7 @@ impl Requantizer {
             Form::Wide(_) => "wide",
             Form::Cells(_) => "cells",
             Form::Search(_) => "search",
+            Form::Many(_) => "many",
         }
     }
 

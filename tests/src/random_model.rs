@@ -343,10 +343,10 @@ impl Builder {
         self.node(output, Operator::Upsample { input: concat, factor: 2 })
     }
 
-    /// A convolution of two to five terms, some of which may read the same value.
+    /// A convolution of two to twelve terms, some of which may read the same value.
     fn several_terms(&mut self, input: ValueId) -> ValueId {
         let mut inputs = vec![input];
-        for _ in 0..self.rng.pick(&[1, 1, 2, 3, 4]) {
+        for _ in 0..self.rng.pick(&[1, 1, 2, 3, 4, 11]) {
             let channels = self.channels();
             let last = inputs[inputs.len() - 1];
             let another = if self.rng.one_in(4) { last } else { self.same_conv(input, channels) };

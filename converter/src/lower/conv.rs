@@ -14,6 +14,10 @@ use super::weights::{WeightFormat, weight_format};
 use super::{Feature, Lowering, Segment, format_window, id_of, too_large};
 use crate::error::{ConvertError, ErrorKind};
 use crate::expr::{ConvIndex, ConvReading, Expr, ValueIndex};
+use crate::report::{Warning, WarningKind};
+
+/// Terms of a convolution above which it is worth a warning.
+const MANY_TERMS: usize = 8;
 
 /// A convolution that waits for its requantization.
 #[derive(Clone, Debug)]
@@ -123,6 +127,14 @@ impl Lowering<'_> {
                  a requantization of joins (--requantize-joins)",
                 parts.len()
             )));
+        }
+        if parts.len() > MANY_TERMS {
+            let message = format!(
+                "its input joins values of {} different scales or ranges: it is computed once for each, which is \
+                     exact, but slow; a requantization of joins (--requantize-joins) makes it one convolution",
+                parts.len()
+            );
+            self.warnings.push(Warning::at(&node.name, WarningKind::ManyScales, message));
         }
         let shape = [out_channels, in_channels, rows, columns];
         let mut terms = Vec::with_capacity(parts.len());

@@ -1,5 +1,5 @@
-//! Gates, and sums of concats whose parts end at different channels: through the whole converter, beside the interpreter,
-//! which knows nothing of it.
+//! Gates, sums of concats whose parts end at different channels, and many scales: through the whole converter, beside the
+//! interpreter, which knows nothing of it.
 
 use super::*;
 
@@ -59,4 +59,21 @@ fn crooked_sums_are_interpreted_alike() {
     let converted = net.check_interpreted(last, 4);
     assert_eq!(most_terms(&converted.model), 4);
     assert_eq!(count(&converted.model, "Add"), 3);
+}
+
+/// Twenty scales in one concat.
+#[test]
+fn many_scales_are_interpreted_alike() {
+    let (mut net, image) = Net::new();
+    let input = net.input(image);
+    let mut last = net.layer(input, [2, 3, 3, 3], 0.21);
+    let mut parts = vec![last];
+    for part in 0..19 {
+        last = net.layer(last, [2, 2, 1, 1], 0.1 + 0.013 * part as f32);
+        parts.push(last);
+    }
+    let joined = net.concat(&parts);
+    let last = net.layer(joined, [4, 40, 3, 3], 0.4);
+    let converted = net.check_interpreted(last, 4);
+    assert_eq!(most_terms(&converted.model), 20);
 }

@@ -117,9 +117,9 @@ fn counts() {
     assert_error(&bytes, graph("inputs of a node", 17, 16));
     let bytes = model(|model| {
         let Operator::Conv(conv) = &mut model.nodes[nodes::STEM].operator else { panic!() };
-        conv.terms = vec![conv.terms[0].clone(); 9];
+        conv.terms = vec![conv.terms[0].clone(); 65];
     });
-    assert_error(&bytes, graph("terms of a convolution", 9, 8));
+    assert_error(&bytes, graph("terms of a convolution", 65, 64));
     let bytes = model(|model| {
         model.detect.levels = vec![model.detect.levels[0].clone(); 17];
     });

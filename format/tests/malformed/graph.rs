@@ -46,13 +46,13 @@ fn input_counts() {
         |model| inputs(model, nodes::ADD).resize(5, ValueId(4)),
         at(nodes::ADD, count(5, 2, 4)),
     );
-    refused(|model| conv(model, nodes::HEAD).terms.clear(), at(nodes::HEAD, count(0, 1, 8)));
+    refused(|model| conv(model, nodes::HEAD).terms.clear(), at(nodes::HEAD, count(0, 1, 64)));
     refused_in_memory(
         |model| {
             let conv = conv(model, nodes::HEAD);
-            conv.terms = vec![conv.terms[0].clone(); 9];
+            conv.terms = vec![conv.terms[0].clone(); 65];
         },
-        at(nodes::HEAD, count(9, 1, 8)),
+        at(nodes::HEAD, count(65, 1, 64)),
     );
 }
 

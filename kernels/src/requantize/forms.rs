@@ -11,10 +11,12 @@
 //! | [`Scale64`] | `clamp(Σ acc · m + b >> shift)` in 64 bits | always |
 //! | [`Cells`] | an entry of a table by the highest bits of an axis, plus the axis | staircases of steps by one level |
 //! | [`Search`] | look-up among thresholds | all other staircases |
+//! | [`Many`] | the specification's own arithmetic | more than eight terms |
 //!
 //! Constants lie side by side by channel, with [`LANES`] more at the end that vectors may read.
 
 use super::cells::Cells;
+use super::many::Many;
 use super::search::Search;
 use super::steps::Steps;
 use super::{AccumulatorRange, RequantizeSpec};
@@ -45,6 +47,7 @@ pub(crate) enum Form {
     Wide(Scale64),
     Cells(Cells),
     Search(Search),
+    Many(Many),
 }
 
 /// `base + (−count ^ direction)` in bytes that wrap around, where `count` is the number of thresholds
@@ -84,6 +87,9 @@ pub(crate) struct Scale64 {
 impl Form {
     /// The cheapest arithmetic that equals the specification on all of the ranges.
     pub(crate) fn new(spec: &RequantizeSpec, ranges: &[AccumulatorRange]) -> Self {
+        if let Some(many) = Many::new(spec) {
+            return Self::Many(many);
+        }
         let (few, many) = match spec {
             RequantizeSpec::Scale { .. } => (FEW_STEPS, usize::from(NARROW_MAX_LEVEL)),
             _ => (MANY_STEPS, MANY_STEPS),

@@ -27,7 +27,7 @@ use ylb_kernels::requantize::{AccumulatorRange, PlaneSteps, RequantizeTile, Requ
 use ylb_kernels::rows::Rows;
 use ylb_kernels::ukernel::{ConvTile, Engine, LevelsEnd, LevelsTile, PlanesTile, TileRows};
 
-use self::buffers::{Buffers, BuffersLen};
+use self::buffers::{Buffers, BuffersLen, FEW_TERMS, listed};
 use self::columns::Columns;
 pub use self::draft::ConvDraft;
 use self::prepared::{DepthwiseTerm, Prepared};
@@ -283,10 +283,15 @@ impl ConvOp {
                 let pixels = STRIP.min(self.width - x);
                 let memory = (memory, &columns[..]);
                 self.accumulate(memory, (&mut *sums, self.nr), totals, (number, block), [y, x], pixels);
-                let mut accumulators: [&[i32]; MAX_TERMS] = [&[]; MAX_TERMS];
-                for (slot, sums) in accumulators.iter_mut().zip(sums.chunks(STRIP * self.nr)) {
-                    *slot = sums;
-                }
+                let sums = sums.chunks(STRIP * self.nr);
+                let (few, many);
+                let accumulators: &[&[i32]] = if self.compute.terms() <= FEW_TERMS {
+                    few = listed::<FEW_TERMS>(sums);
+                    &few
+                } else {
+                    many = listed::<MAX_TERMS>(sums);
+                    &many
+                };
                 requantizer.apply(&mut RequantizeTile {
                     accumulators: &accumulators[..self.compute.terms()],
                     stride: self.nr,

@@ -67,13 +67,24 @@ fn scales_by_channel_are_terms() {
     let model = net.check(last, 6);
     assert_eq!(terms(&model), [1, 3, 1]);
 
-    let (mut net, input) = Net::new();
-    let conv = net.conv(input, [17, 3, 1]);
-    let scales: Vec<f32> = (0..17).map(|channel| 0.2 + 0.01 * channel as f32).collect();
-    let quantized = net.quant_by_channel(conv, &scales);
-    let error = net.refused(quantized, 17);
+    // Up to 64, after which they are refused.
+    let by_channel = |channels: usize| {
+        let (mut net, input) = Net::new();
+        let conv = net.conv(input, [channels, 3, 1]);
+        let scales: Vec<f32> = (0..channels).map(|channel| 0.2 + 0.003 * channel as f32).collect();
+        let quantized = net.quant_by_channel(conv, &scales);
+        (net, quantized)
+    };
+    for channels in [17, 64] {
+        let (mut net, quantized) = by_channel(channels);
+        let last = net.layer(quantized, [4, channels, 1], 0.3);
+        let model = net.check(last, 4);
+        assert_eq!(terms(&model), [1, channels, 1]);
+    }
+    let (net, quantized) = by_channel(65);
+    let error = net.refused(quantized, 65);
     assert_eq!(error.op_type(), Some("Conv"));
-    assert!(error.message().contains("17 different scales or ranges; expected at most 8"), "{error}");
+    assert!(error.message().contains("65 different scales or ranges; expected at most 64"), "{error}");
 
     // Weights of −1 and 1 cannot leave a channel out.
     let (mut net, input) = Net::new();
@@ -87,6 +98,35 @@ fn scales_by_channel_are_terms() {
     let last = net.builder.quant(conv, 0.9, 0.0, 3.0, true);
     let error = net.refused(last, 3);
     assert!(error.message().contains("no code for 0"), "{error}");
+}
+
+/// As many scales as YOLOv5x joins, in sums and concats: exact, and warned of.
+#[test]
+fn many_scales_are_warned_of() {
+    let many = || {
+        let (mut net, input) = Net::new();
+        let mut last = net.layer(input, [3, 3, 3], 0.25);
+        let mut parts = vec![last];
+        for part in 0..13 {
+            let previous = last;
+            last = net.layer(last, [3, 3, 1], 0.11 + 0.017 * part as f32);
+            // Every third part is a sum.
+            let sum = net.builder.node("Add", &[previous, last], &[]);
+            parts.push(if part % 3 == 0 { sum } else { last });
+        }
+        let joined = net.concat(&parts);
+        let channels = 3 * parts.len();
+        let last = net.layer(joined, [5, channels, 3], 0.3);
+        (net, last)
+    };
+    let (net, last) = many();
+    let model = net.check(last, 5);
+    assert!(terms(&model).contains(&14), "{:?}", terms(&model));
+    let (net, last) = many();
+    let warnings = net.warnings(last, 5);
+    let warned =
+        |warning: &String| warning.contains("14 different scales or ranges: it is computed once for each");
+    assert_eq!(warnings.iter().filter(|warning| warned(warning)).count(), 1, "{warnings:?}");
 }
 
 /// Groups over a sum of two scales, and over concats whose border lies within a group.

@@ -138,7 +138,10 @@ fn most_terms(converted: &Converted) -> usize {
 /// Convolutions over as many scales as the deepest stage has bottlenecks, and two.
 #[test]
 fn real_depths_without_quantized_joins() {
-    for (size, terms) in [(&FAMILY[0], 5), (&FAMILY[2], 8)] {
+    let depths = [(&FAMILY[0], 5), (&FAMILY[2], 8), (&FAMILY[3], 11), (&FAMILY[4], 14)];
+    // Emulated CPUs take their time.
+    let count = if cfg!(target_arch = "x86_64") { 4 } else { 2 };
+    for (size, terms) in depths.into_iter().take(count) {
         let source = naive(size);
         let converted = convert(&source);
         assert_eq!(most_terms(&converted), terms, "{}", size.name);
@@ -146,21 +149,16 @@ fn real_depths_without_quantized_joins() {
     }
 }
 
-/// The deepest sizes join more scales than a convolution has terms.
+/// The deepest sizes join very many scales, which may be requantized instead.
 #[test]
-fn deeper_joins_are_refused_or_requantized() {
+fn deep_joins_are_requantized_on_request() {
     let sizes = if cfg!(target_arch = "x86_64") { 3..5 } else { 3..4 };
     for size in &FAMILY[sizes] {
         let source = naive(size);
-        let with = |requantize_joins: Option<u8>| {
-            let options = Options { requantize_joins, ..Options::default() };
-            convert_source(&source, &options, &mut |_| {})
-        };
-        let error = with(None).map(|_| ()).unwrap_err();
-        assert_eq!(error.op_type(), Some("Conv"));
-        assert!(error.to_string().contains("expected at most 8, or a requantization of joins"), "{error}");
         for (bits, terms) in [(8, 1), (16, 2)] {
-            let converted = with(Some(bits)).unwrap_or_else(|error| panic!("{}: {error}", size.name));
+            let options = Options { requantize_joins: Some(bits), ..Options::default() };
+            let converted = convert_source(&source, &options, &mut |_| {});
+            let converted = converted.unwrap_or_else(|error| panic!("{}: {error}", size.name));
             assert_eq!(most_terms(&converted), terms, "{}", size.name);
         }
     }

@@ -112,6 +112,7 @@ pub(crate) fn requantize<I: Instructions>(
         Form::Wide(form) => instructions.convert_terms(&Wide(form), one_for_all, tile),
         Form::Cells(form) => instructions.convert(form, one_for_all, tile),
         Form::Search(form) => instructions.convert_terms(form, one_for_all, tile),
+        Form::Many(form) => form.convert(one_for_all, tile),
     }
 }
 

@@ -2,6 +2,9 @@
 
 use crate::scratch::{Cutter, bytes_for};
 
+/// Terms of which most convolutions have no more: a list for all that there may be takes a kilobyte of the stack.
+pub(super) const FEW_TERMS: usize = 8;
+
 /// Working memory of a thread, in elements.
 pub(super) struct BuffersLen {
     pub(super) sums: usize,
@@ -41,4 +44,9 @@ impl<'a> Buffers<'a> {
             columns: scratch.cut(len.columns),
         }
     }
+}
+
+/// The accumulators of each term, and then none.
+pub(super) fn listed<'a, const N: usize>(mut terms: impl Iterator<Item = &'a [i32]>) -> [&'a [i32]; N] {
+    std::array::from_fn(|_| terms.next().unwrap_or_default())
 }

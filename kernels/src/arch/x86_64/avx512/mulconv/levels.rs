@@ -20,7 +20,7 @@ pub(super) fn takes(requantizer: &Requantizer) -> bool {
         Form::Thresholds16(form) => form.steps <= STEPS,
         Form::Thresholds32(form) => form.steps <= STEPS,
         Form::Narrow(_) | Form::Fixed(_) | Form::Cells(_) => true,
-        Form::Wide(_) | Form::Search(_) => false,
+        Form::Wide(_) | Form::Search(_) | Form::Many(_) => false,
     }
 }
 
@@ -36,7 +36,7 @@ pub(super) unsafe fn run_levels<const V: usize>(tile: &mut LevelsTile<'_>) {
             Form::Narrow(form) => levels::<_, V>(&Shifted(form), tile),
             Form::Fixed(form) => levels::<_, V>(&Fixed(form), tile),
             Form::Cells(form) => levels::<_, V>(&Gathered(form), tile),
-            Form::Wide(_) | Form::Search(_) => unreachable!("`takes` refuses these"),
+            Form::Wide(_) | Form::Search(_) | Form::Many(_) => unreachable!("`takes` refuses these"),
         }
     }
 }
