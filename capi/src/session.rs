@@ -84,7 +84,7 @@ pub unsafe extern "C" fn ylb_session_new(
         let threads = usize::try_from(given.threads).unwrap_or(usize::MAX);
         let options = SessionOptions { threads, profile: given.profile != 0, keep_values: false };
         let network = model.network.model();
-        let classes = if network.detect.levels.is_empty() { 0 } else { network.detect.classes };
+        let classes = if network.detect.maps.is_empty() { 0 } else { network.detect.classes };
         let layers = if options.profile { model.layers.len() } else { 0 };
         let made = Session::new(Arc::clone(&model.network), options)?;
         let new = ylb_session {

@@ -27,8 +27,8 @@ fn model_that_panics() -> ylb_model {
         classes: 4,
         seed: 1,
     });
-    let level = model.detect.levels[0].clone();
-    model.detect.levels.resize(17, level);
+    let map = model.detect.maps[0].clone();
+    model.detect.maps.resize(17, map);
     let dispatch = Dispatch::restricted_to("").expect("all micro-kernels");
     ylb_model::new(Network::new(model, &dispatch).expect("a network"))
 }

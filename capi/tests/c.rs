@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use ylb_format::model::{Model, Output as ModelOutput, OutputKind};
+use ylb_format::model::{MapPart, Model, Output as ModelOutput, OutputKind};
 
 /// How a program is linked with the library.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -190,11 +190,12 @@ fn frames_allocate_nothing() {
 #[cfg_attr(target_arch = "aarch64", ignore = "QEMU does not limit a program's memory")]
 fn every_status_that_can_be_provoked_is_what_the_header_says() {
     let without_anchors = changed_model("no-anchors.ylb", |model| {
-        model.detect.levels.iter_mut().for_each(|level| level.anchors.clear());
-        model.outputs = vec![ModelOutput { name: "head".to_owned(), kind: OutputKind::Head(0) }];
+        model.detect.maps.iter_mut().for_each(|map| map.anchors.clear());
+        model.outputs =
+            vec![ModelOutput { name: "head".to_owned(), kind: OutputKind::Head(MapPart::whole(0)) }];
     });
     let without_head = changed_model("no-head.ylb", |model| {
-        model.detect.levels.clear();
+        model.detect.maps.clear();
         model.outputs.clear();
     });
     let program = compile("tests/c/statuses.c", Link::Static, &[]);

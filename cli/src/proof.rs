@@ -8,7 +8,7 @@ use image::RgbImage;
 use ylb_converter::compare::{self, Codes, Comparison, Divergence, Executed, Reference, Verdict};
 use ylb_converter::reference::FloatTensor;
 use ylb_format::model::Model;
-use ylb_runtime::yolo::{Band, Letterbox};
+use ylb_runtime::picture::{Band, Letterbox};
 use ylb_runtime::{Network, Picture, PixelFormat, Session, SessionOptions};
 use ylb_source::Source;
 
@@ -72,7 +72,7 @@ fn input_size(model: &Model) -> [usize; 2] {
 fn letterboxed(model: &Model, picture: &RgbImage) -> Result<Vec<u8>> {
     let [height, width] = input_size(model);
     let bytes: [u8; 256] = array::from_fn(|byte| byte as u8);
-    let mut letterbox = Letterbox::new(width, height, &bytes, model.input.letterbox_fill);
+    let mut letterbox = Letterbox::new(width, height, &bytes, model.input.preprocessing.fill[0]);
     let (columns, rows) = picture.dimensions();
     let picture = Picture::new(picture.as_raw(), columns as usize, rows as usize, PixelFormat::Rgb)?;
     letterbox.prepare(&picture)?;

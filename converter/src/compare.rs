@@ -19,7 +19,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-use ylb_format::model::{Model, OutputKind, Value, ValueId};
+use ylb_format::model::{MapPart, Model, OutputKind, Value, ValueId};
 use ylb_source::Source;
 use ylb_source::interpret::{Interpretation, Interpreter, Reals};
 
@@ -224,7 +224,7 @@ impl<'m> Reference<'m> {
     }
 
     fn activation_bits(&self) -> u8 {
-        let is_head = |id: ValueId| self.model.detect.levels.iter().any(|level| level.value == id);
+        let is_head = |id: ValueId| self.model.detect.parts().any(|part| part.value == id);
         let written = self.model.nodes.iter().map(|node| node.output).filter(|&id| !is_head(id));
         let encodings = written.filter_map(|id| self.model.value(id).encoding());
         encodings.map(|encoding| encoding.bits()).max().unwrap_or(0)
@@ -273,20 +273,21 @@ impl<'m> Reference<'m> {
 
     /// Node of the detection head that a row of an output comes from.
     fn head_node(&self, kind: OutputKind, row: usize) -> &'m str {
-        let levels = &self.model.detect.levels;
-        let level = match kind {
-            OutputKind::Head(level) | OutputKind::HeadByAnchor(level) => level as usize,
+        let maps = &self.model.detect.maps;
+        let part = |of: MapPart| maps.get(of.map as usize)?.parts.get(of.part as usize);
+        let part = match kind {
+            OutputKind::Head(of) | OutputKind::HeadByAnchor(of) => part(of),
             OutputKind::Decoded => {
-                let rows = |value: &Value| (value.height * value.width) as usize;
-                let mut ends = levels.iter().scan(0, |end, level| {
-                    let value = self.model.value(level.value);
-                    *end += rows(value) * level.anchors_per_cell as usize;
+                let mut ends = maps.iter().scan(0, |end, map| {
+                    let value = self.model.value(map.parts.first()?.value);
+                    *end += (value.height * value.width * map.anchors_per_cell) as usize;
                     Some(*end)
                 });
-                ends.position(|end| row < end).unwrap_or(0)
+                let map = ends.position(|end| row < end).unwrap_or(0);
+                part(MapPart::whole(map as u32))
             }
         };
-        let value = levels.get(level).map(|level| level.value);
+        let value = part.map(|part| part.value);
         let node = self.model.nodes.iter().find(|node| Some(node.output) == value);
         node.map_or("", |node| &node.name)
     }

@@ -1,14 +1,12 @@
 //! The model, put together from what lowering gives.
 
-use ylb_format::model::{Input, Metadata, Model, Operator, ValueId};
+use ylb_format::model::{Input, Metadata, Model, Operator, PixelLevels, PixelRange, ValueId};
+use ylb_source::picture::PictureRange;
 
 use crate::error::{ConvertError, ErrorKind};
+use crate::heads::Heads;
 use crate::lower::Lowered;
-use crate::passes::heads::Heads;
 use crate::report::Row;
-
-/// Grey of YOLOv5's letterbox borders.
-const LETTERBOX_FILL: u8 = 114;
 
 /// Builds the model and checks every promise that the file format makes.
 ///
@@ -17,15 +15,18 @@ const LETTERBOX_FILL: u8 = 114;
 pub fn model(
     lowered: Lowered,
     heads: Heads,
-    input_name: String,
+    (input_name, picture): (&str, PictureRange),
     metadata: Metadata,
 ) -> Result<(Model, Vec<Row>), ConvertError> {
     let mut pixel_levels = [0u8; 256];
     for (level, byte) in pixel_levels.iter_mut().zip(0..=255) {
         *level = byte;
     }
-    let input =
-        Input { name: input_name, value: lowered.pixels, pixel_levels, letterbox_fill: LETTERBOX_FILL };
+    let mut input = Input::new(input_name, lowered.pixels, pixel_levels);
+    input.preprocessing.range = match picture {
+        PictureRange::Unit => PixelRange::Unit,
+        PictureRange::Bytes => PixelRange::Bytes,
+    };
     let mut rows = lowered.rows;
     let mut model = Model {
         metadata,
@@ -50,7 +51,7 @@ fn remove_unread(model: &mut Model, rows: &mut Vec<Row>) {
     for index in (0..model.nodes.len()).rev() {
         let output = model.nodes[index].output;
         let read = model.nodes.iter().any(|node| node.operator.inputs().contains(&output))
-            || model.detect.levels.iter().any(|level| level.value == output);
+            || model.detect.parts().any(|part| part.value == output);
         if !read {
             model.nodes.remove(index);
             rows.remove(index);
@@ -67,8 +68,8 @@ fn absorb_input_quantizer(model: &mut Model, rows: &mut Vec<Row>) {
         .collect();
     let &[reader] = readers.as_slice() else { return };
     let Operator::Map { table, .. } = &model.nodes[reader].operator else { return };
-    if table.len() == model.input.pixel_levels.len() {
-        model.input.pixel_levels.copy_from_slice(table);
+    if let Ok(levels) = <[u8; 256]>::try_from(table.as_slice()) {
+        model.input.pixel_levels = PixelLevels::Same(levels);
         model.input.value = model.nodes[reader].output;
         model.nodes.remove(reader);
         rows.remove(reader);
@@ -89,5 +90,5 @@ fn remove_value(model: &mut Model, removed: ValueId) {
         renumber(&mut node.output);
         node.operator.inputs_mut().into_iter().for_each(renumber);
     }
-    model.detect.levels.iter_mut().for_each(|level| renumber(&mut level.value));
+    model.detect.maps.iter_mut().flat_map(|map| &mut map.parts).for_each(|part| renumber(&mut part.value));
 }

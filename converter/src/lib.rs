@@ -31,6 +31,7 @@ mod emit;
 mod error;
 mod expr;
 mod fit;
+mod heads;
 mod lower;
 mod passes;
 mod pipeline;
@@ -39,6 +40,7 @@ mod report;
 mod staircase;
 
 pub use error::{ConvertError, ErrorKind};
+pub use heads::families;
 pub use pipeline::{convert, convert_source};
 pub use report::{Report, Row, Warning, WarningKind};
 
@@ -52,6 +54,9 @@ pub struct Options {
     /// Anchors in pixels for models whose outputs are raw heads: a list for each level, smallest
     /// stride first. Ignored where the graph has anchors.
     pub anchors: Option<Vec<Vec<[f32; 2]>>>,
+    /// What is computed of raw heads to get boxes: YOLOv5's if it is not said. Where the graph decodes them, it must be
+    /// what the graph does.
+    pub head: Option<&'static dyn families::Family>,
     /// Drop quantizers inside the decode of the boxes, which would otherwise be an error: a `.ylb`
     /// model decodes in floats. Quantizers of the heads themselves stay.
     pub ignore_decode_quantizers: bool,

@@ -31,7 +31,7 @@ use ylb_source::window::Geometry;
 
 use crate::error::{ConvertError, ErrorKind};
 use crate::expr::{Expr, Unary, ValueIndex};
-use crate::passes::heads::Heads;
+use crate::heads::Heads;
 use crate::passes::trunc;
 use crate::report::{Row, Warning};
 

@@ -7,7 +7,7 @@
 //! | [`trunc`] | QONNX `Trunc` | the arithmetic that it stands for |
 //! | [`quantizers`] | each format's way of writing an activation quantizer | `FakeQuant` nodes |
 //! | [`decode`] | quantizers in the decode of the boxes | none, or an error |
-//! | [`heads`] | a decode, or none | the outputs are the heads; what the decode computes is known |
+//! | [`heads`](crate::heads) | a decode, or none | the outputs are the heads; what the decode computes is known |
 //! | [`prune`] | nodes that nothing needs any more | gone; again behind the next pass |
 //! | [`focus`] | slices of every second pixel, and a convolution | one convolution of twice the stride |
 //! | [`grids`] | weights whose quantizer was folded away | weights with codes |
@@ -16,7 +16,6 @@ pub mod constants;
 pub mod decode;
 pub mod focus;
 pub mod grids;
-pub mod heads;
 pub mod prune;
 pub mod qoperator;
 pub mod quantizers;

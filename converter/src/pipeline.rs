@@ -4,9 +4,9 @@ use ylb_format::model::Metadata;
 use ylb_source::picture::PictureRange;
 use ylb_source::{Source, ir, names};
 
-use crate::passes::heads::{Heads, Hints};
+use crate::heads::{Heads, Hints, families};
 use crate::{ConvertError, Converted, ErrorKind, Options, Progress, Report, Warning, WarningKind};
-use crate::{advice, emit, lower, passes};
+use crate::{advice, emit, heads, lower, passes};
 
 /// Converts an ONNX model. `source_name` is the file's name without folders; `progress` is called
 /// now and then.
@@ -50,6 +50,7 @@ pub fn convert_source(
     let options = Options {
         class_names: described.names.clone(),
         anchors: Some(described.anchors.clone()),
+        head: Some(families::DEFAULT),
         ..options.clone()
     };
     let mut converted = convert_graph(source.graph.clone(), origin, &options, progress)?;
@@ -62,6 +63,10 @@ pub fn convert_source(
 
 /// What a folder of weights is called where other sources have the name of an export.
 const WEIGHTS_FOLDER: &str = "weights folder";
+
+/// A warning for raw heads of which nobody says what they are.
+const HEAD_BY_DEFAULT: &str = "raw heads do not say how boxes follow from them: taken for YOLOv5's; for others give \
+                               their family (--head)";
 
 /// Everything after the parser.
 pub(crate) fn convert_graph(
@@ -85,7 +90,7 @@ pub(crate) fn convert_graph(
     if let Some([_, _, height, width]) = input.and_then(|info| info.shape.as_deref()) {
         report.image_size = [*height, *width];
     }
-    let (model, rows) = emit::model(lowered, heads, input_name, metadata)?;
+    let (model, rows) = emit::model(lowered, heads, (&input_name, picture.range), metadata)?;
     report.warnings.extend(advice::warnings(&model, &rows));
     report.rows = rows;
     Ok(Converted { model, report })
@@ -121,7 +126,8 @@ pub(crate) fn run_passes(
     report.warnings.extend(passes::decode::run(graph, options.ignore_decode_quantizers)?);
     progress(Progress::Pass("heads"));
     let names = class_names(graph, options).len();
-    let mut heads = passes::heads::run(graph, Hints { classes: (names > 0).then_some(names) })?;
+    let hints = Hints { classes: (names > 0).then_some(names), family: options.head };
+    let mut heads = heads::run(graph, hints)?;
     supply_anchors(&mut heads, options, report)?;
     report.passes.push(heads_sentence(&heads));
     progress(Progress::Pass("prune"));
@@ -177,7 +183,7 @@ fn checked_names(
 
 /// Raw heads carry no anchors; the options may.
 fn supply_anchors(heads: &mut Heads, options: &Options, report: &mut Report) -> Result<(), ConvertError> {
-    if heads.levels.iter().all(|level| !level.anchors.is_empty()) {
+    if heads.maps.iter().all(|map| !map.anchors.is_empty()) {
         return Ok(());
     }
     let mut warn = |kind, message: &str| report.warnings.push(Warning::of_model(kind, message));
@@ -188,20 +194,23 @@ fn supply_anchors(heads: &mut Heads, options: &Options, report: &mut Report) -> 
         );
         return Ok(());
     };
-    let fits = anchors.len() == heads.levels.len()
-        && heads.levels.iter().zip(anchors).all(|(l, a)| l.anchors_per_cell == a.len());
+    let fits = anchors.len() == heads.maps.len()
+        && heads.maps.iter().zip(anchors).all(|(map, anchors)| map.anchors_per_cell == anchors.len());
     let positive = anchors.iter().flatten().flatten().all(|&e| e > 0.0 && e.is_finite());
     if !fits || !positive {
-        let counts: Vec<usize> = heads.levels.iter().map(|l| l.anchors_per_cell).collect();
+        let counts: Vec<usize> = heads.maps.iter().map(|map| map.anchors_per_cell).collect();
         return Err(ConvertError::new(
             ErrorKind::NotADetector,
             format!("the anchors given do not fit: expected {counts:?} pairs of positive numbers"),
         ));
     }
-    for (level, anchors) in heads.levels.iter_mut().zip(anchors) {
-        level.anchors.clone_from(anchors);
+    for (map, anchors) in heads.maps.iter_mut().zip(anchors) {
+        map.anchors.clone_from(anchors);
     }
     warn(WarningKind::AnchorsByOption, "anchors are those given by option; the model carries none");
+    if options.head.is_none() {
+        warn(WarningKind::HeadByDefault, HEAD_BY_DEFAULT);
+    }
     Ok(())
 }
 
@@ -222,8 +231,10 @@ fn picture_sentence(range: PictureRange) -> &'static str {
 }
 
 fn heads_sentence(heads: &Heads) -> String {
-    let strides: Vec<String> = heads.levels.iter().map(|level| level.stride.to_string()).collect();
-    let decoded = heads.levels.iter().all(|level| !level.anchors.is_empty());
+    let strides: Vec<String> = heads.maps.iter().map(|map| map.stride.to_string()).collect();
+    let decoded = heads.maps.iter().all(|map| !map.anchors.is_empty());
     let decode = if decoded { "anchors known" } else { "anchors unknown" };
-    format!("heads: {} classes, strides {}, {decode}", heads.classes, strides.join(", "))
+    let (family, classes) = (heads.family.name(), heads.classes);
+    let family = if heads.family_known { family.to_owned() } else { format!("taken for {family}") };
+    format!("heads: {family}, {classes} classes, strides {}, {decode}", strides.join(", "))
 }

@@ -4,9 +4,10 @@
 //! threads, and serves as the oracle for what a converter wrote and for what a runtime computes.
 
 use ylb_format::model::{
-    Conv, Detect, DetectLevel, Model, Node, Operator, OutputKind, Requantize, Value, ValueId, ValueKind,
-    Window,
+    Conv, MapPart, Model, Node, Operator, OutputKind, Requantize, Value, ValueId, ValueKind, Window,
 };
+
+use crate::heads::families::{self, Place};
 
 /// Elements of a value, channel by channel, row by row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +43,9 @@ pub struct FloatTensor {
 pub fn execute<'m>(model: &'m Model, pixels: &[u8]) -> Execution<'m> {
     let input = model.picture();
     assert_eq!(pixels.len(), element_count(input), "one byte for each element of the input");
-    let levels = pixels.iter().map(|&byte| model.input.pixel_levels[usize::from(byte)]).collect();
+    let plane = pixels.len() / 3;
+    let level = |(index, &byte): (usize, &u8)| model.input.pixel_levels.of(index / plane)[usize::from(byte)];
+    let levels = pixels.iter().enumerate().map(level).collect();
     execute_levels(model, levels)
 }
 
@@ -175,50 +178,45 @@ impl Execution<'_> {
         }
     }
 
-    /// Logits of one level of the detection head: `[channels, height, width]`.
+    /// Logits of one part of the detection head: `[channels, height, width]`.
     ///
     /// # Panics
-    /// If the model has no such level.
-    pub fn logits(&self, level: usize) -> Vec<f64> {
-        let level = &self.model.detect.levels[level];
-        let integers = self.integers(level.value);
-        let plane = integers.len() / level.multipliers.len();
-        let unit = f64::from(level.shift).exp2();
+    /// If the model has no such part.
+    pub fn logits(&self, of: MapPart) -> Vec<f64> {
+        let part = &self.model.detect.maps[of.map as usize].parts[of.part as usize];
+        let integers = self.integers(part.value);
+        let plane = integers.len() / part.multipliers.len();
+        let unit = f64::from(part.shift).exp2();
         let logit = |(index, &x): (usize, &i32)| {
             let channel = index / plane;
-            let product = i64::from(x) * i64::from(level.multipliers[channel]);
-            (product + level.bias[channel]) as f64 / unit
+            let product = i64::from(x) * i64::from(part.multipliers[channel]);
+            (product + part.bias[channel]) as f64 / unit
         };
         integers.iter().enumerate().map(logit).collect()
     }
 
     /// The source model's outputs.
+    ///
+    /// # Panics
+    /// If boxes are asked for of a detection head that the converter does not write.
     pub fn outputs(&self) -> Vec<FloatTensor> {
         let detect = &self.model.detect;
-        let row_len = 5 + detect.classes as usize;
-        let size = |level: &DetectLevel| {
-            let [_, height, width] = extents(self.model.value(level.value));
-            [height, width]
-        };
         let output = |output: &ylb_format::model::Output| {
             let (shape, data) = match output.kind {
-                OutputKind::Head(number) => {
-                    let level = &detect.levels[number as usize];
-                    let [height, width] = size(level);
-                    let shape = vec![1, level.multipliers.len(), height, width];
-                    (shape, self.logits(number as usize))
+                OutputKind::Head(of) => {
+                    let [channels, height, width] = self.extents_of(of);
+                    (vec![1, channels, height, width], self.logits(of))
                 }
-                OutputKind::HeadByAnchor(number) => {
-                    let level = &detect.levels[number as usize];
-                    let [height, width] = size(level);
-                    let shape = vec![1, level.anchors_per_cell as usize, height, width, row_len];
-                    (shape, self.rows(detect, number as usize, [height, width], false))
+                OutputKind::HeadByAnchor(of) => {
+                    let [channels, height, width] = self.extents_of(of);
+                    let anchors = detect.maps[of.map as usize].anchors_per_cell as usize;
+                    let rows: Vec<f64> = self.rows(of).into_iter().flatten().collect();
+                    (vec![1, anchors, height, width, channels / anchors], rows)
                 }
                 OutputKind::Decoded => {
-                    let rows: Vec<f64> = (0..detect.levels.len())
-                        .flat_map(|number| self.rows(detect, number, size(&detect.levels[number]), true))
-                        .collect();
-                    (vec![1, rows.len() / row_len, row_len], rows)
+                    let rows: Vec<f64> = (0..detect.maps.len()).flat_map(|map| self.decoded(map)).collect();
+                    let columns = detect.columns() as usize;
+                    (vec![1, rows.len() / columns, columns], rows)
                 }
             };
             let data = data.into_iter().map(|x| x as f32).collect();
@@ -227,32 +225,41 @@ impl Execution<'_> {
         self.model.outputs.iter().map(output).collect()
     }
 
-    /// Rows of one level by anchor, row and column of cells; decoded or as logits.
-    fn rows(&self, detect: &Detect, number: usize, [height, width]: [usize; 2], decoded: bool) -> Vec<f64> {
-        let level = &detect.levels[number];
-        let logits = self.logits(number);
-        let row_len = 5 + detect.classes as usize;
-        let mut rows = Vec::with_capacity(logits.len());
-        for anchor in 0..level.anchors_per_cell as usize {
-            for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
-                for k in 0..row_len {
-                    let logit = logits[((anchor * row_len + k) * height + y) * width + x];
-                    rows.push(if decoded { decode(level, anchor, [y, x], k, logit) } else { logit });
-                }
-            }
-        }
-        rows
+    fn extents_of(&self, of: MapPart) -> [usize; 3] {
+        let part = &self.model.detect.maps[of.map as usize].parts[of.part as usize];
+        extents(self.model.value(part.value))
     }
-}
 
-fn decode(level: &DetectLevel, anchor: usize, [y, x]: [usize; 2], k: usize, logit: f64) -> f64 {
-    let sigmoid = 1.0 / (1.0 + (-logit).exp());
-    let stride = f64::from(level.stride);
-    match k {
-        0 => (2.0 * sigmoid - 0.5 + x as f64) * stride,
-        1 => (2.0 * sigmoid - 0.5 + y as f64) * stride,
-        2 | 3 => (2.0 * sigmoid).powi(2) * f64::from(level.anchors[anchor][k - 2]),
-        _ => sigmoid,
+    /// Logits of the boxes of a part, by anchor, row and column of cells.
+    fn rows(&self, of: MapPart) -> Vec<Vec<f64>> {
+        let logits = self.logits(of);
+        let [channels, height, width] = self.extents_of(of);
+        let anchors = self.model.detect.maps[of.map as usize].anchors_per_cell as usize;
+        let (fields, cells) = (channels / anchors, height * width);
+        let row = |row: usize| {
+            let (anchor, cell) = (row / cells, row % cells);
+            (0..fields).map(|field| logits[(anchor * fields + field) * cells + cell]).collect()
+        };
+        (0..anchors * cells).map(row).collect()
+    }
+
+    /// Decoded rows of a map.
+    fn decoded(&self, index: usize) -> Vec<f64> {
+        let detect = &self.model.detect;
+        let family = families::of(detect.boxes, detect.scores).expect("a family that the converter writes");
+        let (map, of) = (&detect.maps[index], MapPart::whole(index as u32));
+        let [_, height, width] = self.extents_of(of);
+        let decode = |(row, logits): (usize, Vec<f64>)| {
+            let cell = row % (height * width);
+            let place = Place {
+                stride: f64::from(map.stride),
+                scale_xy: f64::from(map.scale_xy),
+                anchor: map.anchors[row / (height * width)].map(f64::from),
+                cell: [cell / width, cell % width],
+            };
+            families::decode(family, &place, &logits)
+        };
+        self.rows(of).into_iter().enumerate().flat_map(decode).collect()
     }
 }
 

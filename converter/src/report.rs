@@ -58,6 +58,8 @@ pub enum WarningKind {
     NoAnchors,
     /// Outputs are raw heads, and the anchors are those of [`Options`](crate::Options).
     AnchorsByOption,
+    /// Raw heads of which nobody says what is computed of them.
+    HeadByDefault,
     /// Class names of the metadata do not fit the head and were ignored.
     ClassNames,
     /// What the picture's numbers are had to be found out, or little of the picture is left.

@@ -1,6 +1,6 @@
 //! Small networks through the whole converter, run and compared with their float graphs.
 
-use ylb_format::model::{Metadata, Model, Operator};
+use ylb_format::model::{MapPart, Metadata, Model, Operator};
 use ylb_source::ir::{Attribute, Builder, Graph, Tensor, TensorId};
 use ylb_source::picture::PictureRange;
 use ylb_source::{Source, interpret};
@@ -12,6 +12,7 @@ mod damage;
 mod exports;
 mod float;
 mod gates_and_joins;
+mod heads;
 mod pictures;
 mod rounding;
 mod stems;
@@ -96,7 +97,7 @@ impl Net {
     fn check_interpreted(&mut self, last: TensorId, channels: usize) -> Converted {
         let converted = self.convert(last, channels).unwrap();
         let pixels: Vec<u8> = (0..3 * SIZE * SIZE).map(|index| (index * index * 37 % 251) as u8).collect();
-        let found = reference::execute(&converted.model, &pixels).logits(0).to_vec();
+        let found = reference::execute(&converted.model, &pixels).logits(MapPart::default()).to_vec();
         let interpreter = interpret::Interpreter::of_graph(self.builder.graph.clone(), [SIZE; 2]).unwrap();
         let interpreted = interpreter.run(&pixels, &Default::default(), &mut |_, _| {}).unwrap();
         let expected = &interpreted.outputs[0].data;
@@ -111,7 +112,7 @@ impl Net {
     fn check(&mut self, last: TensorId, channels: usize) -> Converted {
         let converted = self.convert(last, channels).unwrap();
         let pixels: Vec<u8> = (0..3 * SIZE * SIZE).map(|index| (index * index * 37 % 251) as u8).collect();
-        let found = reference::execute(&converted.model, &pixels).logits(0).to_vec();
+        let found = reference::execute(&converted.model, &pixels).logits(MapPart::default()).to_vec();
         let expected = float::output(self.builder.graph.clone(), &pixels);
         assert_eq!(found.len(), expected.len());
         for (found, expected) in found.into_iter().zip(expected) {

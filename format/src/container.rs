@@ -7,7 +7,7 @@ use std::fmt;
 pub(crate) const MAGIC: [u8; 8] = *b"\x8eYLB\r\n\x1a\n";
 
 /// The format version that this crate writes, and the newest it reads completely.
-pub const VERSION: Version = Version { major: 1, minor: 0 };
+pub const VERSION: Version = Version { major: 2, minor: 0 };
 
 /// Bytes of the header, which the section table follows.
 pub(crate) const HEADER_LEN: usize = 32;
@@ -41,6 +41,27 @@ pub(crate) mod codes {
     pub(crate) const WEIGHTS_UNSIGNED: u8 = 1;
     pub(crate) const WEIGHTS_TWOS_COMPLEMENT: u8 = 2;
     pub(crate) const WEIGHTS_BIPOLAR: u8 = 3;
+
+    pub(crate) const RANGE_UNIT: u8 = 0;
+    pub(crate) const RANGE_BYTES: u8 = 1;
+    pub(crate) const ORDER_RGB: u8 = 0;
+    pub(crate) const ORDER_BGR: u8 = 1;
+    pub(crate) const LAYOUT_NCHW: u8 = 0;
+    pub(crate) const LAYOUT_NHWC: u8 = 1;
+    pub(crate) const PLACEMENT_CENTRE: u8 = 0;
+    pub(crate) const PLACEMENT_CORNER: u8 = 1;
+    pub(crate) const PLACEMENT_STRETCH: u8 = 2;
+
+    pub(crate) const BOXES_ANCHORS_SIGMOID: u8 = 1;
+    pub(crate) const BOXES_ANCHORS_EXP: u8 = 2;
+    pub(crate) const BOXES_GRID_EXP: u8 = 3;
+    pub(crate) const BOXES_DISTRIBUTIONS: u8 = 4;
+    pub(crate) const BOXES_DISTANCES: u8 = 5;
+
+    pub(crate) const SCORES_OBJECTNESS_TIMES_CLASS: u8 = 1;
+    pub(crate) const SCORES_CLASS: u8 = 2;
+    pub(crate) const SCORES_OBJECTNESS_TIMES_SOFTMAX: u8 = 3;
+    pub(crate) const SCORES_CONSTANT_OBJECTNESS: u8 = 4;
 
     pub(crate) const OUTPUT_HEAD: u8 = 1;
     pub(crate) const OUTPUT_HEAD_BY_ANCHOR: u8 = 2;

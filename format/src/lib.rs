@@ -32,6 +32,6 @@ mod write;
 
 pub use container::{Section, SectionKind, VERSION, Version};
 pub use read::{ReadError, read, sections};
-pub use validate::{DetectProblem, NodeProblem, ValueProblem, Violation, validate};
+pub use validate::{HeadProblem, NodeProblem, ValueProblem, Violation, validate};
 pub use weights::ChannelSum;
 pub use write::{WriteError, write, write_file};

@@ -1,6 +1,6 @@
 //! The largest counts and extents of a valid model.
 //!
-//! They are far above what any YOLOv5 needs. Their purpose is that a consumer can size buffers and
+//! They are far above what any detector needs. Their purpose is that a consumer can size buffers and
 //! choose integer widths by them, and that a hostile file of a few bytes cannot ask for much.
 
 /// Sections of a file.
@@ -33,8 +33,14 @@ pub const MAX_THRESHOLDS: usize = 4096;
 pub const MAX_SHIFT: u8 = 62;
 /// Codes and zero points lie in `-MAX_CODE..=MAX_CODE`.
 pub const MAX_CODE: i16 = 255;
-/// Feature-map levels of the detection head.
-pub const MAX_DETECT_LEVELS: usize = 16;
+/// Feature maps of the detection head.
+pub const MAX_MAPS: usize = 16;
+/// Parts of a feature map: convolutions that it comes from.
+pub const MAX_PARTS: usize = 8;
+/// Numbers of a distribution of distances; the fewest are 2.
+pub const MAX_BINS: u8 = 64;
+/// Factor of a box's centre inside its cell; the smallest is 1.
+pub const MAX_SCALE_XY: f32 = 4.0;
 /// Anchors of a cell.
 pub const MAX_ANCHORS: u32 = 16;
 /// Graph outputs of the source model.

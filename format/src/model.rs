@@ -14,8 +14,14 @@
 //! some level stands for 0. Results are exact 64-bit sums; [`Requantize`] maps them to levels with
 //! integer arithmetic only. Scales are carried for people and for `--codes`; no result depends on them.
 
+mod head;
+mod input;
 mod operator;
 
+pub use head::{BoxRule, Detect, HeadMap, HeadPart, ScoreRule};
+pub use input::{
+    ChannelOrder, Input, PicturePlacement, PixelLevels, PixelRange, Preprocessing, TensorLayout,
+};
 pub use operator::Operator;
 
 /// A whole network with everything needed to run it.
@@ -32,7 +38,7 @@ pub struct Model {
     pub nodes: Vec<Node>,
     /// The source model's graph outputs in their order. Empty for a network that is not a detector.
     pub outputs: Vec<Output>,
-    /// The detection head, one entry a feature-map level, finest (smallest stride) first.
+    /// The detection head.
     pub detect: Detect,
 }
 
@@ -50,19 +56,6 @@ pub struct Metadata {
     pub source_sha256: [u8; 32],
     /// Class names by class index: empty, or one for each of [`Detect::classes`].
     pub class_names: Vec<String>,
-}
-
-/// The network's input: an RGB picture, letterboxed to the input value's height and width.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Input {
-    /// Name of the input tensor in the source model.
-    pub name: String,
-    /// The value that holds the picture's levels; it has 3 channels: red, green, blue.
-    pub value: ValueId,
-    /// Level of each possible byte of a pixel, whatever number the source model makes of it (`b / 255`, mostly).
-    pub pixel_levels: [u8; 256],
-    /// Grey that fills the letterbox's borders: 114 for YOLOv5.
-    pub letterbox_fill: u8,
 }
 
 /// Index of a [`Value`] in [`Model::values`].
@@ -90,7 +83,7 @@ pub struct Value {
 pub enum ValueKind {
     /// Levels `0..=max_level`, to be read through an encoding.
     Levels(Encoding),
-    /// The i32 accumulators of a convolution without requantization. Only [`DetectLevel`] reads them.
+    /// The i32 accumulators of a convolution without requantization. Only a [`HeadPart`] reads them.
     Accumulators,
 }
 
@@ -231,46 +224,31 @@ pub struct Output {
     pub kind: OutputKind,
 }
 
-/// What a graph output holds. `no = 5 + classes`: x, y, w, h, objectness, classes.
+/// What a graph output holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputKind {
-    /// The head of one level before the sigmoid, as the convolution leaves it: `[1, na·no, ny, nx]`.
-    Head(u32),
-    /// The same as `[1, na, ny, nx, no]`.
-    HeadByAnchor(u32),
-    /// Decoded boxes in input pixels with scores, all levels: `[1, Σ na·ny·nx, no]`.
+    /// A part of the head before the decode, as the convolution leaves it: `[1, na·fields, ny, nx]`.
+    Head(MapPart),
+    /// The same as `[1, na, ny, nx, fields]`.
+    HeadByAnchor(MapPart),
+    /// Decoded boxes in input pixels with scores, all maps: `[1, Σ na·ny·nx, columns]`, see [`Detect::columns`].
     Decoded,
 }
 
-/// The YOLOv5 detection head (version 5 and later):
-/// `xy = (2σ(t) − 0.5 + grid)·stride`, `wh = (2σ(t))²·anchor`, scores `σ(t)`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Detect {
-    /// Number of classes, 1 to 65 536; without levels it may be 0.
-    pub classes: u32,
-    /// Levels, smallest stride first.
-    pub levels: Vec<DetectLevel>,
+/// A part of a feature map of the detection head.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MapPart {
+    /// Index in [`Detect::maps`].
+    pub map: u32,
+    /// Index in [`HeadMap::parts`].
+    pub part: u32,
 }
 
-/// One feature-map level of the head.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DetectLevel {
-    /// The head's convolution: `na·(5 + classes)` channels of accumulators, or of levels where the
-    /// export quantized the heads.
-    pub value: ValueId,
-    /// Input pixels per cell, vertical and horizontal.
-    pub stride: u32,
-    /// Anchors (`na`, 1 to 16) per cell.
-    pub anchors_per_cell: u32,
-    /// Width and height of each anchor in input pixels; empty if the export did not say.
-    pub anchors: Vec<[f32; 2]>,
-    /// One factor per channel: `logit = (x·multiplier + bias) / 2^shift`, where `x` is the
-    /// accumulator, or the integer of a level.
-    pub multipliers: Vec<i32>,
-    /// One addend per channel.
-    pub bias: Vec<i64>,
-    /// 0 to 62.
-    pub shift: u8,
+impl MapPart {
+    /// The only part of a map.
+    pub const fn whole(map: u32) -> Self {
+        Self { map, part: 0 }
+    }
 }
 
 impl Model {

@@ -9,6 +9,8 @@ mod container;
 mod cursor;
 mod error;
 mod graph;
+mod head;
+mod input;
 mod metadata;
 mod quant;
 

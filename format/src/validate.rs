@@ -8,15 +8,17 @@
 mod conv;
 mod detect;
 mod graph;
+mod head_problem;
 mod node_problem;
 mod requantize;
 mod values;
 mod violation;
 
+pub use head_problem::HeadProblem;
 pub use node_problem::NodeProblem;
-pub use violation::{DetectProblem, ValueProblem, Violation};
+pub use violation::{ValueProblem, Violation};
 
-use crate::limits::{MAX_DETECT_LEVELS, MAX_EXTENT, MAX_OUTPUTS, MAX_TEXT, MAX_VALUES};
+use crate::limits::{MAX_EXTENT, MAX_MAPS, MAX_OUTPUTS, MAX_TEXT, MAX_VALUES};
 use crate::model::Model;
 use crate::weights::to_usize;
 
@@ -39,7 +41,7 @@ fn counts(model: &Model) -> Result<(), Violation> {
     for (what, count, limit) in [
         ("values", model.values.len(), MAX_VALUES),
         ("nodes", model.nodes.len(), MAX_VALUES),
-        ("levels of the detection head", model.detect.levels.len(), MAX_DETECT_LEVELS),
+        ("feature maps of the detection head", model.detect.maps.len(), MAX_MAPS),
         ("outputs", model.outputs.len(), MAX_OUTPUTS),
         ("class names", model.metadata.class_names.len(), classes),
     ] {

@@ -1,6 +1,8 @@
 //! A model to bytes, and bytes to a file.
 
 mod graph;
+mod head;
+mod input;
 mod section;
 
 use std::io;
@@ -16,6 +18,14 @@ use section::{Section, length};
 
 /// Sections of [`SectionKind::ALL`].
 const SECTIONS: u32 = 4;
+
+/// Sections that describe the network; a node adds to all of them.
+#[derive(Default)]
+struct Sections {
+    graph: Section,
+    quant: Section,
+    weights: Section,
+}
 
 /// Why a model cannot be written.
 #[derive(Debug, Error)]

@@ -46,6 +46,7 @@ fn every_variant_has_a_case() {
     let enums = [
         include_str!("../src/read/error.rs"),
         include_str!("../src/validate/violation.rs"),
+        include_str!("../src/validate/head_problem.rs"),
         include_str!("../src/validate/node_problem.rs"),
     ]
     .concat();

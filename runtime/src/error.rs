@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use ylb_kernels::registry::UnknownKernel;
 
-use crate::yolo::{DecodeError, OptionsError, PictureError};
+use crate::detect::{DecodeError, OptionsError};
+use crate::picture::PictureError;
 
 /// A model that could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,9 @@ pub enum LoadErrorKind {
     /// The environment asks for micro-kernels that this CPU does not have.
     #[error("{0}")]
     UnknownKernel(#[from] UnknownKernel),
+    /// The model has something that this version has no code for.
+    #[error("the model has {0}, which this version does not support yet: update yolo-lowbit")]
+    Unsupported(&'static str),
     /// No micro-kernel computes a convolution.
     #[error("no micro-kernel computes node \"{0}\"; please report this model")]
     NoKernel(String),

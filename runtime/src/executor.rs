@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use crate::accumulators::Accumulators;
 use crate::bands::{self, Band};
+use crate::detect::Elements;
 use crate::error::OutOfMemory;
 use crate::ops::{Context, Pass};
 use crate::program::{MAX_MEMORY, Program, Step, written_ranges};
 use crate::scratch::ScratchPool;
 use crate::storage::{AlignedBytes, Borrowed, Store, ValueStorage};
-use crate::yolo::Elements;
 
 /// Bands a thread: more than one, so that a thread that was held up leaves work to the others.
 const BANDS_PER_THREAD: usize = 2;

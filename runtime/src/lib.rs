@@ -20,10 +20,10 @@
 //!
 //! | stage | where |
 //! |---|---|
-//! | resize and pad the picture into the input's levels | [`yolo::letterbox`] |
+//! | resize and pad the picture into the input's levels | [`picture::letterbox`] |
 //! | run the steps, rows shared out among threads | `executor`, `bands`, `ops` |
-//! | heads to candidate boxes, in fixed point | [`yolo::decode`] |
-//! | drop overlapping boxes | [`yolo::nms`] |
+//! | heads to candidate boxes, in fixed point | [`detect::scan`] |
+//! | drop overlapping boxes | [`detect::nms`] |
 //!
 //! What happens before the first frame: `choice` picks a micro-kernel for every convolution, `plan`
 //! gives every value its forms and its place in one arena, `ops` packs the weights for both;
@@ -32,11 +32,13 @@
 mod accumulators;
 mod bands;
 mod choice;
+pub mod detect;
 mod error;
 mod executor;
 mod file;
 mod network;
 mod ops;
+pub mod picture;
 mod plan;
 mod program;
 mod requantize;
@@ -45,10 +47,10 @@ mod session;
 mod storage;
 pub mod synthetic;
 mod threads;
-pub mod yolo;
 
+pub use detect::{DetectOptions, Detection};
 pub use error::{LoadError, LoadErrorKind, OutOfMemory, SessionError};
 pub use network::{Network, StepInfo};
+pub use picture::{Picture, PixelFormat};
 pub use program::MAX_MEMORY;
 pub use session::{CodesTensor, OutputTensor, Session, SessionOptions, StageTimes};
-pub use yolo::{DetectOptions, Detection, Picture, PixelFormat};

@@ -176,8 +176,8 @@ impl Planner<'_> {
                 self.touch(value, position + 1);
             }
         }
-        for level in &self.model.detect.levels {
-            self.touch(level.value, end);
+        for part in self.model.detect.parts() {
+            self.touch(part.value, end);
         }
         if keep_values {
             for buffer in &mut self.buffers {

@@ -3,27 +3,25 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ylb_format::limits::MAX_MAPS;
 use ylb_format::model::Model;
 
+use crate::detect::{
+    Candidate, DecodeError, DetectOptions, Detection, Elements, Head, HeadDecoder, Nms, RawOutputs,
+};
 use crate::error::{OutOfMemory, SessionError};
 use crate::executor::Executor;
 use crate::network::Network;
+use crate::picture::{Letterbox, Picture, Placement, RowCache, letterbox};
 use crate::program::MAX_MEMORY;
 use crate::storage::{Store, zeros};
 use crate::threads::{Team, thread_count};
-use crate::yolo::{
-    Candidate, DetectOptions, Detection, Elements, Head, HeadDecoder, Letterbox, Nms, Picture, Placement,
-    RawOutputs, RowCache, letterbox,
-};
 
 mod codes;
 #[cfg(test)]
 mod tests;
 
 pub use codes::CodesTensor;
-
-/// Most levels of a detection head: the format's limit.
-const MAX_HEADS: usize = 16;
 
 /// How a session runs.
 #[derive(Clone, Copy, Debug, Default)]
@@ -53,7 +51,8 @@ pub struct Session {
     team: Team<Executor>,
     letterbox: Letterbox,
     row_cache: RowCache,
-    decoder: Option<HeadDecoder>,
+    /// Why there is no decoder, if there is none: such a network gives raw outputs only.
+    decoder: Result<HeadDecoder, DecodeError>,
     candidates: Vec<Candidate>,
     nms: Nms,
     times: StageTimes,
@@ -96,7 +95,7 @@ impl Session {
         let executor = Executor::new(program, threads, options.profile)?;
         let team = Team::new(threads, executor).map_err(SessionError::Threads)?;
         let model = network.model();
-        let decoder = HeadDecoder::new(&model.detect, &model.values).ok();
+        let decoder = HeadDecoder::new(&model.detect, &model.values);
         // Room for every candidate that any options let through. The system gives memory when it is
         // touched, so that nobody pays for more candidates than there are.
         let most = decoder.as_ref().map_or(0, |decoder| decoder.capacity(true));
@@ -106,8 +105,8 @@ impl Session {
         let letterbox = Letterbox::new(
             input.width as usize,
             input.height as usize,
-            &model.input.pixel_levels,
-            model.input.letterbox_fill,
+            model.input.pixel_levels.of(0),
+            model.input.preprocessing.fill[0],
         );
         Ok(Self {
             nms,
@@ -154,14 +153,13 @@ impl Session {
         options: &DetectOptions,
     ) -> Result<&[Detection], SessionError> {
         options.check()?;
-        if self.decoder.is_none() {
-            let model = self.network.model();
-            HeadDecoder::new(&model.detect, &model.values)?;
+        if let Err(error) = &self.decoder {
+            return Err(error.clone().into());
         }
         self.resize_and_infer(picture)?;
         let start = Instant::now();
         let executor = self.team.state().ok_or(SessionError::Broken)?;
-        let decoder = self.decoder.as_ref().ok_or(SessionError::Broken)?;
+        let decoder = self.decoder.as_ref().map_err(DecodeError::clone)?;
         let heads = Heads::new(self.network.model(), executor);
         decoder.candidates(heads.as_slice(), options, &mut self.candidates);
         let placement = *self.letterbox.placement();
@@ -193,7 +191,7 @@ impl Session {
     /// If the length is wrong.
     pub fn run_pixels(&mut self, pixels: &[u8]) -> Result<(), SessionError> {
         self.check_length(pixels.len())?;
-        let levels = self.network.model().input.pixel_levels;
+        let levels = *self.network.model().input.pixel_levels.of(0);
         let identity = levels.iter().zip(0..=u8::MAX).all(|(&level, pixel)| level == pixel);
         self.fill_and_infer(|store, bytes| {
             let row_len = store.layout.width * 3;
@@ -219,7 +217,7 @@ impl Session {
         if let Some(index) = tensor.iter().position(|&value| byte(value).is_none()) {
             return Err(SessionError::TensorValue { index, value: tensor[index] });
         }
-        let levels = self.network.model().input.pixel_levels;
+        let levels = *self.network.model().input.pixel_levels.of(0);
         self.fill_and_infer(|store, bytes| {
             let (width, height) = (store.layout.width, store.layout.height);
             for (index, pixel) in tensor.iter().map(|&value| byte(value).unwrap_or_default()).enumerate() {
@@ -334,17 +332,19 @@ impl Session {
 
 /// The heads of a frame, without allocation.
 struct Heads<'a> {
-    heads: [Head<'a>; MAX_HEADS],
+    heads: [Head<'a>; MAX_MAPS],
     len: usize,
 }
 
 impl<'a> Heads<'a> {
     fn new(model: &Model, executor: &'a Executor) -> Self {
-        let mut heads = [Head::dense(Elements::Levels(&[]), 0, 0); MAX_HEADS];
-        let levels = &model.detect.levels;
-        for (head, level) in heads.iter_mut().zip(levels) {
-            let value = model.value(level.value);
-            let storage = &executor.program().plan.storage[level.value.index()];
+        let mut heads = [Head::dense(Elements::Levels(&[]), 0, 0); MAX_MAPS];
+        let mut len = 0;
+        // One part a map: others are refused at load.
+        for (head, part) in heads.iter_mut().zip(model.detect.parts()) {
+            len += 1;
+            let value = model.value(part.value);
+            let storage = &executor.program().plan.storage[part.value.index()];
             let (channels, width) = (value.channels as usize, value.width as usize);
             *head = match (executor.accumulators(storage), storage.any_store()) {
                 (Some(accumulators), _) => Head::dense(accumulators, channels, width),
@@ -356,7 +356,7 @@ impl<'a> Heads<'a> {
                 (None, None) => continue,
             };
         }
-        Self { heads, len: levels.len().min(MAX_HEADS) }
+        Self { heads, len }
     }
 
     fn as_slice(&self) -> &[Head<'a>] {

@@ -6,8 +6,8 @@
 //! activations spread over their levels; what such a network "detects" means nothing.
 
 use ylb_format::model::{
-    Conv, ConvTerm, Detect, DetectLevel, Encoding, Input, Metadata, Model, Node, Operator, Output,
-    OutputKind, Requantize, Value, ValueId, ValueKind, WeightEncoding, Weights, Window,
+    Conv, ConvTerm, Detect, Encoding, HeadMap, Input, Metadata, Model, Node, Operator, Output, OutputKind,
+    Requantize, Value, ValueId, ValueKind, WeightEncoding, Weights, Window,
 };
 
 /// Sizes of the family.
@@ -89,16 +89,11 @@ impl Builder {
         let images = Value { name: "images".to_owned(), channels: 3, height, width, kind };
         let model = Model {
             metadata: Metadata { converter: "synthetic".to_owned(), ..Metadata::default() },
-            input: Input {
-                name: "images".to_owned(),
-                value: ValueId(0),
-                pixel_levels: std::array::from_fn(|byte| byte as u8),
-                letterbox_fill: 114,
-            },
+            input: Input::new("images", ValueId(0), std::array::from_fn(|byte| byte as u8)),
             values: vec![images],
             nodes: Vec::new(),
             outputs: vec![Output { name: "output0".to_owned(), kind: OutputKind::Decoded }],
-            detect: Detect { classes: specification.classes, levels: Vec::new() },
+            detect: Detect { classes: specification.classes, ..Detect::default() },
         };
         Self { specification, random: specification.seed, model }
     }
@@ -134,8 +129,8 @@ impl Builder {
         let x = self.conv("21", medium, channels(512), 3, 2);
         let x = self.concat("22", vec![x, top]);
         let large = self.c3("23", x, channels(1024), repeats(3), false);
-        for (level, value) in [small, medium, large].into_iter().enumerate() {
-            self.head(level, value);
+        for (map, value) in [small, medium, large].into_iter().enumerate() {
+            self.head(map, value);
         }
         self.model
     }
@@ -210,10 +205,10 @@ impl Builder {
         self.node(name, output, Operator::Upsample { input, factor: 2 })
     }
 
-    fn head(&mut self, level: usize, input: ValueId) {
-        let name = format!("24.m.{level}");
-        let anchors = ANCHORS[level];
-        let outputs = anchors.len() as u32 * (5 + self.specification.classes);
+    fn head(&mut self, map: usize, input: ValueId) {
+        let name = format!("24.m.{map}");
+        let anchors = ANCHORS[map];
+        let outputs = anchors.len() as u32 * self.model.detect.fields() as u32;
         let weights = self.weights(input, outputs, [1, 1], self.specification.edge_weight_bits);
         let [_, height, width] = self.shape(input);
         let kind = ValueKind::Accumulators;
@@ -222,16 +217,14 @@ impl Builder {
         let window = Window { kernel: [1, 1], stride: [1, 1], padding: [0; 4] };
         let terms = vec![ConvTerm { input, weights }];
         self.node(&name, output, Operator::Conv(Conv { terms, window, groups: 1, requantize: None }));
-        self.model.detect.levels.push(DetectLevel {
-            value: output,
-            stride: 8 << level,
-            anchors_per_cell: anchors.len() as u32,
-            anchors: anchors.to_vec(),
-            // Logits of a few units around −4.6: about one cell in a hundred passes a threshold.
-            multipliers: vec![1 << 14; outputs as usize],
-            bias: vec![-(46 << 24) / 10; outputs as usize],
-            shift: 24,
-        });
+        let mut map = HeadMap::whole(output, 8 << map, &self.model.detect, anchors.len() as u32);
+        map.anchors = anchors.to_vec();
+        // Logits of a few units around −4.6: about one cell in a hundred passes a threshold.
+        let part = &mut map.parts[0];
+        part.multipliers.fill(1 << 14);
+        part.bias.fill(-(46 << 24) / 10);
+        part.shift = 24;
+        self.model.detect.maps.push(map);
     }
 
     /// Uniform random weights.

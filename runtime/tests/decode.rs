@@ -5,13 +5,14 @@ mod heads;
 #[path = "support/noise.rs"]
 mod noise;
 
-use heads::{LEVELS, NoiseHeads};
+use heads::{MAPS, NoiseHeads};
 use noise::noise;
-use ylb_format::model::{Encoding, OutputKind, ValueKind};
-use ylb_runtime::yolo::decode::{COORDINATE_BITS, MAX_CANDIDATES};
-use ylb_runtime::yolo::head::DecodeErrorKind;
-use ylb_runtime::yolo::sigmoid::SIGMOID_ONE;
-use ylb_runtime::yolo::{Candidate, DetectOptions, Elements, Head, HeadDecoder, RawOutputs};
+use ylb_format::model::{BoxRule, Encoding, MapPart, OutputKind, ScoreRule, ValueKind};
+use ylb_runtime::DetectOptions;
+use ylb_runtime::detect::map::DecodeErrorKind;
+use ylb_runtime::detect::scan::MAX_CANDIDATES;
+use ylb_runtime::detect::sigmoid::SIGMOID_ONE;
+use ylb_runtime::detect::{COORDINATE_BITS, Candidate, Elements, Head, HeadDecoder, RawOutputs};
 
 /// One row of the decoded output, straight from the definition.
 struct Row {
@@ -25,7 +26,7 @@ struct Row {
 
 /// Logit of a field of an anchor of a cell.
 fn logit(heads: &NoiseHeads, level: usize, [anchor, y, x]: [usize; 3], field: usize) -> f64 {
-    let (value, detect) = (&heads.values[level], &heads.detect.levels[level]);
+    let (value, detect) = (&heads.values[level], &heads.detect.maps[level].parts[0]);
     let channel = anchor * (5 + heads.detect.classes as usize) + field;
     let index = (y * value.width as usize + x) * value.channels as usize + channel;
     let accumulator = i64::from(heads.accumulators[level][index]);
@@ -36,7 +37,7 @@ fn logit(heads: &NoiseHeads, level: usize, [anchor, y, x]: [usize; 3], field: us
 /// Level, anchor, y and x of each row of the decoded output, in its order.
 fn sites() -> Vec<(usize, [usize; 3])> {
     let mut sites = Vec::new();
-    for (level, (height, width, ..)) in LEVELS.into_iter().enumerate() {
+    for (level, (height, width, ..)) in MAPS.into_iter().enumerate() {
         for anchor in 0..3 {
             for y in 0..height as usize {
                 for x in 0..width as usize {
@@ -52,7 +53,7 @@ fn rows(heads: &NoiseHeads) -> Vec<Row> {
     let row = |(level, site): (usize, [usize; 3])| {
         let sigma = |field: usize| 1.0 / (1.0 + (-logit(heads, level, site, field)).exp());
         let [anchor, y, x] = site;
-        let (.., stride, anchors) = LEVELS[level];
+        let (.., stride, anchors) = MAPS[level];
         let centre = |field, cell: usize| (2.0 * sigma(field) - 0.5 + cell as f64) * f64::from(stride);
         let size = |field, side| (2.0 * sigma(field)).powi(2) * f64::from(anchors[anchor][side]);
         let (x, y, width, height) = (centre(0, x), centre(1, y), size(2, 0), size(3, 1));
@@ -143,9 +144,9 @@ fn exactly_what_exceeds_the_threshold_is_a_candidate() {
 #[test]
 fn of_equally_probable_classes_the_first_is_chosen() {
     let mut heads = NoiseHeads::new(14, 4);
-    for level in &mut heads.detect.levels {
-        level.multipliers.fill(1000);
-        level.bias.fill(0);
+    for map in &mut heads.detect.maps {
+        map.parts[0].multipliers.fill(1000);
+        map.parts[0].bias.fill(0);
     }
     for (numbers, value) in heads.accumulators.iter_mut().zip(&heads.values) {
         for cell in numbers.chunks_mut(value.channels as usize) {
@@ -212,7 +213,7 @@ fn quantized_heads_in_a_wider_tensor_decode_as_their_integers() {
         for (position, number) in numbers.iter_mut().enumerate() {
             *number = encoding.integer((noise(index as u32, position) % 201) as u8);
         }
-        for multiplier in &mut heads.detect.levels[index].multipliers {
+        for multiplier in &mut heads.detect.maps[index].parts[0].multipliers {
             *multiplier *= 40;
         }
     }
@@ -289,8 +290,8 @@ fn more_boxes_than_the_cap_leave_the_best_and_no_more_memory() {
 fn outputs_have_the_source_models_shapes_and_order() {
     let heads = NoiseHeads::new(11, 4);
     let raw = RawOutputs::new(&heads.detect, &heads.values).expect("a valid head");
-    assert_eq!(raw.shape(OutputKind::Head(0)), [1, 27, 8, 10]);
-    assert_eq!(raw.shape(OutputKind::HeadByAnchor(1)), [1, 3, 4, 5, 9]);
+    assert_eq!(raw.shape(OutputKind::Head(MapPart::whole(0))), [1, 27, 8, 10]);
+    assert_eq!(raw.shape(OutputKind::HeadByAnchor(MapPart::whole(1))), [1, 3, 4, 5, 9]);
     assert_eq!(raw.shape(OutputKind::Decoded), [1, 300, 9]);
     let output = |kind| {
         let mut tensor = vec![f32::NAN; raw.shape(kind).iter().product()];
@@ -298,10 +299,10 @@ fn outputs_have_the_source_models_shapes_and_order() {
         tensor
     };
 
-    for (level, (height, width, ..)) in LEVELS.into_iter().enumerate() {
+    for (level, (height, width, ..)) in MAPS.into_iter().enumerate() {
         let (height, width) = (height as usize, width as usize);
-        let nchw = output(OutputKind::Head(level as u32));
-        let by_anchor = output(OutputKind::HeadByAnchor(level as u32));
+        let nchw = output(OutputKind::Head(MapPart::whole(level as u32)));
+        let by_anchor = output(OutputKind::HeadByAnchor(MapPart::whole(level as u32)));
         for (_, site) in sites().into_iter().filter(|(of, _)| *of == level) {
             let [anchor, y, x] = site;
             for field in 0..9 {
@@ -332,13 +333,13 @@ fn outputs_have_the_source_models_shapes_and_order() {
 #[test]
 fn without_anchors_there_are_logits_but_no_boxes() {
     let mut heads = NoiseHeads::new(12, 4);
-    heads.detect.levels[1].anchors.clear();
+    heads.detect.maps[1].anchors.clear();
     let error = HeadDecoder::new(&heads.detect, &heads.values).unwrap_err();
     assert_eq!(*error.kind(), DecodeErrorKind::MissingAnchors);
     assert_eq!(error.to_string(), "the export carried no anchors: convert again with --anchors");
     let raw = RawOutputs::new(&heads.detect, &heads.values).expect("logits need no anchors");
     let mut tensor = vec![f32::NAN; 27 * 8 * 10];
-    raw.fill(OutputKind::Head(0), &heads.heads(), &mut tensor).expect("logits");
+    raw.fill(OutputKind::Head(MapPart::whole(0)), &heads.heads(), &mut tensor).expect("logits");
     assert!(tensor.iter().all(|number| number.is_finite()));
     let mut tensor = vec![0.0; 300 * 9];
     let error = raw.fill(OutputKind::Decoded, &heads.heads(), &mut tensor).unwrap_err();
@@ -353,20 +354,50 @@ fn contradictory_heads_are_refused() {
         change(&mut heads);
         HeadDecoder::new(&heads.detect, &heads.values).unwrap_err().to_string()
     };
-    let table: [(Change, &str); 10] = [
-        (|h| h.detect.levels.clear(), "no detection head"),
+    let table: [(Change, &str); 13] = [
+        (|h| h.detect.maps.clear(), "no detection head"),
         (|h| h.detect.classes = 0, "no detection head"),
-        (|h| h.detect.classes = 5, "anchors times (5 + classes)"),
-        (|h| h.detect.levels[0].value.0 = 9, "value does not exist"),
-        (|h| h.detect.levels[0].anchors_per_cell = 17, "1 to 16 anchors"),
-        (|h| h.detect.levels[0].bias.truncate(26), "one bias for each channel"),
-        (|h| h.detect.levels[0].shift = 63, "shift exceeds 62"),
-        (|h| h.detect.levels[0].stride = 5000, "1 to 16384 pixels"),
-        (|h| h.detect.levels[0].anchors.truncate(2), "one anchor size for each"),
-        (|h| h.detect.levels[1].anchors[2][0] = f32::NAN, "level 1: an anchor of NaN x 119"),
+        (|h| h.detect.classes = 5, "anchors times the numbers of a box"),
+        (|h| h.detect.maps[0].parts[0].value.0 = 9, "value does not exist"),
+        (|h| h.detect.maps[0].parts.clear(), "feature map 0 of the detection head: it has no parts"),
+        (|h| h.detect.maps[0].anchors_per_cell = 17, "1 to 16 anchors"),
+        (|h| h.detect.maps[0].parts[0].multipliers.truncate(26), "one bias for each channel"),
+        (|h| h.detect.maps[0].parts[0].bias.truncate(26), "one bias for each channel"),
+        (|h| h.detect.maps[0].parts[0].shift = 63, "shift exceeds 62"),
+        (|h| h.detect.maps[0].stride = 5000, "1 to 16384 pixels"),
+        (|h| h.detect.maps[0].anchors.truncate(2), "one anchor size for each"),
+        (|h| h.detect.maps[1].anchors[2][0] = f32::NAN, "feature map 1: an anchor of NaN x 119"),
+        (|h| h.detect.maps[1].anchors[2][0] = 4097.0, "feature map 1: an anchor of 4097 x 119"),
     ];
     for (change, expected) in table {
         let message = refused(change);
         assert!(message.contains(expected), "{message:?} has no {expected:?}");
+    }
+}
+
+/// What the format has and this version has no code for is refused by name, never computed.
+#[test]
+fn other_families_are_refused_by_name() {
+    type Change = fn(&mut NoiseHeads);
+    let table: [(Change, &str); 7] = [
+        (|h| h.detect.boxes = BoxRule::GridExp, "YOLOX"),
+        (|h| h.detect.boxes = BoxRule::Distributions { bins: 16 }, "YOLOv8"),
+        (|h| h.detect.boxes = BoxRule::Distances, "YOLOv6"),
+        (|h| h.detect.scores = ScoreRule::Class, "class alone"),
+        (|h| h.detect.scores = ScoreRule::ObjectnessTimesSoftmax, "softmax"),
+        (|h| h.detect.scores = ScoreRule::ConstantObjectness, "objectness of 1"),
+        (|h| h.detect.maps[1].parts = vec![h.detect.maps[1].parts[0].clone(); 2], "several convolutions"),
+    ];
+    for (change, name) in table {
+        let mut heads = NoiseHeads::new(13, 4);
+        change(&mut heads);
+        for error in [
+            HeadDecoder::new(&heads.detect, &heads.values).map(drop).unwrap_err(),
+            RawOutputs::new(&heads.detect, &heads.values).map(drop).unwrap_err(),
+        ] {
+            assert!(matches!(error.kind(), DecodeErrorKind::Unsupported { .. }), "{error:?}");
+            let message = error.to_string();
+            assert!(message.contains(name) && message.contains("does not support yet"), "{message}");
+        }
     }
 }

@@ -9,7 +9,9 @@ use heads::NoiseHeads;
 use noise::noise;
 use std::path::Path;
 use std::str::FromStr;
-use ylb_runtime::yolo::{Candidate, DetectOptions, Detection, HeadDecoder, Nms, Placement};
+use ylb_runtime::detect::{Candidate, HeadDecoder, Nms};
+use ylb_runtime::picture::Placement;
+use ylb_runtime::{DetectOptions, Detection};
 
 fn fixture(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/detections");

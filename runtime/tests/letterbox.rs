@@ -5,8 +5,8 @@ mod noise;
 
 use noise::noise;
 use std::path::{Path, PathBuf};
-use ylb_runtime::yolo::picture::PictureErrorKind;
-use ylb_runtime::yolo::{Band, Letterbox, Picture, PixelFormat, Placement};
+use ylb_runtime::picture::PictureErrorKind;
+use ylb_runtime::picture::{Band, Letterbox, Picture, PixelFormat, Placement};
 
 const FILL: u8 = 114;
 

@@ -1,7 +1,9 @@
 //! What suppression promises for any boxes.
 
 use proptest::prelude::*;
-use ylb_runtime::yolo::{Candidate, DetectOptions, Nms, Placement};
+use ylb_runtime::DetectOptions;
+use ylb_runtime::detect::{Candidate, Nms};
+use ylb_runtime::picture::Placement;
 
 const CLASSES: usize = 4;
 

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use ylb_format::model::{
+    ChannelOrder, Model, PicturePlacement, PixelLevels, PixelRange, ScoreRule, TensorLayout,
+};
 use ylb_runtime::synthetic::{Size, Specification, yolov5};
 use ylb_runtime::{LoadError, LoadErrorKind, MAX_MEMORY, Network};
 
@@ -128,4 +131,49 @@ fn a_file_that_is_shortened_meanwhile_is_an_error() {
         done.store(true, Ordering::Relaxed);
     });
     eprintln!("{whole} whole, {damaged} damaged");
+}
+
+/// What the format has and this version does not do is refused by name when it is loaded, with the file's name.
+#[test]
+fn what_is_not_supported_yet_is_refused_by_name() {
+    type Change = fn(&mut Model);
+    let table: [(Change, &str); 9] = [
+        (|m| m.detect.scores = ScoreRule::ConstantObjectness, "an objectness of 1"),
+        (|m| m.input.preprocessing.order = ChannelOrder::Bgr, "blue, green, red"),
+        (|m| m.input.preprocessing.layout = TensorLayout::Nhwc, "[1, height, width, 3]"),
+        (|m| m.input.preprocessing.placement = PicturePlacement::Corner, "the top left corner"),
+        (|m| m.input.preprocessing.placement = PicturePlacement::Stretch, "stretched pictures"),
+        (|m| m.input.preprocessing.mean[1] = 0.5, "mean"),
+        (|m| m.input.preprocessing.deviation[2] = 0.25, "deviation"),
+        (|m| m.input.preprocessing.fill[0] = 113, "not grey"),
+        (
+            |m| {
+                let mut tables = Box::new([*m.input.pixel_levels.of(0); 3]);
+                tables[2][9] = 8;
+                m.input.pixel_levels = PixelLevels::ByChannel(tables);
+            },
+            "levels of pixels by channel",
+        ),
+    ];
+    let folder = Folder::new("unsupported");
+    let path = folder.0.join("a.ylb");
+    for (change, name) in table {
+        let mut model = ylb_format::read(&model()).unwrap();
+        change(&mut model);
+        if model.detect.scores == ScoreRule::ConstantObjectness {
+            // Such heads have a field less.
+            model.detect.classes += 1;
+        }
+        fs::write(&path, ylb_format::write(&model).unwrap()).unwrap();
+        let error = error(&path);
+        assert!(matches!(error.kind(), LoadErrorKind::Unsupported(_)), "{error}");
+        let message = error.to_string();
+        assert!(message.contains("a.ylb: ") && message.contains(name), "{message} has no {name:?}");
+        assert!(message.contains("does not support yet"), "{message}");
+    }
+    // The range alone is told, not asked for: levels have it worked in.
+    let mut model = ylb_format::read(&model()).unwrap();
+    model.input.preprocessing.range = PixelRange::Bytes;
+    fs::write(&path, ylb_format::write(&model).unwrap()).unwrap();
+    assert!(Network::open(&path).is_ok());
 }

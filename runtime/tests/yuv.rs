@@ -4,8 +4,8 @@
 mod noise;
 
 use noise::noise;
-use ylb_runtime::yolo::picture::PictureErrorKind;
-use ylb_runtime::yolo::{Band, Letterbox, Picture, PixelFormat};
+use ylb_runtime::picture::PictureErrorKind;
+use ylb_runtime::picture::{Band, Letterbox, Picture, PixelFormat};
 
 /// CRC-32 that fixtures/yuv.py prints, the same for both formats.
 const CUBE_CRC: u32 = 0xc7e9203c;

@@ -1,8 +1,8 @@
 //! Random small models that exercise every operator, encoding and way of requantizing.
 
 use ylb_format::model::{
-    Conv, ConvTerm, Detect, DetectLevel, Encoding, Input, Metadata, Model, Node, Operator, Output,
-    OutputKind, Requantize, Value, ValueId, ValueKind, WeightEncoding, Weights, Window,
+    Conv, ConvTerm, Detect, Encoding, HeadMap, Input, Metadata, Model, Node, Operator, Output, OutputKind,
+    PixelLevels, Requantize, Value, ValueId, ValueKind, WeightEncoding, Weights, Window,
 };
 
 use crate::rng::Rng;
@@ -26,12 +26,7 @@ impl Builder {
     fn new(seed: u64) -> Self {
         let model = Model {
             metadata: Metadata { converter: "random".to_owned(), ..Metadata::default() },
-            input: Input {
-                name: "images".to_owned(),
-                value: ValueId(0),
-                pixel_levels: std::array::from_fn(|byte| byte as u8),
-                letterbox_fill: 114,
-            },
+            input: Input::new("images", ValueId(0), std::array::from_fn(|byte| byte as u8)),
             values: Vec::new(),
             nodes: Vec::new(),
             outputs: Vec::new(),
@@ -68,7 +63,8 @@ impl Builder {
         if self.rng.one_in(3) {
             encoding.max_level = self.rng.pick(&[1, 3, 15, 100]);
             let max = usize::from(encoding.max_level);
-            self.model.input.pixel_levels = std::array::from_fn(|byte| (byte % (max + 1)) as u8);
+            self.model.input.pixel_levels =
+                PixelLevels::Same(std::array::from_fn(|byte| (byte % (max + 1)) as u8));
         }
         self.value(shape, ValueKind::Levels(encoding))
     }
@@ -362,24 +358,20 @@ impl Builder {
     fn finish(mut self, input: ValueId) -> Model {
         let classes = self.rng.range(1, 3) as u32;
         let anchors_per_cell = 2;
-        let outputs = anchors_per_cell * (5 + classes);
+        let detect = Detect { classes, ..Detect::default() };
+        let outputs = anchors_per_cell * detect.fields() as u32;
         let [_, height, width] = self.shape(input);
         let window = Window { kernel: [1, 1], stride: [1, 1], padding: [0; 4] };
         let terms = vec![self.term(input, window, 1, outputs)];
         let head = self.value([outputs, height, width], ValueKind::Accumulators);
         self.node(head, Operator::Conv(Conv { terms, window, groups: 1, requantize: None }));
-        self.model.detect = Detect {
-            classes,
-            levels: vec![DetectLevel {
-                value: head,
-                stride: 8,
-                anchors_per_cell,
-                anchors: vec![[10.0, 13.5], [30.0, 61.0]],
-                multipliers: (0..outputs).map(|_| self.rng.range(1, 1 << 20) as i32).collect(),
-                bias: (0..outputs).map(|_| self.rng.range(-1 << 26, 1 << 26)).collect(),
-                shift: 24,
-            }],
-        };
+        let mut map = HeadMap::whole(head, 8, &detect, anchors_per_cell);
+        map.anchors = vec![[10.0, 13.5], [30.0, 61.0]];
+        let part = &mut map.parts[0];
+        part.multipliers.fill_with(|| self.rng.range(1, 1 << 20) as i32);
+        part.bias.fill_with(|| self.rng.range(-1 << 26, 1 << 26));
+        part.shift = 24;
+        self.model.detect = Detect { maps: vec![map], ..detect };
         self.model.outputs = vec![Output { name: "output".to_owned(), kind: OutputKind::Decoded }];
         self.model
     }

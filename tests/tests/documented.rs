@@ -9,9 +9,10 @@ fn root() -> PathBuf {
 }
 
 /// Sources that a prefix stands for, as the page says: files, or folders of them.
-const PLACES: [(&str, &[&str]); 13] = [
+const PLACES: [(&str, &[&str]); 14] = [
     ("cases", &["converter/tests/cases.rs"]),
     ("exports", &["converter/src/tests/exports.rs"]),
+    ("heads", &["converter/src/tests/heads.rs"]),
     ("pictures", &["converter/src/tests/pictures.rs"]),
     ("rounding", &["converter/src/tests/rounding.rs"]),
     ("stems", &["converter/src/tests/stems.rs"]),

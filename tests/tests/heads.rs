@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ylb_converter::reference::execute;
 use ylb_format::model::{
-    Conv, ConvTerm, Detect, DetectLevel, Encoding, Input, Metadata, Model, Node, Operator, Output,
+    Conv, ConvTerm, Detect, Encoding, HeadMap, Input, MapPart, Metadata, Model, Node, Operator, Output,
     OutputKind, Value, ValueId, ValueKind, WeightEncoding, Weights, Window,
 };
 use ylb_kernels::registry::Dispatch;
@@ -36,29 +36,18 @@ fn model(weight: i16) -> Model {
         groups: 1,
         requantize: None,
     };
+    let detect = Detect { classes: 3, ..Detect::default() };
+    let mut map = HeadMap::whole(ValueId(1), 1, &detect, 1);
+    map.anchors = vec![[1.0, 1.0]];
+    map.parts[0].multipliers.fill(1 << 10);
+    map.parts[0].shift = 16;
     Model {
         metadata: Metadata::default(),
-        input: Input {
-            name: "images".to_owned(),
-            value: ValueId(0),
-            pixel_levels: std::array::from_fn(|byte| byte as u8),
-            letterbox_fill: 114,
-        },
+        input: Input::new("images", ValueId(0), std::array::from_fn(|byte| byte as u8)),
         values: vec![value(3, ValueKind::Levels(bytes)), value(CHANNELS, ValueKind::Accumulators)],
         nodes: vec![Node { name: "head".to_owned(), output: ValueId(1), operator: Operator::Conv(conv) }],
-        outputs: vec![Output { name: "output".to_owned(), kind: OutputKind::Head(0) }],
-        detect: Detect {
-            classes: 3,
-            levels: vec![DetectLevel {
-                value: ValueId(1),
-                stride: 1,
-                anchors_per_cell: 1,
-                anchors: vec![[1.0, 1.0]],
-                multipliers: vec![1 << 10; CHANNELS as usize],
-                bias: vec![0; CHANNELS as usize],
-                shift: 16,
-            }],
-        },
+        outputs: vec![Output { name: "output".to_owned(), kind: OutputKind::Head(MapPart::whole(0)) }],
+        detect: Detect { maps: vec![map], ..detect },
     }
 }
 

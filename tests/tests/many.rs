@@ -66,27 +66,17 @@ fn model(rng: &mut Rng) -> Model {
     };
     values.push(value(NODES + 1, CHANNELS, ValueKind::Accumulators));
     nodes.push(Node { name: String::new(), output: ValueId(NODES + 1), operator: Operator::Conv(head) });
-    let level = DetectLevel {
-        value: ValueId(NODES + 1),
-        stride: 1,
-        anchors_per_cell: 1,
-        anchors: vec![[1.0, 1.0]],
-        multipliers: vec![1; CHANNELS as usize],
-        bias: vec![0; CHANNELS as usize],
-        shift: 4,
-    };
+    let detect = Detect { classes: 1, ..Detect::default() };
+    let mut map = HeadMap::whole(ValueId(NODES + 1), 1, &detect, 1);
+    map.anchors = vec![[1.0, 1.0]];
+    map.parts[0].shift = 4;
     Model {
         metadata: Metadata::default(),
-        input: Input {
-            name: "images".to_owned(),
-            value: ValueId(0),
-            pixel_levels: std::array::from_fn(|byte| byte as u8 >> 4),
-            letterbox_fill: 0,
-        },
+        input: Input::new("images", ValueId(0), std::array::from_fn(|byte| byte as u8 >> 4)),
         values,
         nodes,
-        outputs: vec![Output { name: "head".to_owned(), kind: OutputKind::Head(0) }],
-        detect: Detect { classes: 1, levels: vec![level] },
+        outputs: vec![Output { name: "head".to_owned(), kind: OutputKind::Head(MapPart::whole(0)) }],
+        detect: Detect { maps: vec![map], ..detect },
     }
 }
 

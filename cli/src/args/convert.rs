@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
+use ylb_converter::families::{self, Family};
 
 use super::{Anchors, ImageSize};
 
@@ -28,7 +29,7 @@ pub struct ConvertArgs {
     /// Instead of an ONNX file: a folder with network.json and .npy arrays of integer weights and
     /// scales, as docs/weights-folder.md describes it
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    #[arg(conflicts_with_all = ["names", "imgsz", "anchors", "ignore_decode_quantizers"])]
+    #[arg(conflicts_with_all = ["names", "imgsz", "anchors", "head", "ignore_decode_quantizers"])]
     pub weights: Option<PathBuf>,
 
     /// Where to write the result [default: the input's name with the extension .ylb]
@@ -43,9 +44,13 @@ pub struct ConvertArgs {
     #[arg(long, value_name = "H[,W]")]
     pub imgsz: Option<ImageSize>,
 
-    /// Anchors, for exports without box decoding: w,h,w,h,... and a slash between levels, finest first
+    /// Anchors, for exports without box decoding: w,h,w,h,... and a slash between feature maps, finest first
     #[arg(long, value_name = "LIST")]
     pub anchors: Option<Anchors>,
+
+    /// What boxes are computed by, for exports without box decoding: yolov5 [default: yolov5]
+    #[arg(long, value_name = "FAMILY", value_parser = head)]
+    pub head: Option<&'static dyn Family>,
 
     /// Drop quantizers inside the box decoding, which is done in floats; otherwise they are an error
     #[arg(long)]
@@ -71,6 +76,10 @@ impl ConvertArgs {
     pub fn source(&self) -> &Path {
         self.weights.as_deref().or(self.model.as_deref()).unwrap_or(Path::new(""))
     }
+}
+
+fn head(name: &str) -> Result<&'static dyn Family, String> {
+    families::by_name(name).ok_or_else(|| format!("expected one of: {}", families::names().join(", ")))
 }
 
 fn join_bits(text: &str) -> Result<u8, String> {

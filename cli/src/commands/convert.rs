@@ -154,6 +154,7 @@ fn options(args: &ConvertArgs) -> Result<Options> {
         class_names: args.names.as_deref().map(read_names).transpose()?.unwrap_or_default(),
         image_size: args.imgsz.map(|size| [size.height, size.width]),
         anchors: args.anchors.clone().map(|anchors| anchors.0),
+        head: args.head,
         model_folder: None,
         ignore_decode_quantizers: args.ignore_decode_quantizers,
         requantize_joins: args.requantize_joins,
@@ -216,8 +217,8 @@ mod tests {
             };
             assert_eq!(verified(converted.model.clone()).unwrap().verdict(Bar::Strict), Verdict::Equal);
             let mut black = converted.model;
-            let levels = black.input.pixel_levels;
-            black.input.pixel_levels = std::array::from_fn(|byte| levels[usize::from(byte >= 128)]);
+            let [levels] = black.input.pixel_levels.tables_mut() else { panic!("levels by channel") };
+            *levels = std::array::from_fn(|byte| levels[usize::from(byte >= 128)]);
             let error = verified(black).unwrap_err().to_string();
             assert!(error.contains("the converted model differs from"), "{error}");
         }

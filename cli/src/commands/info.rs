@@ -8,7 +8,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use ylb_format::model::{DetectLevel, Model, OutputKind};
+use ylb_format::model::{
+    ChannelOrder, HeadMap, Model, OutputKind, PicturePlacement, PixelRange, TensorLayout,
+};
 
 use super::Outcome;
 use crate::args::InfoArgs;
@@ -23,7 +25,8 @@ struct Document {
     input: Input,
     classes: u32,
     class_names: Vec<String>,
-    detect: Vec<Level>,
+    head: Head,
+    detect: Vec<Map>,
     outputs: Vec<Output>,
     layers: Vec<Layer>,
     totals: Totals,
@@ -57,14 +60,29 @@ struct Input {
     name: String,
     height: u32,
     width: u32,
-    letterbox_fill: u8,
+    range: &'static str,
+    mean: [f32; 3],
+    deviation: [f32; 3],
+    channels: &'static str,
+    layout: &'static str,
+    placement: &'static str,
+    fill: [u8; 3],
 }
 
+/// What boxes and scores are computed by.
 #[derive(Debug, Serialize)]
-struct Level {
+struct Head {
+    boxes: &'static str,
+    scores: &'static str,
+}
+
+/// A feature map of the head.
+#[derive(Debug, Serialize)]
+struct Map {
     stride: u32,
     anchors_per_cell: u32,
     anchors: Vec<[f32; 2]>,
+    scale_xy: f32,
 }
 
 #[derive(Debug, Serialize)]
@@ -72,7 +90,7 @@ struct Output {
     name: String,
     contents: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    level: Option<u32>,
+    map: Option<u32>,
 }
 
 #[derive(Debug, Serialize)]
@@ -102,19 +120,14 @@ pub fn run(args: &InfoArgs) -> Result<Outcome> {
     let network = model::open(&args.model)?;
     let layers = model::layers(&network);
     let model = network.model();
-    let input = model.picture();
     let document = Document {
         file: file_facts(&args.model)?,
         source: source(model),
-        input: Input {
-            name: model.input.name.clone(),
-            height: input.height,
-            width: input.width,
-            letterbox_fill: model.input.letterbox_fill,
-        },
+        input: input(model),
         classes: model.detect.classes,
         class_names: model.metadata.class_names.clone(),
-        detect: model.detect.levels.iter().map(level).collect(),
+        head: Head { boxes: model.detect.boxes.name(), scores: model.detect.scores.name() },
+        detect: model.detect.maps.iter().map(map).collect(),
         outputs: model.outputs.iter().map(output).collect(),
         totals: totals(&layers, network.arena_len()),
         layers,
@@ -155,17 +168,47 @@ fn source(model: &Model) -> Source {
     }
 }
 
-fn level(level: &DetectLevel) -> Level {
-    Level { stride: level.stride, anchors_per_cell: level.anchors_per_cell, anchors: level.anchors.clone() }
+fn input(model: &Model) -> Input {
+    let (picture, preprocessing) = (model.picture(), &model.input.preprocessing);
+    Input {
+        name: model.input.name.clone(),
+        height: picture.height,
+        width: picture.width,
+        range: match preprocessing.range {
+            PixelRange::Unit => "0..1",
+            PixelRange::Bytes => "0..255",
+        },
+        mean: preprocessing.mean,
+        deviation: preprocessing.deviation,
+        channels: match preprocessing.order {
+            ChannelOrder::Rgb => "RGB",
+            ChannelOrder::Bgr => "BGR",
+        },
+        layout: match preprocessing.layout {
+            TensorLayout::Nchw => "NCHW",
+            TensorLayout::Nhwc => "NHWC",
+        },
+        placement: match preprocessing.placement {
+            PicturePlacement::Centre => "centre",
+            PicturePlacement::Corner => "corner",
+            PicturePlacement::Stretch => "stretch",
+        },
+        fill: preprocessing.fill,
+    }
+}
+
+fn map(map: &HeadMap) -> Map {
+    let &HeadMap { stride, anchors_per_cell, scale_xy, .. } = map;
+    Map { stride, anchors_per_cell, anchors: map.anchors.clone(), scale_xy }
 }
 
 fn output(output: &ylb_format::model::Output) -> Output {
-    let (contents, level) = match output.kind {
-        OutputKind::Head(level) => ("head", Some(level)),
-        OutputKind::HeadByAnchor(level) => ("head by anchor", Some(level)),
+    let (contents, map) = match output.kind {
+        OutputKind::Head(of) => ("head", Some(of.map)),
+        OutputKind::HeadByAnchor(of) => ("head by anchor", Some(of.map)),
         OutputKind::Decoded => ("decoded boxes", None),
     };
-    Output { name: output.name.clone(), contents, level }
+    Output { name: output.name.clone(), contents, map }
 }
 
 fn totals(layers: &[Layer], arena_bytes: usize) -> Totals {
@@ -201,15 +244,18 @@ fn text(document: &Document) -> Result<String> {
     let names = line(&names);
     let names = if names.is_empty() { "without names" } else { &names };
     writeln!(text, "  classes     {}: {names}", document.classes)?;
-    for level in &document.detect {
+    if !document.detect.is_empty() {
+        writeln!(text, "  head        {}; {}", document.head.boxes, document.head.scores)?;
+    }
+    for map in &document.detect {
         let anchors: Vec<String> =
-            level.anchors.iter().map(|[width, height]| format!("{width}x{height}")).collect();
+            map.anchors.iter().map(|[width, height]| format!("{width}x{height}")).collect();
         let anchors = if anchors.is_empty() { "not known".to_owned() } else { anchors.join(", ") };
-        writeln!(text, "  detect      stride {}, anchors {anchors}", level.stride)?;
+        writeln!(text, "  detect      stride {}, anchors {anchors}", map.stride)?;
     }
     for output in &document.outputs {
-        let level = output.level.map(|level| format!(" of level {level}")).unwrap_or_default();
-        writeln!(text, "  output      {}: {}{level}", line(&output.name), output.contents)?;
+        let map = output.map.map(|map| format!(" of feature map {map}")).unwrap_or_default();
+        writeln!(text, "  output      {}: {}{map}", line(&output.name), output.contents)?;
     }
 
     writeln!(text, "\nLayers\n{}", layer_table(&document.layers))?;

@@ -184,16 +184,11 @@ mod tests {
         let class_names = names.iter().map(|name| (*name).to_owned()).collect();
         Model {
             metadata: Metadata { class_names, ..Default::default() },
-            input: Input {
-                name: String::new(),
-                value: ValueId(0),
-                pixel_levels: [0; 256],
-                letterbox_fill: 114,
-            },
+            input: Input::new("", ValueId(0), [0; 256]),
             values: Vec::new(),
             nodes: Vec::new(),
             outputs: Vec::new(),
-            detect: Detect { classes: 3, levels: Vec::new() },
+            detect: Detect { classes: 3, ..Detect::default() },
         }
     }
 

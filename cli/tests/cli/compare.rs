@@ -100,8 +100,8 @@ fn a_model_that_sees_black_is_found() {
         folder.save("squares.png", &squares(80, 50, &[(16, 24, [255, 0, 0]), (60, 9, [9, 200, 90])]));
         folder.run(&["-q", "compare", onnx, "model.ylb", "squares.png", "--strict"]).done();
         change(&folder.path("model.ylb"), |model| {
-            let levels = model.input.pixel_levels;
-            model.input.pixel_levels = std::array::from_fn(|byte| levels[usize::from(byte >= 128)]);
+            let [levels] = model.input.pixel_levels.tables_mut() else { panic!("levels by channel") };
+            *levels = std::array::from_fn(|byte| levels[usize::from(byte >= 128)]);
         });
         for picture in [&["squares.png"][..], &[]] {
             let finished = folder.run(&[&["-q", "compare", onnx, "model.ylb"][..], picture].concat());

@@ -82,10 +82,10 @@ fn a_model_of_a_newer_version() {
     let folder = folder("newer_version");
     let mut file = tiny::file();
     // The major version follows the magic number; nothing behind it can be relied on.
-    file[8] = 2;
+    file[8] = 3;
     folder.write("newer.ylb", &file);
     let error = folder.run(&["-q", "run", "newer.ylb", "a.png"]).failed(1);
-    assert_says(&error, &["newer.ylb: ", "version 2.0", "newer"]);
+    assert_says(&error, &["newer.ylb: ", "version 3.0", "newer"]);
 }
 
 #[test]

@@ -18,11 +18,11 @@ fn model(values: Vec<Value>, operators: Vec<Operator>) -> Model {
     let node = |(operator, output)| Node { name: String::new(), output: ValueId(output), operator };
     Model {
         metadata: Metadata::default(),
-        input: Input { name: String::new(), value: ValueId(0), pixel_levels: [1; 256], letterbox_fill: 114 },
+        input: Input::new("", ValueId(0), [1; 256]),
         values,
         nodes: operators.into_iter().zip(1..).map(node).collect(),
         outputs: Vec::new(),
-        detect: Detect { classes: 1, levels: Vec::new() },
+        detect: Detect { classes: 1, ..Detect::default() },
     }
 }
 
@@ -130,16 +130,9 @@ fn heads_of_gigabytes() {
     let mut values = vec![pixels];
     values.extend(vec![head; 16]);
     let mut model = model(values, (0..16).map(|_| conv(8, false)).collect());
-    let level = |number: u32| DetectLevel {
-        value: ValueId(1 + number),
-        stride: 1 + number,
-        anchors_per_cell: 1,
-        anchors: Vec::new(),
-        multipliers: vec![1; 8],
-        bias: vec![0; 8],
-        shift: 0,
-    };
-    model.detect = Detect { classes: 3, levels: (0..16).map(level).collect() };
+    let detect = Detect { classes: 3, ..Detect::default() };
+    let maps = (1..=16).map(|number| HeadMap::whole(ValueId(number), number, &detect, 1)).collect();
+    model.detect = Detect { maps, ..detect };
     is_refused("heads", &model, &["large.ylb: ", "MB of memory", "limit is 4295 MB"]);
 }
 

@@ -36,8 +36,8 @@ pub fn file_with_names(classes: [&str; 3], node: &str) -> Vec<u8> {
 /// The network without anchors, as an export without box decoding leaves it.
 pub fn file_without_anchors() -> Vec<u8> {
     let mut model = model();
-    model.detect.levels[0].anchors.clear();
-    model.outputs[0].kind = OutputKind::Head(0);
+    model.detect.maps[0].anchors.clear();
+    model.outputs[0].kind = OutputKind::Head(MapPart::whole(0));
     ylb_format::write(&model).unwrap()
 }
 
@@ -58,6 +58,13 @@ fn model() -> Model {
         requantize: None,
     };
     let lit = |channel: usize| channel >= OBJECTNESS;
+    let detect = Detect { classes: 3, ..Detect::default() };
+    let mut map = HeadMap::whole(ValueId(1), CELL, &detect, 1);
+    map.anchors = vec![[16.0, 16.0]];
+    let part = &mut map.parts[0];
+    part.multipliers = (0..CHANNELS).map(|channel| if lit(channel) { 48 } else { 0 }).collect();
+    part.bias = (0..CHANNELS).map(|channel| if lit(channel) { -6 << 16 } else { 0 }).collect();
+    part.shift = 16;
     Model {
         metadata: Metadata {
             converter: "by hand".to_owned(),
@@ -66,30 +73,14 @@ fn model() -> Model {
             source_sha256: [0xab; 32],
             class_names: CLASSES.map(str::to_owned).to_vec(),
         },
-        input: Input {
-            name: "images".to_owned(),
-            value: ValueId(0),
-            pixel_levels: std::array::from_fn(|byte| byte as u8),
-            letterbox_fill: 114,
-        },
+        input: Input::new("images", ValueId(0), std::array::from_fn(|byte| byte as u8)),
         values: vec![
             value("pixels/codes", 3, SIZE, ValueKind::Levels(bytes)),
             value("", CHANNELS as u32, cells, ValueKind::Accumulators),
         ],
         nodes: vec![Node { name: "/head".to_owned(), output: ValueId(1), operator: Operator::Conv(conv) }],
         outputs: vec![Output { name: "output0".to_owned(), kind: OutputKind::Decoded }],
-        detect: Detect {
-            classes: 3,
-            levels: vec![DetectLevel {
-                value: ValueId(1),
-                stride: CELL,
-                anchors_per_cell: 1,
-                anchors: vec![[16.0, 16.0]],
-                multipliers: (0..CHANNELS).map(|channel| if lit(channel) { 48 } else { 0 }).collect(),
-                bias: (0..CHANNELS).map(|channel| if lit(channel) { -6 << 16 } else { 0 }).collect(),
-                shift: 16,
-            }],
-        },
+        detect: Detect { maps: vec![map], ..detect },
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::rc::Rc;
 
-use ylb_format::model::{Detect, DetectLevel};
+use ylb_format::model::{Detect, HeadMap, HeadPart};
 use ylb_source::ir::TensorId;
 
 use super::{LoweredValue, Lowering, id_of};
 use crate::error::{ConvertError, ErrorKind};
 use crate::expr::{ConvIndex, Expr, Program, ValueIndex};
-use crate::passes::heads::{Head, Heads};
+use crate::heads::{Heads, Map, families};
 
 /// Largest shift of the logits.
 const MAX_SHIFT: u32 = 50;
@@ -22,12 +22,12 @@ struct Affine {
 
 impl Lowering<'_> {
     pub(super) fn detect(&mut self, heads: &Heads) -> Result<Detect, ConvertError> {
-        let mut levels = Vec::with_capacity(heads.levels.len());
-        for head in &heads.levels {
-            let level = self.detect_level(head).map_err(|error| self.blame_producer(head.tensor, error))?;
-            levels.push(level);
+        let mut detect = families::detect(heads.family, heads.classes);
+        for map in &heads.maps {
+            let map = self.map(map, &detect).map_err(|error| self.blame_producer(map.tensor, error))?;
+            detect.maps.push(map);
         }
-        Ok(Detect { classes: heads.classes as u32, levels })
+        Ok(detect)
     }
 
     fn blame_producer(&self, tensor: TensorId, error: ConvertError) -> ConvertError {
@@ -37,8 +37,8 @@ impl Lowering<'_> {
         }
     }
 
-    fn detect_level(&mut self, head: &Head) -> Result<DetectLevel, ConvertError> {
-        let feature = self.feature(head.tensor)?;
+    fn map(&mut self, map: &Map, detect: &Detect) -> Result<HeadMap, ConvertError> {
+        let feature = self.feature(map.tensor)?;
         let [segment] = feature.segments.as_slice() else {
             return Err(ConvertError::unsupported("expected a head that one convolution writes"));
         };
@@ -52,14 +52,13 @@ impl Lowering<'_> {
             _ => return Err(ConvertError::unsupported("expected a head of one convolution")),
         };
         let (multipliers, bias, shift) = fixed_point(&affine)?;
-        Ok(DetectLevel {
-            value: id_of(value),
-            stride: head.stride as u32,
-            anchors_per_cell: head.anchors_per_cell as u32,
-            anchors: head.anchors.clone(),
-            multipliers,
-            bias,
-            shift,
+        let fields = 0..detect.fields() as u32;
+        Ok(HeadMap {
+            stride: map.stride as u32,
+            anchors_per_cell: map.anchors_per_cell as u32,
+            anchors: map.anchors.clone(),
+            scale_xy: map.scale_xy,
+            parts: vec![HeadPart { value: id_of(value), fields, multipliers, bias, shift }],
         })
     }
 

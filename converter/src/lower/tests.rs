@@ -1,11 +1,11 @@
 //! Small networks lowered and run, against their float graph computed with plain loops.
 
-use ylb_format::model::{Metadata, Model, Operator};
+use ylb_format::model::{MapPart, Metadata, Model, Operator};
 
 use super::*;
 use crate::error::ErrorKind;
+use crate::heads::Hints;
 use crate::passes;
-use crate::passes::heads::Hints;
 use crate::reference;
 
 mod float;
@@ -109,7 +109,7 @@ impl Net {
             compared += 1;
         }
         assert_eq!(compared, expected.codes.len(), "all quantizers");
-        for (found, expected) in execution.logits(0).iter().zip(&expected.output) {
+        for (found, expected) in execution.logits(MapPart::default()).iter().zip(&expected.output) {
             assert!((found - expected).abs() < 1e-5, "{found} {expected}");
         }
         model
@@ -122,7 +122,7 @@ impl Net {
         graph.outputs = vec![head];
         passes::constants::run(&mut graph, None).unwrap();
         passes::quantizers::run(&mut graph).unwrap();
-        let heads = passes::heads::run(&mut graph, Hints { classes: Some(1) }).unwrap();
+        let heads = crate::heads::run(&mut graph, Hints { classes: Some(1), family: None }).unwrap();
         passes::prune::run(&mut graph);
         let lowered = run(&graph, &heads, PictureRange::Unit, None, &mut |_, _| {}).unwrap();
         lowered.warnings.into_iter().map(|warning| warning.message).collect()
@@ -138,10 +138,11 @@ impl Net {
 fn converted(mut graph: Graph) -> Result<(Model, Graph), ConvertError> {
     passes::constants::run(&mut graph, None)?;
     passes::quantizers::run(&mut graph)?;
-    let heads = passes::heads::run(&mut graph, Hints { classes: Some(1) })?;
+    let heads = crate::heads::run(&mut graph, Hints { classes: Some(1), family: None })?;
     passes::prune::run(&mut graph);
     let lowered = run(&graph, &heads, PictureRange::Unit, None, &mut |_, _| {})?;
-    let (model, rows) = crate::emit::model(lowered, heads, "images".into(), Metadata::default())?;
+    let (model, rows) =
+        crate::emit::model(lowered, heads, ("images", PictureRange::Unit), Metadata::default())?;
     assert_eq!(rows.len(), model.nodes.len());
     Ok((model, graph))
 }

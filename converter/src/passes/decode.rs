@@ -12,8 +12,8 @@ use std::collections::BTreeSet;
 
 use ylb_source::ir::{Domain, Graph, Node, TensorId};
 
-use super::heads;
 use crate::error::ConvertError;
+use crate::heads;
 use crate::report::{Warning, WarningKind};
 
 /// Runs the pass, which drops quantizers only if told to. Returns what the user should know.
@@ -80,6 +80,6 @@ fn is_constant_quantizer(node: &Node) -> bool {
 }
 
 /// Whether a decode reads constants that were quantized, such as the grid of cells.
-pub(super) fn has_quantized_constants(graph: &Graph) -> bool {
+pub fn has_quantized_constants(graph: &Graph) -> bool {
     find(graph).into_iter().any(|index| is_constant_quantizer(&graph.nodes[index]))
 }

@@ -1,11 +1,11 @@
-use ylb_format::model::OutputKind;
+use ylb_format::model::{MapPart, OutputKind};
 use ylb_source::ir::Builder;
 use ylb_source::ir::{Attribute, Domain, ElementType, Graph, Tensor, TensorId};
 use ylb_source::quantizer::Order;
 
-use super::heads::{self, Hints};
 use super::{constants, decode, prune, qoperator, quantizers};
 use crate::error::ErrorKind;
+use crate::heads::{self, Hints};
 
 mod hostile;
 
@@ -210,9 +210,9 @@ fn decodes_are_recognised_by_what_they_compute() {
     builder.graph.outputs = vec![output];
     let heads = found(builder, Hints::default()).unwrap();
     assert_eq!((heads.classes, heads.outputs[0].kind), (1, OutputKind::Decoded));
-    assert_eq!((heads.levels[0].stride, heads.levels[0].anchors_per_cell), (4, 2));
-    assert_eq!(heads.levels[0].anchors, [[10.0, 13.0], [16.0, 30.0]]);
-    assert_eq!(heads.levels[0].tensor, head);
+    assert_eq!((heads.maps[0].stride, heads.maps[0].anchors_per_cell), (4, 2));
+    assert_eq!(heads.maps[0].anchors, [[10.0, 13.0], [16.0, 30.0]]);
+    assert_eq!(heads.maps[0].tensor, head);
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn quantizers_in_the_decode_are_refused_or_dropped() {
         assert!(warning.message.contains("DequantizeLinear"), "{}", warning.message);
         let heads = heads::run(&mut graph, Hints::default()).unwrap();
         assert_eq!(heads.outputs[0].kind, OutputKind::Decoded);
-        assert_eq!(heads.levels[0].anchors, [[10.0, 13.0], [16.0, 30.0]]);
+        assert_eq!(heads.maps[0].anchors, [[10.0, 13.0], [16.0, 30.0]]);
     }
 }
 
@@ -286,7 +286,7 @@ fn quantized_heads_keep_their_quantizers() {
     constants::run(&mut graph, None).unwrap();
     quantizers::run(&mut graph).unwrap();
     assert_eq!(decode::run(&mut graph, false).unwrap(), None);
-    assert_eq!(heads::run(&mut graph, Hints::default()).unwrap().levels[0].tensor, head);
+    assert_eq!(heads::run(&mut graph, Hints::default()).unwrap().maps[0].tensor, head);
 }
 
 #[test]
@@ -295,15 +295,15 @@ fn raw_heads_and_heads_by_anchor() {
     let head = head(&mut builder, image);
     builder.graph.outputs = vec![head];
     let raw = builder.graph.clone();
-    let error = found(Builder { graph: raw.clone() }, Hints { classes: Some(2) }).unwrap_err();
+    let error = found(Builder { graph: raw.clone() }, Hints { classes: Some(2), family: None }).unwrap_err();
     assert!(error.to_string().contains("12 channels"), "{error}");
-    let heads = found(Builder { graph: raw }, Hints { classes: Some(1) }).unwrap();
-    assert_eq!((heads.classes, heads.outputs[0].kind), (1, OutputKind::Head(0)));
+    let heads = found(Builder { graph: raw }, Hints { classes: Some(1), family: None }).unwrap();
+    assert_eq!((heads.classes, heads.outputs[0].kind), (1, OutputKind::Head(MapPart::whole(0))));
     let rows = by_anchor(&mut builder, head);
     builder.graph.outputs = vec![rows, head];
     let heads = found(builder, Hints::default()).unwrap();
     let kinds: Vec<OutputKind> = heads.outputs.iter().map(|output| output.kind).collect();
-    assert_eq!(kinds, [OutputKind::HeadByAnchor(0), OutputKind::Head(0)]);
+    assert_eq!(kinds, [OutputKind::HeadByAnchor(MapPart::whole(0)), OutputKind::Head(MapPart::whole(0))]);
     assert_eq!(heads.classes, 1);
 }
 

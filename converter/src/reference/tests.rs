@@ -1,4 +1,6 @@
-use ylb_format::model::{ConvTerm, Encoding, Input, Metadata, Output, WeightEncoding, Weights};
+use ylb_format::model::{
+    ConvTerm, Detect, Encoding, HeadMap, Input, Metadata, Output, WeightEncoding, Weights,
+};
 
 use super::*;
 
@@ -17,7 +19,7 @@ fn model(size: [u32; 2], output: Value, operator: Operator) -> Model {
     (0..=255).for_each(|byte| pixel_levels[usize::from(byte)] = byte);
     Model {
         metadata: Metadata::default(),
-        input: Input { name: String::new(), value: ValueId(0), pixel_levels, letterbox_fill: 114 },
+        input: Input::new("", ValueId(0), pixel_levels),
         values: vec![value(3, size, Some(bytes())), output],
         nodes: vec![Node { name: String::new(), output: ValueId(1), operator }],
         outputs: Vec::new(),
@@ -95,20 +97,13 @@ fn heads_are_decoded_by_anchor_row_and_column() {
     let mut model = model([4, 8], value(6, [1, 2], None), conv(window(1, 4, 0), weights, 1));
     model.outputs = vec![
         Output { name: "out".into(), kind: OutputKind::Decoded },
-        Output { name: "raw".into(), kind: OutputKind::Head(0) },
+        Output { name: "raw".into(), kind: OutputKind::Head(MapPart::whole(0)) },
     ];
-    model.detect = Detect {
-        classes: 1,
-        levels: vec![DetectLevel {
-            value: ValueId(1),
-            stride: 4,
-            anchors_per_cell: 1,
-            anchors: vec![[10.0, 20.0]],
-            multipliers: vec![1; 6],
-            bias: vec![0, 0, 0, 0, 0, 2],
-            shift: 1,
-        }],
-    };
+    model.detect.classes = 1;
+    let mut map = HeadMap::whole(ValueId(1), 4, &model.detect, 1);
+    map.anchors = vec![[10.0, 20.0]];
+    (map.parts[0].bias[5], map.parts[0].shift) = (2, 1);
+    model.detect.maps = vec![map];
     let execution = execute(&model, &[0; 96]);
     let [out, raw] = &execution.outputs()[..] else { panic!() };
     assert_eq!((out.shape.as_slice(), raw.shape.as_slice()), (&[1, 2, 6][..], &[1, 6, 1, 2][..]));

@@ -135,7 +135,16 @@ fn pictures_are_bytes_where_numbers_to_1_would_be_crushed() {
     // Levels of the picture's quantizer are the bytes themselves.
     let (mut net, last) = network(None, 64.0, spellings_scale_1);
     let converted = net.convert(last, 4).unwrap();
-    assert!(converted.model.input.pixel_levels.iter().enumerate().all(|(k, &level)| k == usize::from(level)));
+    assert!(
+        converted
+            .model
+            .input
+            .pixel_levels
+            .of(0)
+            .iter()
+            .enumerate()
+            .all(|(k, &level)| k == usize::from(level))
+    );
 }
 
 fn spellings_scale_1(net: &mut Net, image: TensorId) -> TensorId {
@@ -220,11 +229,11 @@ fn converted_as(net: &Net, range: PictureRange) -> Model {
     let mut graph = net.builder.graph.clone();
     let heads = run_passes(&mut graph, &options, &mut Report::default(), &mut |_| {}).unwrap();
     let lowered = lower::run(&graph, &heads, range, None, &mut |_, _| {}).unwrap();
-    emit::model(lowered, heads, "images".into(), Metadata::default()).unwrap().0
+    emit::model(lowered, heads, ("images", range), Metadata::default()).unwrap().0
 }
 
 /// How a model compares with a network's graph on a picture of bytes, as `compare` and `--verify` see it.
-fn verdict(net: &Net, model: &Model) -> Verdict {
+pub fn verdict(net: &Net, model: &Model) -> Verdict {
     let graph = net.builder.graph.clone();
     let files = Vec::new();
     let source = Source { graph, name: String::new(), sha256: [0; 32], bytes: 0, files, described: None };

@@ -65,6 +65,9 @@ fn version(bytes: &[u8]) -> Result<Version> {
     if file.major == 0 {
         return Err(ReadError::UnknownVersion { file });
     }
+    if file.major < VERSION.major {
+        return Err(ReadError::OlderVersion { file });
+    }
     Ok(file)
 }
 

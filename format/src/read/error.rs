@@ -42,6 +42,15 @@ pub enum ReadError {
         /// Newest version that is read completely.
         supported: Version,
     },
+    /// The file's format is older than what this crate reads.
+    #[error(
+        "the file has format version {file}, which this program no longer reads: \
+         convert the model again with `yolo-lowbit convert`"
+    )]
+    OlderVersion {
+        /// Version of the file.
+        file: Version,
+    },
     /// The file's format version was never published.
     #[error("the file claims format version {file}, which does not exist; copy it again")]
     UnknownVersion {

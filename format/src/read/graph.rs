@@ -1,14 +1,12 @@
 //! Section GRAPH, which says what to take from QUANT and WEIGHTS.
 
 use super::cursor::Cursor;
-use super::{Result, Sections, quant};
+use super::{Result, Sections, head, input, quant};
 use crate::container::codes;
-use crate::limits::{
-    MAX_ADDENDS, MAX_ANCHORS, MAX_CONCAT_INPUTS, MAX_DETECT_LEVELS, MAX_OUTPUTS, MAX_TERMS, MAX_VALUES,
-};
+use crate::limits::{MAX_ADDENDS, MAX_CONCAT_INPUTS, MAX_OUTPUTS, MAX_TERMS, MAX_VALUES};
 use crate::model::{
-    Conv, ConvTerm, Detect, DetectLevel, Encoding, Input, Metadata, Model, Node, Operator, Output,
-    OutputKind, Requantize, Value, ValueId, ValueKind, WeightEncoding, Weights, Window,
+    Conv, ConvTerm, Encoding, Metadata, Model, Node, Operator, Requantize, Value, ValueId, ValueKind,
+    WeightEncoding, Weights, Window,
 };
 use crate::weights::to_usize;
 
@@ -18,27 +16,18 @@ const MIN_VALUE_LEN: usize = 2 + 12 + 1;
 const MIN_NODE_LEN: usize = 2 + 4 + 1 + 4;
 
 pub(super) fn read(sections: &mut Sections<'_>, metadata: Metadata) -> Result<Model> {
-    let input = input(&mut sections.graph)?;
+    let input = input::input(&mut sections.graph)?;
     let count = sections.graph.count("values", MAX_VALUES, MIN_VALUE_LEN)?;
     let values = (0..count).map(|_| value(&mut sections.graph)).collect::<Result<_>>()?;
     let count = sections.graph.count("nodes", MAX_VALUES, MIN_NODE_LEN)?;
     let nodes = (0..count).map(|_| node(sections)).collect::<Result<_>>()?;
-    let detect = detect(sections)?;
+    let detect = head::detect(sections)?;
     let count = sections.graph.small_count("outputs", MAX_OUTPUTS)?;
-    let outputs = (0..count).map(|_| output(&mut sections.graph)).collect::<Result<_>>()?;
+    let outputs = (0..count).map(|_| head::output(&mut sections.graph)).collect::<Result<_>>()?;
     Ok(Model { metadata, input, values, nodes, outputs, detect })
 }
 
-fn input(fields: &mut Cursor<'_>) -> Result<Input> {
-    Ok(Input {
-        name: fields.text()?,
-        value: value_id(fields)?,
-        letterbox_fill: fields.u8()?,
-        pixel_levels: fields.array()?,
-    })
-}
-
-fn value_id(fields: &mut Cursor<'_>) -> Result<ValueId> {
+pub(super) fn value_id(fields: &mut Cursor<'_>) -> Result<ValueId> {
     fields.u32().map(ValueId)
 }
 
@@ -151,43 +140,4 @@ fn weight_encoding(fields: &mut Cursor<'_>) -> Result<WeightEncoding> {
         codes::WEIGHTS_BIPOLAR => Ok(WeightEncoding::Bipolar),
         code => Err(fields.unknown_code(offset, "encoding of weights", code)),
     }
-}
-
-fn detect(sections: &mut Sections<'_>) -> Result<Detect> {
-    let classes = sections.graph.u32()?;
-    let count = sections.graph.small_count("levels of the detection head", MAX_DETECT_LEVELS)?;
-    let levels = (0..count).map(|_| detect_level(sections, classes)).collect::<Result<_>>()?;
-    Ok(Detect { classes, levels })
-}
-
-fn detect_level(sections: &mut Sections<'_>, classes: u32) -> Result<DetectLevel> {
-    let fields = &mut sections.graph;
-    let value = value_id(fields)?;
-    let stride = fields.u32()?;
-    let anchors_per_cell = u32::from(fields.u8()?);
-    fields.check_count("anchors of a cell", to_usize(anchors_per_cell), to_usize(MAX_ANCHORS))?;
-    let mut anchors = Vec::new();
-    if fields.flag("flag for anchors")? {
-        for _ in 0..anchors_per_cell {
-            anchors.push([fields.f32()?, fields.f32()?]);
-        }
-    }
-    let shift = fields.u8()?;
-    let predictions = to_usize(classes).saturating_add(5);
-    let channels = predictions.saturating_mul(to_usize(anchors_per_cell));
-    let multipliers = sections.quant.numbers(channels, i32::from_le_bytes)?;
-    let bias = sections.quant.numbers(channels, i64::from_le_bytes)?;
-    Ok(DetectLevel { value, stride, anchors_per_cell, anchors, multipliers, bias, shift })
-}
-
-fn output(fields: &mut Cursor<'_>) -> Result<Output> {
-    let name = fields.text()?;
-    let offset = fields.offset();
-    let kind = match fields.u8()? {
-        codes::OUTPUT_HEAD => OutputKind::Head(fields.u32()?),
-        codes::OUTPUT_HEAD_BY_ANCHOR => OutputKind::HeadByAnchor(fields.u32()?),
-        codes::OUTPUT_DECODED => OutputKind::Decoded,
-        code => return Err(fields.unknown_code(offset, "kind of output", code)),
-    };
-    Ok(Output { name, kind })
 }

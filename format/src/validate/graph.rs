@@ -58,9 +58,9 @@ impl Usage {
     /// Checks that every value is written and, in a detector, used. A network without a detection
     /// head has no other mark for its results than that nobody reads them.
     pub(super) fn validate(mut self, model: &Model) -> Result<(), Violation> {
-        let is_detector = !model.detect.levels.is_empty();
-        for level in &model.detect.levels {
-            if let Some(read) = self.read.get_mut(to_usize(level.value.0)) {
+        let is_detector = !model.detect.maps.is_empty();
+        for part in model.detect.parts() {
+            if let Some(read) = self.read.get_mut(to_usize(part.value.0)) {
                 *read = true;
             }
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{ValueProblem, Violation};
 use crate::limits::{MAX_CODE, MAX_ELEMENTS, MAX_EXTENT};
-use crate::model::{Encoding, Model, Value};
+use crate::model::{Encoding, Model, PixelLevels, Preprocessing, Value};
 use crate::weights::to_usize;
 
 pub(super) fn validate(model: &Model) -> Result<(), Violation> {
@@ -72,9 +72,29 @@ fn input(model: &Model) -> Result<(), Violation> {
     if value.channels != 3 {
         return Err(Violation::InputChannels { channels: value.channels });
     }
-    let max_level = encoding.max_level;
-    match model.input.pixel_levels.iter().enumerate().find(|(_, level)| **level > max_level) {
+    pixel_levels(&model.input.pixel_levels, encoding.max_level)?;
+    preprocessing(&model.input.preprocessing)
+}
+
+fn pixel_levels(levels: &PixelLevels, max_level: u8) -> Result<(), Violation> {
+    let tables = levels.tables();
+    if tables.len() > 1 && tables.iter().all(|table| Some(table) == tables.first()) {
+        return Err(Violation::EqualPixelLevels);
+    }
+    let mut all = tables.iter().flat_map(|table| table.iter().enumerate());
+    match all.find(|(_, level)| **level > max_level) {
         None => Ok(()),
         Some((byte, &level)) => Err(Violation::PixelLevel { byte, level, max_level }),
     }
+}
+
+/// One spelling of 0: −0 would be a second.
+fn preprocessing(preprocessing: &Preprocessing) -> Result<(), Violation> {
+    let mean = |mean: &f32| mean.is_finite() && (*mean != 0.0 || mean.is_sign_positive());
+    let deviation = |deviation: &f32| deviation.is_finite() && *deviation > 0.0;
+    let Preprocessing { mean: means, deviation: deviations, .. } = preprocessing;
+    if means.iter().all(mean) && deviations.iter().all(deviation) {
+        return Ok(());
+    }
+    Err(Violation::Normalization { mean: *means, deviation: *deviations })
 }

@@ -1,8 +1,8 @@
-//! What can be wrong with a model as a whole, with a value and with the detection head.
+//! What can be wrong with a model as a whole, and with a value.
 
 use thiserror::Error;
 
-use super::NodeProblem;
+use super::{HeadProblem, NodeProblem};
 
 /// The first promise of [`model`](crate::model) that a model breaks.
 #[derive(Clone, Debug, PartialEq, Error)]
@@ -86,6 +86,19 @@ pub enum Violation {
         /// The input's largest level.
         max_level: u8,
     },
+    /// Three tables of levels, where one says it.
+    #[error("the input has a table of levels for each channel, but all are equal")]
+    EqualPixelLevels,
+    /// Mean or deviation are no numbers to subtract and to divide by.
+    #[error(
+        "the input has mean {mean:?} and deviation {deviation:?}; expected finite numbers, deviations above 0"
+    )]
+    Normalization {
+        /// Means by channel.
+        mean: [f32; 3],
+        /// Deviations by channel.
+        deviation: [f32; 3],
+    },
     /// Something is wrong with a node or what it reads and writes.
     #[error("node {node} {name:?}: {problem}")]
     Node {
@@ -105,20 +118,28 @@ pub enum Violation {
         name: String,
     },
     /// A detector computes a value for nothing.
-    #[error("value {value} {name:?} is read by no node and is no level of the detection head")]
+    #[error("value {value} {name:?} is read by no node and is no part of the detection head")]
     NeverRead {
         /// Index of the value.
         value: u32,
         /// Its name.
         name: String,
     },
-    /// Something is wrong with a level of the detection head.
-    #[error("level {level} of the detection head: {problem}")]
-    Detect {
-        /// Index of the level.
-        level: usize,
+    /// Something is wrong with a feature map of the detection head.
+    #[error("feature map {map} of the detection head: {problem}")]
+    Head {
+        /// Index of the map.
+        map: usize,
         /// What is wrong.
-        problem: DetectProblem,
+        problem: HeadProblem,
+    },
+    /// A distribution of distances has too few numbers, or too many.
+    #[error("the detection head has distributions of {bins} numbers; expected 2 to {limit}")]
+    Bins {
+        /// Numbers of a distribution.
+        bins: u8,
+        /// How many there may be.
+        limit: u8,
     },
     /// The number of classes; without a detection head it may be 0.
     #[error("the model has {classes} classes; expected 1 to {limit}")]
@@ -134,17 +155,19 @@ pub enum Violation {
         /// The name.
         name: String,
     },
-    /// An output refers to a level of the detection head that does not exist.
-    #[error("output {name:?} is level {level} of the detection head, which has {levels}")]
-    UnknownLevel {
+    /// An output refers to a part of the detection head that does not exist.
+    #[error(
+        "output {name:?} is part {part} of feature map {map} of the detection head, which does not exist"
+    )]
+    UnknownPart {
         /// The output's name.
         name: String,
-        /// The level that it refers to.
-        level: u32,
-        /// Levels of the detection head.
-        levels: usize,
+        /// The feature map that it refers to.
+        map: u32,
+        /// And the part of it.
+        part: u32,
     },
-    /// Boxes cannot be decoded without a detection head, and without the anchors of all its levels.
+    /// Boxes cannot be decoded without a detection head, and without the anchors of all its maps where it has some.
     #[error("output {name:?} is decoded boxes, but the detection head lacks anchors")]
     NoAnchors {
         /// The output's name.
@@ -202,111 +225,5 @@ pub enum ValueProblem {
     Scale {
         /// The scale.
         scale: f64,
-    },
-}
-
-/// What can be wrong with a level of the detection head.
-#[derive(Clone, Debug, PartialEq, Error)]
-#[non_exhaustive]
-pub enum DetectProblem {
-    /// It is no value of the model.
-    #[error("it reads value {value}, but there are {values} values")]
-    UnknownValue {
-        /// Index that the level gives.
-        value: u32,
-        /// Values of the model.
-        values: usize,
-    },
-    /// An earlier level reads the same value.
-    #[error("it reads value {value}, as level {level} does")]
-    SharedValue {
-        /// Index of the value.
-        value: u32,
-        /// The earlier level.
-        level: usize,
-    },
-    /// The stride is 0 or too large.
-    #[error("the stride {stride} is not 1 to {limit}")]
-    Stride {
-        /// Input pixels per cell.
-        stride: u32,
-        /// Largest stride.
-        limit: u32,
-    },
-    /// The stride is not larger than the previous level's.
-    #[error("the stride {stride} does not exceed the previous level's {previous}")]
-    StrideOrder {
-        /// Input pixels per cell.
-        stride: u32,
-        /// The same of the previous level.
-        previous: u32,
-    },
-    /// The number of anchors of a cell is out of range.
-    #[error("{anchors} anchors a cell are not 1 to {limit}")]
-    AnchorsPerCell {
-        /// Anchors of a cell.
-        anchors: u32,
-        /// How many there may be.
-        limit: u32,
-    },
-    /// There are anchors, but not one for each of a cell's.
-    #[error("sizes of {len} anchors are given for {anchors} anchors a cell")]
-    AnchorsLen {
-        /// Anchors given.
-        len: usize,
-        /// Anchors of a cell.
-        anchors: u32,
-    },
-    /// An anchor's width or height is not positive and finite.
-    #[error("anchor {anchor} has the size {width}×{height}")]
-    Anchor {
-        /// Index of the anchor.
-        anchor: usize,
-        /// Its width.
-        width: f32,
-        /// Its height.
-        height: f32,
-    },
-    /// The value's channels are not anchors × (5 + classes).
-    #[error("value {value} has {channels} channels instead of {anchors}·(5 + {classes})")]
-    Channels {
-        /// Index of the value.
-        value: u32,
-        /// Its channels.
-        channels: u32,
-        /// Anchors of a cell.
-        anchors: u32,
-        /// Classes.
-        classes: u32,
-    },
-    /// There is not one multiplier for each channel.
-    #[error("{len} multipliers for {channels} channels")]
-    MultipliersLen {
-        /// Multipliers.
-        len: usize,
-        /// Channels of the value.
-        channels: u32,
-    },
-    /// There is not one bias for each channel.
-    #[error("{len} biases for {channels} channels")]
-    BiasLen {
-        /// Biases.
-        len: usize,
-        /// Channels of the value.
-        channels: u32,
-    },
-    /// The shift is too large.
-    #[error("the shift {shift} is not 0 to {limit}")]
-    Shift {
-        /// Right shift.
-        shift: u8,
-        /// Largest shift.
-        limit: u8,
-    },
-    /// A logit can leave an i64 before it is shifted.
-    #[error("channel {channel} can leave a 64-bit integer")]
-    Overflow {
-        /// The channel.
-        channel: usize,
     },
 }

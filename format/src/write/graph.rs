@@ -1,19 +1,12 @@
 //! The four sections of a valid model.
 
+use super::Sections;
 use super::section::{Section, narrow};
 use crate::container::codes;
 use crate::model::{
-    Conv, ConvTerm, DetectLevel, Input, Metadata, Model, Node, Operator, Output, OutputKind, Requantize,
-    Value, ValueId, ValueKind, WeightEncoding, Window,
+    Conv, ConvTerm, Metadata, Model, Node, Operator, Requantize, Value, ValueId, ValueKind, WeightEncoding,
+    Window,
 };
-
-/// Sections that describe the network; a node adds to all of them.
-#[derive(Default)]
-struct Sections {
-    graph: Section,
-    quant: Section,
-    weights: Section,
-}
 
 /// METADATA, GRAPH, QUANT, WEIGHTS.
 pub(super) fn sections(model: &Model) -> [Section; 4] {
@@ -41,9 +34,7 @@ impl Sections {
         model.values.iter().for_each(|value| self.graph.value(value));
         self.graph.count(model.nodes.len());
         model.nodes.iter().for_each(|node| self.node(node));
-        self.graph.u32(model.detect.classes);
-        self.graph.small_count(model.detect.levels.len());
-        model.detect.levels.iter().for_each(|level| self.detect_level(level));
+        self.detect(&model.detect);
         self.graph.small_count(model.outputs.len());
         model.outputs.iter().for_each(|output| self.graph.output(output));
     }
@@ -135,27 +126,9 @@ impl Sections {
             }
         }
     }
-
-    fn detect_level(&mut self, level: &DetectLevel) {
-        self.graph.u32(level.value.0);
-        self.graph.u32(level.stride);
-        self.graph.u8(u8::try_from(level.anchors_per_cell).expect("at most MAX_ANCHORS"));
-        self.graph.u8(u8::from(!level.anchors.is_empty()));
-        level.anchors.iter().flatten().for_each(|&size| self.graph.f32(size));
-        self.graph.u8(level.shift);
-        self.quant.numbers(&level.multipliers, i32::to_le_bytes);
-        self.quant.numbers(&level.bias, i64::to_le_bytes);
-    }
 }
 
 impl Section {
-    fn input(&mut self, input: &Input) {
-        self.text(&input.name);
-        self.u32(input.value.0);
-        self.u8(input.letterbox_fill);
-        self.bytes.extend(input.pixel_levels);
-    }
-
     fn value(&mut self, value: &Value) {
         self.text(&value.name);
         self.u32s(&value.shape());
@@ -192,20 +165,5 @@ impl Section {
         self.u16(narrow(thresholds.len()));
         self.numbers(thresholds, to_le_bytes);
         self.bytes.extend_from_slice(levels);
-    }
-
-    fn output(&mut self, output: &Output) {
-        self.text(&output.name);
-        match output.kind {
-            OutputKind::Head(level) => {
-                self.u8(codes::OUTPUT_HEAD);
-                self.u32(level);
-            }
-            OutputKind::HeadByAnchor(level) => {
-                self.u8(codes::OUTPUT_HEAD_BY_ANCHOR);
-                self.u32(level);
-            }
-            OutputKind::Decoded => self.u8(codes::OUTPUT_DECODED),
-        }
     }
 }

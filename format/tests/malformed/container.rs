@@ -64,7 +64,7 @@ fn truncated() {
     let actual = bytes.len() as u64 - 1;
     assert_error(&bytes[..bytes.len() - 1], ReadError::Truncated { expected: bytes.len() as u64, actual });
     let message = read(&bytes[..1000]).unwrap_err().to_string();
-    assert_eq!(message, "the file is truncated: 1000 of 2730 bytes; copy it again");
+    assert_eq!(message, "the file is truncated: 1000 of 2794 bytes; copy it again");
 }
 
 #[test]
@@ -79,11 +79,22 @@ fn trailing_bytes() {
 #[test]
 fn newer_major_version() {
     let mut bytes = file()[..12].to_vec();
-    bytes[8] = 2;
-    let version = Version { major: 2, minor: 0 };
+    bytes[8] = 3;
+    let version = Version { major: 3, minor: 0 };
     assert_error(&bytes, ReadError::NewerVersion { file: version, supported: VERSION });
     let message = read(&bytes).unwrap_err().to_string();
-    assert!(message.contains("version 2.0") && message.contains("update yolo-lowbit"), "{message}");
+    assert!(message.contains("version 3.0") && message.contains("update yolo-lowbit"), "{message}");
+}
+
+/// Whatever follows: nothing of version 1 is read.
+#[test]
+fn older_major_version() {
+    let file = Version { major: 1, minor: 0 };
+    let bytes = changed(|bytes| bytes[8..12].copy_from_slice(&[1, 0, 0, 0]));
+    assert_error(&bytes, ReadError::OlderVersion { file });
+    assert_error(&bytes[..12], ReadError::OlderVersion { file });
+    let message = read(&bytes).unwrap_err().to_string();
+    assert!(message.contains("version 1.0") && message.contains("convert the model again"), "{message}");
 }
 
 #[test]
@@ -98,20 +109,20 @@ fn newer_minor_version() {
     let model = models::detector();
     let mut sections = encoder::sections(&model).list();
     // Nothing in it is new.
-    assert_eq!(read(&assemble((1, 9), &sections)).as_ref(), Ok(&model));
+    assert_eq!(read(&assemble((2, 9), &sections)).as_ref(), Ok(&model));
     // What is new may be skipped.
     sections.push((0x8000_0001, b"preview picture".to_vec()));
-    assert_eq!(read(&assemble((1, 9), &sections)).as_ref(), Ok(&model));
-    assert_eq!(read(&assemble((1, 0), &sections)).as_ref(), Ok(&model));
+    assert_eq!(read(&assemble((2, 9), &sections)).as_ref(), Ok(&model));
+    assert_eq!(read(&assemble((2, 0), &sections)).as_ref(), Ok(&model));
     // What is new may not be skipped: a section, an operator.
-    let newer = ReadError::NewerVersion { file: Version { major: 1, minor: 9 }, supported: VERSION };
+    let newer = ReadError::NewerVersion { file: Version { major: 2, minor: 9 }, supported: VERSION };
     sections.insert(4, (5, vec![]));
-    assert_error(&assemble((1, 9), &sections), newer.clone());
+    assert_error(&assemble((2, 9), &sections), newer.clone());
     let mut sections = encoder::sections(&models::tiny());
     // Behind the node's name and output.
     let name = sections.graph.windows(6).position(|bytes| bytes == b"\x04\0conv").unwrap();
     sections.graph[name + 6 + 4] = 77;
-    assert_error(&assemble((1, 9), &sections.list()), newer);
+    assert_error(&assemble((2, 9), &sections.list()), newer);
 }
 
 #[test]
@@ -176,7 +187,7 @@ fn uncovered() {
         set_u64(bytes, entry(3) + 16, len - 1);
     });
     assert_error(&bytes, ReadError::Uncovered { end: file_len - 1, file_len });
-    assert_error(&assemble((1, 0), &[])[..32], ReadError::MissingSection { section: SectionKind::METADATA });
+    assert_error(&assemble((2, 0), &[])[..32], ReadError::MissingSection { section: SectionKind::METADATA });
 }
 
 #[test]
@@ -212,7 +223,7 @@ fn unknown_section() {
     let mut sections = encoder::sections(&models::tiny()).list();
     sections.push((5, vec![1, 2, 3]));
     let section = SectionKind(5);
-    assert_error(&assemble((1, 0), &sections), ReadError::UnknownSection { section });
+    assert_error(&assemble((2, 0), &sections), ReadError::UnknownSection { section });
 }
 
 #[test]
@@ -221,6 +232,6 @@ fn missing_section() {
     for (index, section) in kinds.into_iter().enumerate() {
         let mut sections = encoder::sections(&models::tiny()).list();
         sections.remove(index);
-        assert_error(&assemble((1, 0), &sections), ReadError::MissingSection { section });
+        assert_error(&assemble((2, 0), &sections), ReadError::MissingSection { section });
     }
 }

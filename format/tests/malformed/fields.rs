@@ -18,7 +18,7 @@ fn sections() -> Sections {
 fn changed(section: usize, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut list = sections().list();
     change(&mut list[section].1);
-    encoder::assemble((1, 0), &list)
+    encoder::assemble((2, 0), &list)
 }
 
 /// The file of a model that was changed.
@@ -62,8 +62,8 @@ fn enormous_counts() {
         Err(ReadError::FieldBeyondSection { needed, .. }) => needed,
         other => panic!("{other:?}"),
     };
-    // Values: after the input's name, index, fill and levels.
-    let values = 2 + 6 + 4 + 1 + 256;
+    // Values: after the input's name, index, preprocessing, flag and levels.
+    let values = 2 + 6 + 4 + 31 + 1 + 256;
     let bytes = changed(1, |bytes| bytes[values..values + 4].copy_from_slice(&65_536u32.to_le_bytes()));
     assert_eq!(beyond(&bytes), 65_536 * 15);
     let bytes = changed(1, |bytes| bytes[values..values + 4].fill(0xff));
@@ -82,8 +82,8 @@ fn enormous_counts() {
         conv.terms[0].weights.shape = [u32::MAX, 0, 1, 1];
     });
     assert_eq!(beyond(&bytes), 3 * u64::from(u32::MAX));
-    let bytes = model(|model| model.detect.classes = u32::MAX);
-    assert_eq!(beyond(&bytes), 4 * 2 * (5 + u64::from(u32::MAX)));
+    let bytes = model(|model| model.detect.maps[0].parts[0].fields = 0..u32::MAX);
+    assert_eq!(beyond(&bytes), 4 * 2 * u64::from(u32::MAX));
 }
 
 #[test]
@@ -121,11 +121,13 @@ fn counts() {
     });
     assert_error(&bytes, graph("terms of a convolution", 65, 64));
     let bytes = model(|model| {
-        model.detect.levels = vec![model.detect.levels[0].clone(); 17];
+        model.detect.maps = vec![model.detect.maps[0].clone(); 17];
     });
-    assert_error(&bytes, graph("levels of the detection head", 17, 16));
-    let bytes = model(|model| model.detect.levels[0].anchors_per_cell = 17);
+    assert_error(&bytes, graph("feature maps of the detection head", 17, 16));
+    let bytes = model(|model| model.detect.maps[0].anchors_per_cell = 17);
     assert_error(&bytes, graph("anchors of a cell", 17, 16));
+    let bytes = model(|model| model.detect.maps[0].parts = vec![model.detect.maps[0].parts[0].clone(); 9]);
+    assert_error(&bytes, graph("parts of a feature map", 9, 8));
     let bytes = model(|model| {
         model.outputs = vec![Output { name: String::new(), kind: OutputKind::Decoded }; 65];
     });
@@ -169,11 +171,18 @@ fn unknown_codes() {
     let expected = [
         ("encoding of weights", 6),
         ("flag for anchors", 2),
+        ("flag for levels by channel", 1),
         ("flag for zero points", 6),
         ("kind of output", 3),
         ("kind of value", 11),
+        ("layout of a tensor", 1),
         ("operator", 10),
+        ("order of channels", 1),
+        ("placement of a picture", 1),
+        ("range of a picture", 1),
         ("requantization", 6),
+        ("rule for boxes", 1),
+        ("rule for scores", 1),
     ];
     assert_eq!(found.into_iter().collect::<Vec<_>>(), expected);
 }

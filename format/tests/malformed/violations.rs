@@ -24,8 +24,8 @@ fn counts_and_texts() {
         too_many("nodes", 65_537, 65_536),
     );
     refused_in_memory(
-        |model| model.detect.levels = vec![model.detect.levels[0].clone(); 17],
-        too_many("levels of the detection head", 17, 16),
+        |model| model.detect.maps = vec![model.detect.maps[0].clone(); 17],
+        too_many("feature maps of the detection head", 17, 16),
     );
     refused_in_memory(
         |model| model.outputs = vec![model.outputs[0].clone(); 65],
@@ -114,6 +114,38 @@ fn input() {
         |model| encoding(model, 0).max_level = 254,
         Violation::PixelLevel { byte: 255, level: 255, max_level: 254 },
     );
+    let by_channel = |model: &mut Model, change: fn(&mut [[u8; 256]; 3])| {
+        let mut tables = Box::new([*model.input.pixel_levels.of(0); 3]);
+        change(&mut tables);
+        model.input.pixel_levels = PixelLevels::ByChannel(tables);
+    };
+    refused(move |model| by_channel(model, |_| ()), Violation::EqualPixelLevels);
+    refused(
+        move |model| {
+            encoding(model, 0).max_level = 254;
+            by_channel(model, |tables| {
+                tables.iter_mut().for_each(|table| table[255] = 254);
+                tables[2][9] = 255;
+            });
+        },
+        Violation::PixelLevel { byte: 9, level: 255, max_level: 254 },
+    );
+    let one = [1.0; 3];
+    let numbers = [
+        ([0.0, f32::INFINITY, 0.0], one),
+        ([0.0, 0.0, -0.0], one),
+        ([0.0; 3], [1.0, 0.0, 1.0]),
+        ([0.0; 3], [1.0, 1.0, -1.0]),
+        ([0.0; 3], [f32::INFINITY, 1.0, 1.0]),
+    ];
+    for (mean, deviation) in numbers {
+        refused(
+            move |model| {
+                (model.input.preprocessing.mean, model.input.preprocessing.deviation) = (mean, deviation);
+            },
+            Violation::Normalization { mean, deviation },
+        );
+    }
 }
 
 #[test]

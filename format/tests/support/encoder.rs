@@ -12,14 +12,14 @@ pub struct Sections {
     pub weights: Vec<u8>,
 }
 
-/// The bytes of a whole file of version 1.0.
+/// The bytes of a whole file of version 2.0.
 pub fn encode(model: &Model) -> Vec<u8> {
     sections(model).file()
 }
 
 impl Sections {
     pub fn file(&self) -> Vec<u8> {
-        assemble((1, 0), &self.list())
+        assemble((2, 0), &self.list())
     }
 
     pub fn list(&self) -> Vec<(u32, Vec<u8>)> {
@@ -117,8 +117,7 @@ pub fn sections(model: &Model) -> Sections {
 
     text(&mut all.graph, &model.input.name);
     u32s(&mut all.graph, &[model.input.value.0]);
-    all.graph.push(model.input.letterbox_fill);
-    all.graph.extend(model.input.pixel_levels);
+    input(&mut all.graph, &model.input);
     u32s(&mut all.graph, &[model.values.len() as u32]);
     for value in &model.values {
         text(&mut all.graph, &value.name);
@@ -141,6 +140,30 @@ pub fn sections(model: &Model) -> Sections {
     }
     heads(&mut all, model);
     all
+}
+
+fn input(graph: &mut Vec<u8>, input: &Input) {
+    let Preprocessing { range, mean, deviation, order, layout, placement, fill } = input.preprocessing;
+    graph.push(u8::from(range == PixelRange::Bytes));
+    graph.extend(mean.iter().chain(&deviation).flat_map(|number| number.to_le_bytes()));
+    graph.push(u8::from(order == ChannelOrder::Bgr));
+    graph.push(u8::from(layout == TensorLayout::Nhwc));
+    graph.push(match placement {
+        PicturePlacement::Centre => 0,
+        PicturePlacement::Corner => 1,
+        PicturePlacement::Stretch => 2,
+    });
+    graph.extend(fill);
+    match &input.pixel_levels {
+        PixelLevels::Same(levels) => {
+            graph.push(0);
+            graph.extend(levels);
+        }
+        PixelLevels::ByChannel(tables) => {
+            graph.push(1);
+            tables.iter().for_each(|levels| graph.extend(levels));
+        }
+    }
 }
 
 fn operator(all: &mut Sections, operator: &Operator) {
@@ -237,27 +260,43 @@ fn requantize(all: &mut Sections, requantize: Option<&Requantize>) {
 fn heads(all: &mut Sections, model: &Model) {
     let Sections { graph, quant, .. } = all;
     u32s(graph, &[model.detect.classes]);
-    graph.push(model.detect.levels.len() as u8);
-    for level in &model.detect.levels {
-        u32s(graph, &[level.value.0, level.stride]);
-        graph.extend([level.anchors_per_cell as u8, u8::from(!level.anchors.is_empty())]);
-        graph.extend(level.anchors.iter().flatten().flat_map(|size| size.to_le_bytes()));
-        graph.push(level.shift);
-        i32s(quant, &level.multipliers);
-        i64s(quant, &level.bias);
+    match model.detect.boxes {
+        BoxRule::AnchorsSigmoid => graph.push(1),
+        BoxRule::AnchorsExp => graph.push(2),
+        BoxRule::GridExp => graph.push(3),
+        BoxRule::Distributions { bins } => graph.extend([4, bins]),
+        BoxRule::Distances => graph.push(5),
+    }
+    graph.push(match model.detect.scores {
+        ScoreRule::ObjectnessTimesClass => 1,
+        ScoreRule::Class => 2,
+        ScoreRule::ObjectnessTimesSoftmax => 3,
+        ScoreRule::ConstantObjectness => 4,
+    });
+    graph.push(model.detect.maps.len() as u8);
+    for map in &model.detect.maps {
+        u32s(graph, &[map.stride]);
+        if matches!(model.detect.boxes, BoxRule::AnchorsSigmoid | BoxRule::AnchorsExp) {
+            graph.push(map.anchors_per_cell as u8);
+            graph.extend(map.scale_xy.to_le_bytes());
+            graph.push(u8::from(!map.anchors.is_empty()));
+            graph.extend(map.anchors.iter().flatten().flat_map(|size| size.to_le_bytes()));
+        }
+        graph.push(map.parts.len() as u8);
+        for part in &map.parts {
+            let count = part.fields.end.wrapping_sub(part.fields.start);
+            u32s(graph, &[part.value.0, part.fields.start, count]);
+            graph.push(part.shift);
+            i32s(quant, &part.multipliers);
+            i64s(quant, &part.bias);
+        }
     }
     graph.push(model.outputs.len() as u8);
     for output in &model.outputs {
         text(graph, &output.name);
         match output.kind {
-            OutputKind::Head(level) => {
-                graph.push(1);
-                u32s(graph, &[level]);
-            }
-            OutputKind::HeadByAnchor(level) => {
-                graph.push(2);
-                u32s(graph, &[level]);
-            }
+            OutputKind::Head(MapPart { map, part }) => graph.extend([1, map as u8, part as u8]),
+            OutputKind::HeadByAnchor(MapPart { map, part }) => graph.extend([2, map as u8, part as u8]),
             OutputKind::Decoded => graph.push(3),
         }
     }

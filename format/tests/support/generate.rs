@@ -216,19 +216,19 @@ impl Generator {
         let mut detect = Detect::default();
         if self.choose(2) == 1 {
             detect.classes = 1 + self.choose(3);
+            (detect.boxes, detect.scores) = self.rules();
             for id in 0..self.values.len() as u32 {
                 let read = |node: &Node| node.operator.inputs().contains(&ValueId(id));
                 if !self.nodes.iter().any(read) {
-                    let level = self.detect_level(ValueId(id), &detect);
-                    detect.levels.push(level);
+                    let map = self.map(ValueId(id), &detect);
+                    detect.maps.push(map);
                 }
             }
         }
         let outputs = self.outputs(&detect);
         let class_names =
             if self.choose(2) == 0 { vec![] } else { vec!["c".to_owned(); detect.classes as usize] };
-        let mut pixel_levels = [0; 256];
-        pixel_levels.fill_with(|| self.choose(256) as u8);
+        let input = self.picture();
         Model {
             metadata: Metadata {
                 converter: "proptest".to_owned(),
@@ -236,12 +236,7 @@ impl Generator {
                 class_names,
                 ..Metadata::default()
             },
-            input: Input {
-                name: "images".to_owned(),
-                value: ValueId(0),
-                pixel_levels,
-                letterbox_fill: self.choose(256) as u8,
-            },
+            input,
             values: self.values,
             nodes: self.nodes,
             outputs,
@@ -249,10 +244,71 @@ impl Generator {
         }
     }
 
-    fn detect_level(&mut self, feature: ValueId, detect: &Detect) -> DetectLevel {
+    fn picture(&mut self) -> Input {
+        let mut pixel_levels = [0; 256];
+        pixel_levels.fill_with(|| self.choose(256) as u8);
+        let mut input = Input::new("images", ValueId(0), pixel_levels);
+        if self.choose(2) == 1 {
+            let mut tables = [pixel_levels; 3];
+            tables[1][7] ^= 1;
+            input.pixel_levels = PixelLevels::ByChannel(Box::new(tables));
+        }
+        let preprocessing = &mut input.preprocessing;
+        preprocessing.range = [PixelRange::Unit, PixelRange::Bytes][self.choose(2) as usize];
+        preprocessing.mean = [self.choose(9) as f32 - 4.0, 0.0, 0.406];
+        preprocessing.deviation = [1.0, 1.0 + self.choose(3) as f32, 0.225];
+        preprocessing.order = [ChannelOrder::Rgb, ChannelOrder::Bgr][self.choose(2) as usize];
+        preprocessing.layout = [TensorLayout::Nchw, TensorLayout::Nhwc][self.choose(2) as usize];
+        let placements = [PicturePlacement::Centre, PicturePlacement::Corner, PicturePlacement::Stretch];
+        preprocessing.placement = placements[self.choose(3) as usize];
+        preprocessing.fill = [self.choose(256) as u8, 114, self.choose(256) as u8];
+        input
+    }
+
+    fn rules(&mut self) -> (BoxRule, ScoreRule) {
+        let bins = 2 + self.choose(4) as u8;
+        let boxes = [
+            BoxRule::AnchorsSigmoid,
+            BoxRule::AnchorsExp,
+            BoxRule::GridExp,
+            BoxRule::Distributions { bins },
+            BoxRule::Distances,
+        ];
+        let scores = [
+            ScoreRule::ObjectnessTimesClass,
+            ScoreRule::Class,
+            ScoreRule::ObjectnessTimesSoftmax,
+            ScoreRule::ConstantObjectness,
+        ];
+        (boxes[self.choose(5) as usize], scores[self.choose(4) as usize])
+    }
+
+    /// A map of one part, or of two: those of the box, and the rest.
+    fn map(&mut self, feature: ValueId, detect: &Detect) -> HeadMap {
+        let with_anchors = detect.boxes.has_anchors();
+        let anchors_per_cell = if with_anchors { 1 + self.choose(2) } else { 1 };
+        let all = detect.fields() as u32;
+        let ends = if self.choose(2) == 0 { vec![all] } else { vec![detect.boxes.fields(), all] };
+        let mut start = 0;
+        let mut part = |end| {
+            let fields = start..end;
+            start = end;
+            self.part(feature, fields, anchors_per_cell)
+        };
+        let parts = ends.into_iter().map(&mut part).collect();
+        let anchors = if with_anchors && self.choose(2) == 1 { anchors_per_cell } else { 0 };
+        HeadMap {
+            stride: 8 * (20 - detect.maps.len() as u32),
+            anchors_per_cell,
+            anchors: (0..anchors).map(|anchor| [anchor as f32 + 0.5, 7.0]).collect(),
+            scale_xy: if with_anchors { [1.0, 1.05, 2.0][self.choose(3) as usize] } else { 1.0 },
+            parts,
+        }
+    }
+
+    fn part(&mut self, feature: ValueId, fields: std::ops::Range<u32>, anchors_per_cell: u32) -> HeadPart {
         let [inputs, height, width] = self.at(feature).shape();
-        let anchors_per_cell = 1 + self.choose(2);
-        let channels = anchors_per_cell * (5 + detect.classes);
+        let channels = anchors_per_cell * (fields.end - fields.start);
         let weights = self.weights([channels, inputs, 1, 1]);
         let window = Window { kernel: [1; 2], stride: [1; 2], padding: [0; 4] };
         let count = channels as usize;
@@ -268,27 +324,20 @@ impl Generator {
             self.values.push(accumulators("", shape));
         }
         self.nodes.push(node("head", id, Operator::Conv(conv)));
-        let anchors = if self.choose(2) == 0 { 0 } else { anchors_per_cell };
-        DetectLevel {
-            value: ValueId(id),
-            stride: 8 * (1 + detect.levels.len() as u32),
-            anchors_per_cell,
-            anchors: (0..anchors).map(|anchor| [anchor as f32 + 0.5, 7.0]).collect(),
-            multipliers: self.numbers(count),
-            bias: self.biases(count),
-            shift: self.choose(63) as u8,
-        }
+        let (multipliers, bias) = (self.numbers(count), self.biases(count));
+        HeadPart { value: ValueId(id), fields, multipliers, bias, shift: self.choose(63) as u8 }
     }
 
     fn outputs(&mut self, detect: &Detect) -> Vec<Output> {
         let mut outputs = vec![];
-        for level in 0..detect.levels.len() as u32 {
-            let kind = [OutputKind::Head(level), OutputKind::HeadByAnchor(level)];
+        for (map, index) in detect.maps.iter().zip(0..) {
+            let part = MapPart { map: index, part: self.choose(map.parts.len() as u32) };
+            let kind = [OutputKind::Head(part), OutputKind::HeadByAnchor(part)];
             let kind = kind[self.choose(2) as usize];
-            outputs.push(Output { name: format!("out {level}"), kind });
+            outputs.push(Output { name: format!("out {index}"), kind });
         }
-        let decodable = detect.levels.iter().all(|level| !level.anchors.is_empty());
-        if decodable && !detect.levels.is_empty() {
+        let decodable = |map: &HeadMap| !detect.boxes.has_anchors() || !map.anchors.is_empty();
+        if detect.maps.iter().all(decodable) && !detect.maps.is_empty() {
             outputs.push(Output { name: "boxes".to_owned(), kind: OutputKind::Decoded });
         }
         outputs

@@ -49,7 +49,7 @@ pub fn tiny() -> Model {
             source_format: "QONNX".to_owned(),
             ..Metadata::default()
         },
-        input: Input { name: "in".to_owned(), value: ValueId(0), pixel_levels, letterbox_fill: 114 },
+        input: Input::new("in", ValueId(0), pixel_levels),
         values: vec![value("x", [3, 1, 1], bits), value("y", [1, 1, 1], bits)],
         nodes: vec![node(
             "conv",
@@ -178,14 +178,12 @@ pub fn detector() -> Model {
             ),
         ),
     ];
-    let level = |value, stride, channels, anchors: &[[f32; 2]]| DetectLevel {
-        value: ValueId(value),
+    let map = |value, stride, anchors: &[[f32; 2]]| HeadMap {
         stride,
         anchors_per_cell: anchors.len() as u32,
         anchors: anchors.to_vec(),
-        multipliers: vec![12_345; channels],
-        bias: vec![-(1 << 30); channels],
-        shift: 24,
+        scale_xy: 2.0,
+        parts: vec![part(value, 0..7, anchors.len())],
     };
     let output = |name: &str, kind| Output { name: name.to_owned(), kind };
     let mut pixel_levels = [0; 256];
@@ -198,17 +196,61 @@ pub fn detector() -> Model {
             source_sha256: [0xa5; 32],
             class_names: vec!["person".to_owned(), String::new()],
         },
-        input: Input { name: "images".to_owned(), value: ValueId(0), pixel_levels, letterbox_fill: 114 },
+        input: Input::new("images", ValueId(0), pixel_levels),
         values,
         nodes,
         outputs: vec![
-            output("raw", OutputKind::Head(0)),
-            output("by anchor", OutputKind::HeadByAnchor(1)),
+            output("raw", OutputKind::Head(MapPart::whole(0))),
+            output("by anchor", OutputKind::HeadByAnchor(MapPart::whole(1))),
             output("boxes", OutputKind::Decoded),
         ],
         detect: Detect {
             classes: 2,
-            levels: vec![level(9, 8, 14, &[[10.0, 13.5], [33.0, 23.0]]), level(10, 16, 7, &[[116.0, 90.0]])],
+            maps: vec![map(9, 8, &[[10.0, 13.5], [33.0, 23.0]]), map(10, 16, &[[116.0, 90.0]])],
+            ..Detect::default()
         },
     }
+}
+
+/// A part of a feature map.
+pub fn part(value: u32, fields: std::ops::Range<u32>, anchors: usize) -> HeadPart {
+    let channels = anchors * (fields.end - fields.start) as usize;
+    HeadPart {
+        value: ValueId(value),
+        fields,
+        multipliers: vec![12_345; channels],
+        bias: vec![-(1 << 30); channels],
+        shift: 24,
+    }
+}
+
+/// A detector of the family and score rule, whose only map comes from a convolution for boxes, one for the objectness
+/// if there is one, and one for three classes.
+pub fn in_parts(boxes: BoxRule, scores: ScoreRule) -> Model {
+    let mut model = tiny();
+    let (nodes, values) = (&mut model.nodes, &mut model.values);
+    let detect = Detect { classes: 3, boxes, scores, maps: Vec::new() };
+    let mut map = HeadMap { parts: Vec::new(), ..HeadMap::whole(ValueId(0), 8, &detect, 1) };
+    nodes.clear();
+    values.truncate(1);
+    let mut fields = 0;
+    for (id, count) in (1..).zip([boxes.fields(), u32::from(scores.has_objectness()), 3]) {
+        if count == 0 {
+            continue;
+        }
+        let (id, weights) =
+            (id.min(values.len() as u32), cyclic([count, 3, 1, 1], WeightEncoding::Unsigned, 1));
+        let conv =
+            Conv { terms: vec![term(0, weights)], window: square(1, 1, 0), groups: 1, requantize: None };
+        nodes.push(node("", id, Operator::Conv(conv)));
+        values.push(accumulators("", [count, 1, 1]));
+        map.parts.push(part(id, fields..fields + count, 1));
+        fields += count;
+    }
+    model.detect = Detect { maps: vec![map], ..detect };
+    let last = model.detect.maps[0].parts.len() as u32 - 1;
+    let output =
+        |part| Output { name: format!("part {part}"), kind: OutputKind::Head(MapPart { map: 0, part }) };
+    model.outputs = vec![output(0), output(last)];
+    model
 }

@@ -142,7 +142,7 @@ impl Network {
 
     fn finish(mut self, classes: u32, features: [ValueId; 3]) -> Model {
         let channels = 3 * (5 + classes);
-        let mut levels = vec![];
+        let mut maps = vec![];
         for (feature, stride) in features.into_iter().zip([8, 16, 32]) {
             let [inputs, height, width] = self.shape(feature);
             let weights = self.weights([channels, inputs, 1, 1], 8);
@@ -155,14 +155,18 @@ impl Network {
             let id = self.values.len() as u32;
             self.values.push(accumulators(&format!("head of stride {stride}"), [channels, height, width]));
             self.nodes.push(node("head", id, Operator::Conv(conv)));
-            levels.push(DetectLevel {
-                value: ValueId(id),
+            maps.push(HeadMap {
                 stride,
                 anchors_per_cell: 3,
                 anchors: vec![[10.0, 13.0], [16.0, 30.0], [33.0, 23.0]],
-                multipliers: vec![1 << 30; channels as usize],
-                bias: vec![-(1 << 45); channels as usize],
-                shift: 40,
+                scale_xy: 2.0,
+                parts: vec![HeadPart {
+                    value: ValueId(id),
+                    fields: 0..5 + classes,
+                    multipliers: vec![1 << 30; channels as usize],
+                    bias: vec![-(1 << 45); channels as usize],
+                    shift: 40,
+                }],
             });
         }
         let mut pixel_levels = [0; 256];
@@ -170,11 +174,11 @@ impl Network {
         let class_names = (0..classes).map(|class| format!("class number {class}")).collect();
         Model {
             metadata: Metadata { class_names, ..Metadata::default() },
-            input: Input { name: "images".to_owned(), value: ValueId(0), pixel_levels, letterbox_fill: 114 },
+            input: Input::new("images", ValueId(0), pixel_levels),
             values: self.values,
             nodes: self.nodes,
             outputs: vec![Output { name: "output0".to_owned(), kind: OutputKind::Decoded }],
-            detect: Detect { classes, levels },
+            detect: Detect { classes, maps, ..Detect::default() },
         }
     }
 }

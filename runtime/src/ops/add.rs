@@ -4,6 +4,7 @@
 //! it, that ([`NarrowSum`]); on planes of one or two bits it is evaluated as polynomials
 //! ([`ylb_kernels::combine`]). Longer sums compute their accumulators, as do all others in a network that has very many.
 
+use ylb_format::limits::MAX_ADDENDS;
 use ylb_format::model::{Encoding, Model, Requantize, ValueId};
 use ylb_kernels::combine::{CombineRow, PlaneFunction};
 use ylb_kernels::layout::Form;
@@ -18,9 +19,6 @@ use crate::plan::demand::{Demands, FormsRead, Planned};
 use crate::requantize;
 use crate::scratch::{Cutter, bytes_for};
 use crate::storage::Store;
-
-/// Most addends: see `ylb_format::model::Operator::Add`.
-const MAX_ADDENDS: usize = 4;
 
 /// A sum that is to be prepared.
 pub struct AddDraft<'a> {

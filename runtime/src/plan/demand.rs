@@ -46,8 +46,8 @@ impl Demands {
         operators.clone().for_each(|operator| operator.demand(&mut demands));
         // The picture is written as bytes, and quantized heads are read as bytes.
         demands.read_as(model.input.value, Form::Bytes);
-        for level in &model.detect.levels {
-            demands.read_as(level.value, Form::Bytes);
+        for part in model.detect.parts() {
+            demands.read_as(part.value, Form::Bytes);
         }
         let forms = FormsRead::new(model, &demands);
         operators.for_each(|operator| operator.wish(&mut demands, &forms));

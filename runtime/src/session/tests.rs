@@ -143,10 +143,10 @@ fn a_frame_that_panics_in_the_network_leaves_nothing() {
 
 #[test]
 fn a_frame_that_panics_after_the_network_leaves_nothing() {
-    // More levels than a head can have: the reader would refuse them, and decoding panics.
+    // More maps than a head can have: the reader would refuse them, and decoding panics.
     let network = network(|model| {
-        let level = model.detect.levels[0].clone();
-        model.detect.levels.resize(MAX_HEADS + 1, level);
+        let map = model.detect.maps[0].clone();
+        model.detect.maps.resize(MAX_MAPS + 1, map);
     });
     let mut session = session(&network, 1);
     let pixels = pixels();

@@ -1,11 +1,11 @@
 //! Detection heads full of noise: those of `tests/fixtures/detections.py`.
 
 use super::noise::noise;
-use ylb_format::model::{Detect, DetectLevel, Value, ValueId, ValueKind};
-use ylb_runtime::yolo::{Elements, Head};
+use ylb_format::model::{Detect, HeadMap, Value, ValueId, ValueKind};
+use ylb_runtime::detect::{Elements, Head};
 
-/// Rows, columns, stride and anchors of each level. The input has 80 columns and 64 rows.
-pub const LEVELS: [(u32, u32, u32, [[f32; 2]; 3]); 2] = [
+/// Rows, columns, stride and anchors of each feature map. The input has 80 columns and 64 rows.
+pub const MAPS: [(u32, u32, u32, [[f32; 2]; 3]); 2] = [
     (8, 10, 8, [[10.0, 13.0], [16.0, 30.0], [33.0, 23.0]]),
     (4, 5, 16, [[30.0, 61.0], [62.0, 45.0], [59.0, 119.0]]),
 ];
@@ -22,11 +22,11 @@ impl NoiseHeads {
         let shift = 22;
         let channels = 3 * (5 + classes);
         let mut heads = Self {
-            detect: Detect { classes, levels: Vec::new() },
+            detect: Detect { classes, ..Detect::default() },
             values: Vec::new(),
             accumulators: Vec::new(),
         };
-        for (index, (height, width, stride, anchors)) in LEVELS.into_iter().enumerate() {
+        for (index, (height, width, stride, anchors)) in MAPS.into_iter().enumerate() {
             let start = seed + 1000 * index as u32;
             let accumulator = |index| (noise(start, index) % 20_001) as i32 - 10_000;
             let multiplier = |channel: usize| {
@@ -41,22 +41,20 @@ impl NoiseHeads {
                 width,
                 kind: ValueKind::Accumulators,
             });
-            heads.detect.levels.push(DetectLevel {
-                value: ValueId(index as u32),
-                stride,
-                anchors_per_cell: 3,
-                anchors: anchors.to_vec(),
-                multipliers: (0..channels as usize).map(multiplier).collect(),
-                bias: (0..channels as usize).map(bias).collect(),
-                shift: shift as u8,
-            });
+            let mut map = HeadMap::whole(ValueId(index as u32), stride, &heads.detect, 3);
+            map.anchors = anchors.to_vec();
+            let part = &mut map.parts[0];
+            part.multipliers = (0..channels as usize).map(multiplier).collect();
+            part.bias = (0..channels as usize).map(bias).collect();
+            part.shift = shift as u8;
+            heads.detect.maps.push(map);
             let count = (height * width * channels) as usize;
             heads.accumulators.push((0..count).map(accumulator).collect());
         }
         heads
     }
 
-    /// What the network left for each level.
+    /// What the network left for each feature map.
     pub fn heads(&self) -> Vec<Head<'_>> {
         let head = |(value, numbers): (&Value, _)| {
             let elements = Elements::Accumulators(numbers);

@@ -4,12 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::arrays::{Arrays, Parameters, Reals};
-use super::network::{Activation, Kind, Layer, Network, Op, PICTURE};
+use super::network::{Activation, Kind, Layer, MAX_EXTENT, Network, Op, PICTURE};
 use crate::error::{Blame as _, ErrorKind, SourceError};
 use crate::ir::{Attribute, Domain, Graph, Node, Tensor, TensorId, TensorInfo, element_count};
 
-/// Most channels, rows or columns of a layer, as many as the file format has: their products fit.
-const MAX_EXTENT: usize = 65_536;
 /// Slope of [`Activation::LeakyRelu`], as YOLOv5 has it.
 const SLOPE: f32 = 0.1;
 

@@ -13,8 +13,8 @@ use crate::error::SourceError;
 const FORMAT: &str = "yolo-lowbit weights 1";
 /// Most layers of a network; YOLOv5x6 has about 240.
 const MAX_LAYERS: usize = 10_000;
-/// Most channels of a layer.
-const MAX_CHANNELS: usize = 65_536;
+/// Most classes, and channels, rows or columns of a layer, as many as a `.ylb` file has: their products fit.
+pub const MAX_EXTENT: usize = 65_536;
 /// Bytes of a layer's name: with what follows it, a file's name.
 const MAX_NAME: usize = 200;
 
@@ -287,8 +287,8 @@ impl Network {
                 self.anchors.len()
             ));
         }
-        if self.names.is_empty() || self.names.len() > MAX_CHANNELS {
-            return Err(format!("{} class names; expected 1 to {MAX_CHANNELS}", self.names.len()));
+        if self.names.is_empty() || self.names.len() > MAX_EXTENT {
+            return Err(format!("{} class names; expected 1 to {MAX_EXTENT}", self.names.len()));
         }
         if self.image_size.iter().any(|extent| !(1..=1 << 14).contains(extent)) {
             return Err(format!("pictures of {:?} pixels; expected 1 to 16384", self.image_size));
@@ -343,7 +343,7 @@ impl Layer {
         }
         for (field, value) in fields {
             let known = needed.contains(&field) || allowed.contains(&field);
-            let most = if matches!(field, "channels" | "groups") { MAX_CHANNELS } else { 64 };
+            let most = if matches!(field, "channels" | "groups") { MAX_EXTENT } else { 64 };
             let least = usize::from(field != "padding");
             match value {
                 Some(_) if !known => return Err(format!("\"{field}\" does not belong to it")),

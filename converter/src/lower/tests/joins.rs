@@ -76,13 +76,14 @@ fn joins_are_requantized_on_request() {
     graph.outputs = vec![head];
     passes::constants::run(&mut graph, None).unwrap();
     passes::quantizers::run(&mut graph).unwrap();
-    let heads = passes::heads::run(&mut graph, Hints { classes: Some(1) }).unwrap();
+    let heads = crate::heads::run(&mut graph, Hints { classes: Some(1), family: None }).unwrap();
     passes::prune::run(&mut graph);
     let lowered = run(&graph, &heads, PictureRange::Unit, Some(8), &mut |_, _| {}).unwrap();
     let warnings: Vec<&str> = lowered.warnings.iter().map(|warning| warning.message.as_str()).collect();
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(warnings.iter().all(|message| message.contains("requantized to 8 bits")));
-    let (model, _) = crate::emit::model(lowered, heads, "images".into(), Metadata::default()).unwrap();
+    let (model, _) =
+        crate::emit::model(lowered, heads, ("images", PictureRange::Unit), Metadata::default()).unwrap();
     assert_eq!(terms(&model), [1; 5]);
     // Eight bits lie close to what they stand for.
     let pixels: Vec<u8> = (0..3 * SIZE * SIZE).map(|index| (index * 37 % 256) as u8).collect();

@@ -9,7 +9,7 @@ fn convolution_normalization_relu() {
     let second = net.layer(first, [4, 5, 1], 0.3);
     let model = net.check(second, 4);
     assert_eq!(model.nodes.len(), 3);
-    assert_eq!(model.input.pixel_levels[200], 200);
+    assert_eq!(model.input.pixel_levels.of(0)[200], 200);
 }
 
 #[test]

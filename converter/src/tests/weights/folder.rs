@@ -16,7 +16,7 @@ fn a_folder_becomes_a_model() {
     let mut other = convert(&source);
     assert_eq!(converted.report.format, "weights folder");
     assert_eq!(converted.model.metadata.class_names, ["cat"]);
-    assert_eq!(converted.model.detect.levels[0].anchors, [[10.0, 13.0], [16.0, 30.0]]);
+    assert_eq!(converted.model.detect.maps[0].anchors, [[10.0, 13.0], [16.0, 30.0]]);
     // Of the stem's 4-bit weights over bytes; none of the anchors, which the folder says.
     let warnings = &converted.report.warnings;
     assert!(warnings.iter().all(|warning| warning.node == "stem"), "{warnings:?}");

@@ -5,10 +5,11 @@
 //! class to coordinates of its own so that one call serves all classes; here every class has a chain
 //! of its kept boxes, and a box is compared with those alone. Areas and the comparison are exact.
 
-use super::decode::{COORDINATE_BITS, Candidate, MAX_CANDIDATES};
-use super::letterbox::Placement;
+use super::rules::COORDINATE_BITS;
+use super::scan::{Candidate, MAX_CANDIDATES};
 use super::sigmoid::SIGMOID_ONE;
 use super::{DetectOptions, Detection, threshold};
+use crate::picture::Placement;
 
 /// Fraction bits of the threshold: every f32 from 2^−8 on is exact.
 const THRESHOLD_BITS: u32 = 32;

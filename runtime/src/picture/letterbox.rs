@@ -9,7 +9,7 @@ mod resample;
 mod taps;
 mod yuv;
 
-use super::picture::{Picture, PictureError, PixelFormat};
+use super::{Picture, PictureError, PixelFormat};
 use resample::Resampler;
 use std::ops::Range;
 use taps::{Columns, RowTap, set_rows};

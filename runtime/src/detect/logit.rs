@@ -4,9 +4,9 @@
 //! path rounds it to [`LOGIT_BITS`]; the floating-point path takes it as it is.
 
 use super::sigmoid::{LOGIT_BITS, LOGIT_LIMIT, sigmoid};
-use ylb_format::model::DetectLevel;
+use ylb_format::model::HeadPart;
 
-/// The affine maps of one level's channels.
+/// The affine maps of one part's channels.
 #[derive(Clone, Debug)]
 pub(crate) struct LogitScale {
     channels: Vec<(i64, i64)>,
@@ -21,13 +21,10 @@ pub(crate) struct Passing {
 }
 
 impl LogitScale {
-    /// Takes multipliers, bias and shift of a level.
-    pub fn new(level: &DetectLevel) -> Self {
-        let multipliers = level.multipliers.iter().map(|&factor| i64::from(factor));
-        Self {
-            channels: multipliers.zip(level.bias.iter().copied()).collect(),
-            shift: u32::from(level.shift),
-        }
+    /// Takes multipliers, bias and shift of a part.
+    pub fn new(part: &HeadPart) -> Self {
+        let multipliers = part.multipliers.iter().map(|&factor| i64::from(factor));
+        Self { channels: multipliers.zip(part.bias.iter().copied()).collect(), shift: u32::from(part.shift) }
     }
 
     /// The maps of channels `first..first + count`.
@@ -36,6 +33,7 @@ impl LogitScale {
     }
 
     /// A raw logit with [`LOGIT_BITS`] fraction bits, rounded half up, clamped to [`LOGIT_LIMIT`].
+    #[inline]
     pub fn fixed(&self, raw: i64) -> i32 {
         let limit = i64::from(LOGIT_LIMIT);
         let logit = match self.shift.checked_sub(LOGIT_BITS) {
@@ -108,6 +106,7 @@ impl Passing {
 }
 
 /// `x · multiplier + bias`, at the ends of an i64 where it would leave it.
+#[inline]
 pub(crate) fn raw_logit(x: i32, (multiplier, bias): (i64, i64)) -> i64 {
     // Both factors are i32, so the product fits.
     (i64::from(x) * multiplier).saturating_add(bias)

@@ -28,6 +28,7 @@ static TABLE: [u32; INTERVALS + 1] = table();
 /// Method: on `[x, x + h]` the straight line misses σ by `h²/2 · f · (1 − f) · σ″` to third order,
 /// where `f` is the position in the interval and `σ″ = σ(1 − σ)(1 − 2σ)` needs no second table. That
 /// term makes 513 entries (2 KiB) do where the line alone would take several thousand.
+#[inline]
 pub fn sigmoid(logit: i32) -> u32 {
     let magnitude = logit.unsigned_abs().min(LOGIT_LIMIT.unsigned_abs());
     let positive = at_or_above_zero(magnitude);
@@ -35,6 +36,7 @@ pub fn sigmoid(logit: i32) -> u32 {
 }
 
 /// σ of `magnitude ≤ LOGIT_LIMIT`.
+#[inline]
 fn at_or_above_zero(magnitude: u32) -> u32 {
     let index = (magnitude >> STEP_BITS) as usize;
     let Some(&end) = TABLE.get(index + 1) else {

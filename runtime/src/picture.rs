@@ -1,4 +1,13 @@
-//! The caller's picture: borrowed pixels and how to read them.
+//! The caller's picture: borrowed pixels and how to read them, and how they become the network's input.
+//!
+//! From the picture's bytes to the input's levels there are only integers; floating point appears in geometry that
+//! depends on sizes alone (a letterbox's sampling positions).
+
+pub mod letterbox;
+
+use ylb_format::model::{ChannelOrder, Input, PicturePlacement, PixelLevels, Preprocessing, TensorLayout};
+
+pub use letterbox::{Band, Letterbox, Placement, RowCache};
 
 /// Largest width and height of a picture: positions up to here are exact in the resizer's f32.
 pub const MAX_EXTENT: usize = 1 << 24;
@@ -212,7 +221,7 @@ impl<'a> Picture<'a> {
     ///
     /// # Panics
     /// See [`Picture::row`].
-    pub(super) fn chroma_row(&self, y: usize) -> &'a [u8] {
+    fn chroma_row(&self, y: usize) -> &'a [u8] {
         &self.pixels[(self.height + y / 2) * self.stride..][..self.width]
     }
 
@@ -224,4 +233,20 @@ impl<'a> Picture<'a> {
     pub fn row(&self, y: usize) -> &'a [u8] {
         &self.pixels[y * self.stride..][..self.width * self.format.bytes()]
     }
+}
+
+/// What an input asks for that this version does not do, if anything.
+pub(crate) fn unsupported(input: &Input) -> Option<&'static str> {
+    let Preprocessing { mean, deviation, order, layout, placement, fill, .. } = &input.preprocessing;
+    let table = [
+        (*order != ChannelOrder::Rgb, "pictures of blue, green, red"),
+        (*layout != TensorLayout::Nchw, "pictures of shape [1, height, width, 3]"),
+        (*placement == PicturePlacement::Corner, "pictures in the top left corner"),
+        (*placement == PicturePlacement::Stretch, "stretched pictures"),
+        (mean.iter().any(|&mean| mean != 0.0), "a picture's mean"),
+        (deviation.iter().any(|&deviation| deviation.to_bits() != 1f32.to_bits()), "a picture's deviation"),
+        (matches!(input.pixel_levels, PixelLevels::ByChannel(_)), "levels of pixels by channel"),
+        (fill.iter().any(|&byte| byte != fill[0]), "borders that are not grey"),
+    ];
+    table.iter().find(|(asked, _)| *asked).map(|&(_, what)| what)
 }

@@ -1,35 +1,35 @@
-//! Both ends of a YOLOv5 detector: from a picture to the network's input, and from the heads'
-//! accumulators to boxes in the picture.
+//! From what the network leaves for each cell to boxes in the picture.
 //!
 //! ```text
-//! Picture ── Letterbox ──► input levels ── network ──► heads ── HeadDecoder ──► candidates
-//!                                                       │                           │
-//!                                          RawOutputs ◄─┘             Nms, Placement ──► Detections
+//! network ──► heads ── HeadDecoder (scan, rules) ──► candidates ── Nms ──► Detections
+//!               │
+//!               └─► RawOutputs (rules)
 //! ```
 //!
-//! Between the picture's bytes and the surviving boxes there are only integers: resizing, logits,
-//! sigmoids, boxes and overlaps are fixed point, so every machine finds the same boxes. Floating
-//! point appears in geometry that depends on sizes alone (a letterbox's sampling positions), in the
-//! caller's thresholds before a frame, and in the coordinates handed back. [`RawOutputs`] is apart:
-//! it restores the tensors that the source model would have produced, for comparisons.
+//! A family of detectors is a rule for boxes, one file in `rules`; all the rest serves every family. Logits, sigmoids,
+//! exponentials, boxes and overlaps are fixed point, so every machine finds the same boxes. Floating point appears in
+//! the caller's thresholds before a frame, and in the coordinates handed back. [`RawOutputs`] is apart: it restores
+//! the tensors that the source model would have produced, for comparisons.
 //!
 //! All of it owns its memory: after the first frame nothing allocates.
 
-pub mod decode;
-pub mod head;
-pub mod letterbox;
+pub mod exp;
 mod logit;
+pub mod map;
 pub mod nms;
 pub mod outputs;
-pub mod picture;
+mod rules;
+pub mod scan;
 pub mod sigmoid;
+pub mod softmax;
 
-pub use decode::{Candidate, HeadDecoder};
-pub use head::{DecodeError, Elements, Head};
-pub use letterbox::{Band, Letterbox, Placement, RowCache};
+pub use map::{DecodeError, Elements, Head};
 pub use nms::Nms;
 pub use outputs::RawOutputs;
-pub use picture::{Picture, PictureError, PixelFormat};
+pub use rules::COORDINATE_BITS;
+pub use scan::{Candidate, HeadDecoder};
+
+pub(crate) use map::unsupported;
 
 /// A found object. Coordinates are pixels of the picture, from its top left corner, clipped to it.
 #[derive(Clone, Copy, Debug, PartialEq)]

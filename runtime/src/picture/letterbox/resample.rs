@@ -19,7 +19,7 @@
 
 use super::taps::{Columns, RowTap};
 use super::yuv;
-use crate::yolo::picture::{Picture, PixelFormat};
+use crate::picture::{Picture, PixelFormat};
 
 /// Working memory of one thread: two rows after the horizontal pass, and which rows they are.
 #[derive(Clone, Debug)]
