@@ -54,8 +54,14 @@ fn rows(heads: &NoiseHeads) -> Vec<Row> {
         let sigma = |field: usize| 1.0 / (1.0 + (-logit(heads, level, site, field)).exp());
         let [anchor, y, x] = site;
         let (.., stride, anchors) = MAPS[level];
-        let centre = |field, cell: usize| (2.0 * sigma(field) - 0.5 + cell as f64) * f64::from(stride);
-        let size = |field, side| (2.0 * sigma(field)).powi(2) * f64::from(anchors[anchor][side]);
+        let k = f64::from(heads.detect.maps[level].scale_xy);
+        let offset = (k - 1.0) / 2.0;
+        let centre = |field, cell: usize| (k * sigma(field) - offset + cell as f64) * f64::from(stride);
+        let factor = |field| match heads.detect.boxes {
+            BoxRule::AnchorsExp => logit(heads, level, site, field).exp(),
+            _ => (2.0 * sigma(field)).powi(2),
+        };
+        let size = |field, side| factor(field) * f64::from(anchors[anchor][side]);
         let (x, y, width, height) = (centre(0, x), centre(1, y), size(2, 0), size(3, 1));
         Row {
             left: x - width / 2.0,
@@ -110,6 +116,58 @@ fn every_box_and_score_is_that_of_the_formula() {
             assert!(distance(candidate, row) < 3e-4, "{candidate:?}");
         }
     }
+}
+
+/// The rules with anchors and every factor of the centre, in fixed point and as restored outputs.
+#[test]
+fn boxes_by_exponentials_are_those_of_the_formula() {
+    let options = DetectOptions { confidence: 0.0, multi_label: true, ..Default::default() };
+    for boxes in [BoxRule::AnchorsExp, BoxRule::AnchorsSigmoid] {
+        for scale_xy in [1.0, 1.05, 1.2, 2.0, 4.0] {
+            let mut heads = NoiseHeads::new(15, 2);
+            heads.detect.boxes = boxes;
+            heads.detect.maps.iter_mut().for_each(|map| map.scale_xy = scale_xy);
+            let rows = rows(&heads);
+            let found = candidates(&heads, &options);
+            assert!(found.len() * 100 > rows.len() * 2 * 99, "{}", found.len());
+            for candidate in &found {
+                let row = &rows[candidate.row as usize];
+                let size = (row.right - row.left).max(row.bottom - row.top);
+                // 3e-9 of an exponential, and as with squares.
+                assert!(distance(candidate, row) < 3e-4 + 1e-7 * size, "{candidate:?}, {scale_xy}");
+            }
+            let raw = RawOutputs::new(&heads.detect, &heads.values).expect("a valid head");
+            let mut tensor = vec![f32::NAN; 300 * 7];
+            raw.decoded(&heads.heads(), &mut tensor).expect("there are anchors");
+            for (row, found) in rows.iter().zip(tensor.chunks(7)) {
+                let exact = [row.left + row.right, row.top + row.bottom].map(|sum| sum / 2.0);
+                let exact = [exact[0], exact[1], row.right - row.left, row.bottom - row.top];
+                for (found, exact) in found.iter().zip(exact) {
+                    assert!(
+                        (f64::from(*found) - exact).abs() < 1e-6 * exact.abs().max(1.0),
+                        "{found} {exact}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Boxes far larger than any picture end at the edges of what coordinates can say.
+#[test]
+fn enormous_exponentials_are_clamped() {
+    let mut heads = NoiseHeads::new(16, 1);
+    heads.detect.boxes = BoxRule::AnchorsExp;
+    for map in &mut heads.detect.maps {
+        map.scale_xy = 1.0;
+        map.parts[0].multipliers.fill(1);
+        map.parts[0].bias.fill(i64::MAX >> 2);
+    }
+    for candidate in candidates(&heads, &DetectOptions::default()) {
+        assert_eq!((candidate.left, candidate.top), (i32::MIN, i32::MIN));
+        assert_eq!((candidate.right, candidate.bottom), (i32::MAX, i32::MAX));
+    }
+    assert_eq!(candidates(&heads, &DetectOptions::default()).len(), 300);
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub struct ConvertArgs {
     #[arg(long, value_name = "LIST")]
     pub anchors: Option<Anchors>,
 
-    /// What boxes are computed by, for exports without box decoding: yolov5 [default: yolov5]
+    /// What boxes are computed by, for exports without box decoding: yolov5 or yolov3 [default: yolov5]
     #[arg(long, value_name = "FAMILY", value_parser = head)]
     pub head: Option<&'static dyn Family>,
 

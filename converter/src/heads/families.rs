@@ -7,10 +7,11 @@ use std::fmt::Debug;
 
 use ylb_format::model::{BoxRule, Detect, ScoreRule};
 
+mod v3;
 mod v5;
 
 /// All families, in the order in which an export's decode is compared with them.
-pub const ALL: [&dyn Family; 1] = [&v5::YoloV5];
+pub const ALL: [&dyn Family; 2] = [&v5::YoloV5, &v3::YoloV3];
 
 /// What raw heads are taken for if nobody says it.
 pub const DEFAULT: &dyn Family = &v5::YoloV5;

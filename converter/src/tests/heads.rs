@@ -12,6 +12,8 @@ use crate::families::{self, Family};
 enum Decode {
     /// `(2σ − 0.5 + grid)·stride`, `(2σ)²·anchor`.
     Squares,
+    /// `(kσ − (k − 1)/2 + grid)·stride`, `e^t·anchor`.
+    Exponentials(f32),
 }
 
 /// Widths and heights of the anchors of a map of this stride.
@@ -47,7 +49,10 @@ fn decoded(net: &mut Net, (head, stride): (TensorId, usize), decode: Decode) -> 
     };
     let [xy, wh, scores] = [(0, 2), (2, 4), (4, i64::MAX)].map(|(from, to)| part(builder, from, to));
     let [xy, scores] = [xy, scores].map(|logits| builder.node("Sigmoid", &[logits], &[]));
-    let scale = 2.0;
+    let scale = match decode {
+        Decode::Squares => 2.0,
+        Decode::Exponentials(scale) => scale,
+    };
     let cells = (0..side * side).flat_map(|cell| [cell % side, cell / side]);
     let grid: Vec<f32> = cells.map(|cell| cell as f32 - (scale - 1.0) / 2.0).collect();
     let grid = builder.floats(&[1, 1, side, side, 2], &grid);
@@ -63,6 +68,7 @@ fn decoded(net: &mut Net, (head, stride): (TensorId, usize), decode: Decode) -> 
             let doubled = builder.node("Mul", &[sigma, two], &[]);
             builder.node("Mul", &[doubled, doubled], &[])
         }
+        Decode::Exponentials(_) => builder.node("Exp", &[wh], &[]),
     };
     let wh = builder.node("Mul", &[wh, anchors], &[]);
     let joined = builder.node("Concat", &[xy, wh, scores], &[("axis", Attribute::Int(4))]);
@@ -129,5 +135,49 @@ fn raw_heads_are_taken_for_yolov5_unless_told() {
         assert!(!told(&report));
         assert_eq!(model.detect.boxes, family.boxes());
         assert_eq!(verdict(&net, &model), Verdict::Equal);
+    }
+}
+
+/// v3 has no factor of the centre, v4 one of 1.05 to 2.
+#[test]
+fn exponentials_are_those_of_yolov3() {
+    for scale in [1.0, 1.05, 1.2, 2.0] {
+        let net = detector(Decode::Exponentials(scale), scale == 1.2);
+        let Converted { model, report } = converted(&net, None).unwrap();
+        assert_eq!((model.detect.boxes, model.detect.maps.len()), (BoxRule::AnchorsExp, 2));
+        for map in &model.detect.maps {
+            assert_eq!((&map.anchors[..], map.scale_xy), (&anchors(map.stride as usize)[..], scale));
+        }
+        assert!(
+            report.passes.iter().any(|pass| pass.starts_with("heads: yolov3, 1 classes")),
+            "{:?}",
+            report.passes
+        );
+        assert_eq!(verdict(&net, &model), Verdict::Equal, "{scale}");
+        // The guard: what is compared with the export tells the families apart.
+        let mut other = model;
+        other.detect.boxes = BoxRule::AnchorsSigmoid;
+        assert_eq!(verdict(&net, &other), Verdict::Different, "{scale}");
+    }
+}
+
+#[test]
+fn factors_that_no_family_has_are_refused() {
+    for scale in [0.9, 1.0507, 4.5] {
+        let error = converted(&detector(Decode::Exponentials(scale), false), None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotADetector);
+        assert!(error.to_string().contains("yolov3 (xy = "), "{error}");
+    }
+}
+
+#[test]
+fn a_family_that_the_decode_contradicts_is_refused() {
+    for (decode, right, wrong) in
+        [(Decode::Squares, "yolov5", "yolov3"), (Decode::Exponentials(1.0), "yolov3", "yolov5")]
+    {
+        let net = detector(decode, false);
+        assert!(converted(&net, families::by_name(right)).is_ok());
+        let error = converted(&net, families::by_name(wrong)).unwrap_err().to_string();
+        assert!(error.contains(&format!("those of {right}, not of {wrong} as was said")), "{error}");
     }
 }

@@ -118,6 +118,7 @@ impl RawOutputs {
         for (map, head) in self.maps.iter().zip(heads) {
             match &map.boxes {
                 Some(Boxes::AnchorsSigmoid(rule)) => self.decode(map, rule, head, tensor),
+                Some(Boxes::AnchorsExp(rule)) => self.decode(map, rule, head, tensor),
                 None => unreachable!("anchors are known"),
             }
         }

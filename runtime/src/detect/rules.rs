@@ -4,11 +4,13 @@
 //! compiled for each rule.
 
 pub(crate) mod anchors;
+mod anchors_exp;
 
 use ylb_format::model::{BoxRule, HeadMap};
 
 use super::map::DecodeErrorKind;
 use anchors::AnchorsSigmoid;
+use anchors_exp::AnchorsExp;
 
 /// Fraction bits of a candidate's coordinates.
 pub const COORDINATE_BITS: u32 = 16;
@@ -35,6 +37,7 @@ pub(crate) trait Rule {
 #[derive(Clone, Debug)]
 pub(crate) enum Boxes {
     AnchorsSigmoid(AnchorsSigmoid),
+    AnchorsExp(AnchorsExp),
 }
 
 impl Boxes {
@@ -45,12 +48,13 @@ impl Boxes {
     pub fn new(rule: BoxRule, map: &HeadMap) -> Result<Self, DecodeErrorKind> {
         match rule {
             BoxRule::AnchorsSigmoid => Ok(Self::AnchorsSigmoid(AnchorsSigmoid::new(map))),
+            BoxRule::AnchorsExp => Ok(Self::AnchorsExp(AnchorsExp::new(map))),
             _ => Err(DecodeErrorKind::Unsupported { what: rule.name() }),
         }
     }
 
     /// Whether this version has code for a rule.
     pub fn is_supported(rule: BoxRule) -> bool {
-        matches!(rule, BoxRule::AnchorsSigmoid)
+        matches!(rule, BoxRule::AnchorsSigmoid | BoxRule::AnchorsExp)
     }
 }

@@ -122,6 +122,9 @@ impl HeadDecoder {
                 Some(Boxes::AnchorsSigmoid(rule)) => {
                     self.scan(map, rule, options, (confidence, logit)).head(head, candidates);
                 }
+                Some(Boxes::AnchorsExp(rule)) => {
+                    self.scan(map, rule, options, (confidence, logit)).head(head, candidates);
+                }
                 None => unreachable!("anchors are known"),
             }
         }
