@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use ylb_kernels::registry::Dispatch;
+use ylb_kernels::families::direct::Conv;
+use ylb_kernels::registry;
 use ylb_kernels::synthetic::{Shape, Special, SpecialStrip, Strip};
 
 /// Weight and activation bits.
@@ -17,7 +18,6 @@ const SHAPES: [Shape; 2] = [
 ];
 
 fn micro_kernels(criterion: &mut Criterion) {
-    let dispatch = Dispatch::from_environment().expect("YLB_KERNELS names micro-kernels of this CPU");
     for shape in SHAPES {
         for [weight_bits, activation_bits] in BITS {
             let [rows, columns] = shape.kernel;
@@ -27,16 +27,15 @@ fn micro_kernels(criterion: &mut Criterion) {
             group.sample_size(20).warm_up_time(Duration::from_millis(100));
             group.measurement_time(Duration::from_millis(400));
             let operands = shape.operands(weight_bits, activation_bits);
-            for conv in dispatch.available() {
-                if (conv.kernel().supports)(&operands) {
-                    let mut strip = Strip::new(*conv, shape, &operands);
-                    group.throughput(Throughput::Elements(strip.macs()));
-                    group.bench_function(BenchmarkId::from_parameter(conv.kernel().name), |bencher| {
-                        bencher.iter(|| strip.run());
-                    });
-                }
+            let supports = |conv: &Conv| (conv.kernel().supports)(&operands);
+            for conv in registry::available().filter(supports) {
+                let mut strip = Strip::new(conv, shape, &operands);
+                group.throughput(Throughput::Elements(strip.macs()));
+                group.bench_function(BenchmarkId::from_parameter(conv.kernel().name), |bencher| {
+                    bencher.iter(|| strip.run());
+                });
             }
-            for special in Special::of(&dispatch, shape, &operands) {
+            for special in Special::of(shape, &operands) {
                 let mut strip = SpecialStrip::new(special, shape, &operands);
                 group.throughput(Throughput::Elements(strip.macs()));
                 group.bench_function(BenchmarkId::from_parameter(special.name()), |bencher| {

@@ -36,7 +36,7 @@ impl Machine {
             board: board.map(|board| board.trim_end_matches('\0').to_owned()),
             cpu: cpu_name(&cpuinfo),
             architecture: std::env::consts::ARCH,
-            features: features(),
+            features: ylb_kernels::cpu::features(),
             processors: thread::available_parallelism().map_or(1, usize::from),
             clock: Clock::of(Path::new("/sys")),
         }
@@ -95,32 +95,6 @@ fn arm_core(implementer: &str, part: &str) -> String {
         _ => return format!("ARM core (implementer {implementer}, part {part})"),
     };
     name.to_owned()
-}
-
-#[cfg(target_arch = "aarch64")]
-fn features() -> Vec<&'static str> {
-    use std::arch::is_aarch64_feature_detected as has;
-    let all =
-        [("neon", has!("neon")), ("dotprod", has!("dotprod")), ("i8mm", has!("i8mm")), ("sve", has!("sve"))];
-    all.iter().filter(|(_, has)| *has).map(|(name, _)| *name).collect()
-}
-
-#[cfg(target_arch = "x86_64")]
-fn features() -> Vec<&'static str> {
-    use std::arch::is_x86_feature_detected as has;
-    let all = [
-        ("avx2", has!("avx2")),
-        ("avx512bw", has!("avx512bw")),
-        ("avx512vnni", has!("avx512vnni")),
-        ("avx512vpopcntdq", has!("avx512vpopcntdq")),
-        ("amx", ylb_kernels::ukernel::Engine::Amx.is_available()),
-    ];
-    all.iter().filter(|(_, has)| *has).map(|(name, _)| *name).collect()
-}
-
-#[cfg(not(any(target_arch = "aarch64", target_arch = "x86_64")))]
-fn features() -> Vec<&'static str> {
-    Vec::new()
 }
 
 #[cfg(test)]

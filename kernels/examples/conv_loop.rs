@@ -6,9 +6,9 @@
 
 use std::time::Instant;
 
+use ylb_kernels::families::direct::{Conv, ConvTile, WeightBlock};
 use ylb_kernels::layout::{Border, Form, Layout, READ_SLACK};
-use ylb_kernels::registry::CONV_KERNELS;
-use ylb_kernels::ukernel::{Conv, ConvTile, WeightBlock};
+use ylb_kernels::registry;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (channels, outputs) = (number(4, 64)?, number(5, 64)?);
     let (kernel_size, width, height) = (number(6, 3)?, number(7, 40)?, number(8, 40)?);
 
-    let conv = CONV_KERNELS.iter().copied().filter(|kernel| kernel.name.contains(name)).find_map(Conv::new);
+    let conv = registry::available().find(|conv: &Conv| conv.kernel().name.contains(name));
     let conv = conv.ok_or("this CPU has no such micro-kernel")?;
     let kernel = conv.kernel();
     let form = if kernel.bit_serial { Form::Planes { bits: level_bits } } else { Form::Bytes };

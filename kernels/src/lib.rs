@@ -1,23 +1,25 @@
 //! Micro-kernels for low-bit convolutional networks.
 //!
-//! A network's tensors are small unsigned integers, *levels* of 1 to 8 bits. Three families of
-//! convolution micro-kernels multiply them with weights:
+//! A network's tensors are small unsigned integers, *levels* of 1 to 8 bits. Families of micro-kernels convolve them
+//! with weights, each in a module of [`families`]:
 //!
-//! * `bsconv`, bit-serial: levels and weights of 1 to 4 bits lie as bit planes, and a dot product is
-//!   `Σ_{i,j} 2^{i+j} · popcount(weight plane i AND activation plane j)`;
-//! * `mulconv`, multiplying: levels lie as bytes and weights as signed bytes. `winconv` is its relative for 3×3
-//!   kernels;
-//! * `lutconv`, looking up: levels become tables of sums, and weights of 2 or 3 bits choose among them.
+//! | micro-kernels | levels and weights | family |
+//! |---|---|---|
+//! | `bsconv`, bit-serial | bit planes of 1 to 4 bits: `Σ_{i,j} 2^{i+j} · popcount(weight plane i AND level plane j)` | [`direct`](families::direct) |
+//! | `mulconv`, multiplying | bytes, and signed bytes | [`direct`](families::direct) |
+//! | `winconv` | few bits: 3×3 kernels with 16 multiplications instead of 36 | [`winograd`](families::winograd) |
+//! | `lutconv`, looking up | levels become tables of sums, and weights of 2 or 3 bits choose among them | [`lookup`](families::lookup) |
+//! | `dwconv` | bytes, each channel by itself | [`depthwise`](families::depthwise) |
+//!
+//! and `requantize` micro-kernels turn accumulators into levels again.
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`encoding`], [`bitplanes`] | what bits mean; the canonical planes of a file |
 //! | [`layout`] | where the levels of a tensor lie in memory |
-//! | [`ukernel`] | the contract between a micro-kernel and its caller |
-//! | [`registry`] | THE list of micro-kernels, and the choice among them |
-//! | [`winograd`] | 3×3 convolutions of few bits with 16 multiplications instead of 36 |
-//! | [`lookup`] | convolution by tables of sums of four levels, for weights of 2 and 3 bits |
-//! | [`depthwise`] | convolution of every channel by itself |
+//! | [`ukernel`] | what all micro-kernels have in common |
+//! | [`families`] | the contracts between micro-kernels and their callers |
+//! | [`registry`] | the list of micro-kernels, and the choice among them |
 //! | [`cpu`] | what this CPU can do, and the override by environment variable |
 //! | [`requantize`] | accumulators to levels |
 //! | [`rows`] | pooling, look-up, packing: everything that works on rows of levels |
@@ -38,10 +40,9 @@ compile_error!(
 pub mod bitplanes;
 pub mod combine;
 pub mod cpu;
-pub mod depthwise;
 pub mod encoding;
+pub mod families;
 pub mod layout;
-pub mod lookup;
 pub mod reference;
 pub mod registry;
 pub mod requantize;
@@ -49,7 +50,6 @@ pub mod rows;
 pub mod sum;
 pub mod synthetic;
 pub mod ukernel;
-pub mod winograd;
 
 mod arch;
 mod simd;

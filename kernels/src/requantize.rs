@@ -6,19 +6,19 @@
 
 pub(crate) mod cells;
 pub(crate) mod forms;
+mod kernel;
 mod many;
 mod plane_steps;
 pub(crate) mod search;
 mod steps;
 
-#[cfg(target_arch = "aarch64")]
-use crate::arch::aarch64::simd::Neon;
-#[cfg(target_arch = "x86_64")]
-use crate::arch::x86_64::{avx512::Avx512, simd::Avx2};
-use crate::arch::{self, generic::requantize as generic};
+use std::sync::OnceLock;
+
 use crate::ukernel::Engine;
 use forms::Form;
 
+pub use kernel::RequantizeKernel;
+pub(crate) use kernel::Transform;
 pub use plane_steps::PlaneSteps;
 pub(crate) use plane_steps::Rows as PlaneStepsRows;
 
@@ -142,13 +142,10 @@ impl AccumulatorTransform {
             scales => &scales[first_channel..][..channels],
         };
         let tile = TransformTile { scale: self.sum_scale, constants, total_scales, pixels, stride };
-        #[cfg(target_arch = "x86_64")]
-        if let Some(avx512) = Avx512::new() {
-            return arch::x86_64::avx512::requantize::transform(avx512, &tile, sums, totals);
-        } else if let Some(avx2) = Avx2::new() {
-            return arch::x86_64::requantize::transform(avx2, &tile, sums, totals);
-        }
-        generic::transform(&tile, sums, totals);
+        static BEST: OnceLock<Transform> = OnceLock::new();
+        let transform = BEST.get_or_init(Transform::best);
+        // SAFETY: `best` is one whose instructions the CPU has.
+        unsafe { (transform.run)(&tile, sums, totals) }
     }
 }
 
@@ -189,8 +186,8 @@ pub struct Requantizer {
     form: Form,
     channels: usize,
     terms: usize,
-    /// Instructions that may be used at most.
-    engine: Engine,
+    /// One for the form, whose instructions this CPU has.
+    kernel: &'static RequantizeKernel,
 }
 
 impl Requantizer {
@@ -202,25 +199,28 @@ impl Requantizer {
     /// channel, lengths are right, thresholds ascend and no sum leaves an i64. Of one that is not, the
     /// results are unspecified, and this function or [`apply`](Self::apply) may panic.
     pub fn new(spec: &RequantizeSpec, ranges: &[AccumulatorRange]) -> Self {
-        Self {
-            form: Form::new(spec, ranges),
-            channels: spec.channels(),
-            terms: spec.terms(),
-            engine: Self::engines().next().unwrap_or(Engine::Generic),
-        }
+        let form = Form::new(spec, ranges);
+        let kernel = RequantizeKernel::best(form.name(), Engine::best());
+        Self { form, channels: spec.channels(), terms: spec.terms(), kernel }
     }
 
-    /// The instruction sets of this CPU that there is code for, fastest first.
+    /// The instruction sets of this CPU that there is code for, largest first.
     pub fn engines() -> impl Iterator<Item = Engine> {
-        let engines = [Engine::Neon, Engine::Avx512, Engine::Avx2, Engine::Generic];
-        engines.into_iter().filter(|engine| engine.is_available())
+        Engine::best()
+            .and_bases()
+            .filter(|&engine| RequantizeKernel::all().any(|kernel| kernel.engine == engine))
     }
 
-    /// The same with the instructions of an engine. Of one that this CPU has not, or that there is no code for,
-    /// portable code.
+    /// The same with the instructions of an engine. Falls back to smaller ones, at last to portable code, where the CPU or
+    /// this crate lacks the engine's.
     #[must_use]
     pub fn with_engine(self, engine: Engine) -> Self {
-        Self { engine: Self::engines().find(|&known| known == engine).unwrap_or(Engine::Generic), ..self }
+        Self { kernel: RequantizeKernel::best(self.form.name(), engine), ..self }
+    }
+
+    /// The micro-kernel.
+    pub fn kernel(&self) -> &'static RequantizeKernel {
+        self.kernel
     }
 
     /// Number of channels; 1 if all have the same constants.
@@ -242,16 +242,7 @@ impl Requantizer {
     /// Which arithmetic was chosen, for people: `thresholds16`, `thresholds32`, `narrow`, `fixed`,
     /// `wide`, `cells`, `search` or `many`.
     pub fn form(&self) -> &'static str {
-        match self.form {
-            Form::Thresholds16(_) => "thresholds16",
-            Form::Thresholds32(_) => "thresholds32",
-            Form::Narrow(_) => "narrow",
-            Form::Fixed(_) => "fixed",
-            Form::Wide(_) => "wide",
-            Form::Cells(_) => "cells",
-            Form::Search(_) => "search",
-            Form::Many(_) => "many",
-        }
+        self.form.name()
     }
 
     /// Converts a tile.
@@ -267,25 +258,9 @@ impl Requantizer {
             // Nothing tells pixels from channels: vectors reach across pixels.
             (tile.channels, tile.pixels) = (tile.channels * tile.pixels, 1);
         }
-        #[cfg(target_arch = "aarch64")]
-        if self.engine == Engine::Neon
-            && let Some(neon) = Neon::new()
-        {
-            return arch::aarch64::requantize::requantize(neon, &self.form, one_for_all, tile);
-        }
-        #[cfg(target_arch = "x86_64")]
-        if self.engine == Engine::Avx512
-            && let Some(avx512) = Avx512::new()
-        {
-            return arch::x86_64::avx512::requantize::requantize(avx512, &self.form, one_for_all, tile);
-        }
-        #[cfg(target_arch = "x86_64")]
-        if self.engine == Engine::Avx2
-            && let Some(avx2) = Avx2::new()
-        {
-            return arch::x86_64::requantize::requantize(avx2, &self.form, one_for_all, tile);
-        }
-        generic::requantize(generic::Portable, &self.form, one_for_all, tile);
+        // SAFETY: the micro-kernel is one of the form's, and was taken because the CPU has its instructions; the tile was
+        // checked above.
+        unsafe { (self.kernel.run)(&self.form, one_for_all, tile) }
     }
 }
 

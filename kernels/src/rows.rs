@@ -96,7 +96,7 @@ impl Rows {
     /// written as [`KERNELS_VARIABLE`](crate::cpu::KERNELS_VARIABLE): a comma-separated list. Parts
     /// that name no engine of such functions (`mulconv`, say) do not restrict them.
     pub fn new(restriction: &str) -> Self {
-        let named = |rows: &Rows| restriction.split(',').any(|part| part.contains(rows.engine_name()));
+        let named = |rows: &Rows| restriction.split(',').any(|part| part.contains(rows.engine().name()));
         let mut available = Self::available();
         let fastest = available.clone().next();
         available.find(named).or(fastest).unwrap_or(Self(&arch::generic::pack::ROWS_GENERIC))
@@ -110,15 +110,6 @@ impl Rows {
     /// The instruction set.
     pub fn engine(&self) -> Engine {
         self.0.engine
-    }
-
-    fn engine_name(&self) -> &'static str {
-        match self.0.engine {
-            Engine::Generic => "generic",
-            Engine::Neon | Engine::Dotprod => "neon",
-            Engine::Avx2 => "avx2",
-            Engine::Avx512 | Engine::Amx => "avx512",
-        }
     }
 
     /// Packs levels into planes.

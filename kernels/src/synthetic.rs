@@ -2,10 +2,10 @@
 
 mod special;
 
-pub use special::{Special, SpecialStrip};
+pub use special::{Special, SpecialStrip, chosen};
 
+use crate::families::direct::{Conv, ConvTile, Operands, WeightBlock};
 use crate::layout::{Border, Form, Layout, READ_SLACK};
-use crate::ukernel::{Conv, ConvTile, Operands, WeightBlock};
 
 /// Size of a timed call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,17 +119,17 @@ impl Strip {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::Dispatch;
+    use crate::registry;
 
     #[test]
     fn every_micro_kernel_runs_on_what_it_supports() {
         let shape = Shape { kernel: [3, 3], channels: 16, outputs: 64, pixels: 5 };
         let mut runs = 0;
-        for conv in Dispatch::restricted_to("").expect("no restriction").available() {
+        for conv in registry::available::<crate::families::direct::ConvKernel>() {
             for bits in [[1, 1], [2, 2], [4, 4], [8, 8]] {
                 let operands = shape.operands(bits[0], bits[1]);
                 if (conv.kernel().supports)(&operands) {
-                    let mut strip = Strip::new(*conv, shape, &operands);
+                    let mut strip = Strip::new(conv, shape, &operands);
                     strip.run();
                     assert!(strip.sums.iter().any(|&sum| sum != 0), "{}", conv.kernel().name);
                     assert_eq!(strip.macs(), 5 * 64.min(conv.kernel().nr) as u64 * 144);

@@ -4,8 +4,8 @@
 mod case;
 
 use case::{Case, Fill, Shape, operands_of, report};
-use ylb_kernels::registry::CONV_KERNELS;
-use ylb_kernels::ukernel::{Conv, ConvKernel, ConvTile, Operands};
+use ylb_kernels::families::direct::{Conv, ConvKernel, ConvTile, Operands};
+use ylb_kernels::registry;
 
 /// Sizes below, at and above each edge: of pixels, strips of outputs, vectors and chunks of depth,
 /// and the counts at which bit-serial counters are emptied.
@@ -39,7 +39,7 @@ fn shapes(kernel: &ConvKernel) -> Vec<Shape> {
 }
 
 fn available() -> impl Iterator<Item = Conv> {
-    CONV_KERNELS.iter().copied().filter_map(Conv::new)
+    registry::available::<ConvKernel>()
 }
 
 #[test]

@@ -7,12 +7,13 @@ mod case;
 use std::ops::{Deref, DerefMut};
 
 use case::{Case, Fill, Random, Shape, operands_of};
+use ylb_kernels::families::depthwise::{DepthwiseKernel, DepthwiseTile};
+use ylb_kernels::families::direct::ConvKernel;
+use ylb_kernels::families::lookup::{self, LookupKernel, LookupTile};
+use ylb_kernels::families::winograd::{self, LevelsStrip, OutputsStrip, WinogradKernel};
 use ylb_kernels::layout::READ_SLACK;
-use ylb_kernels::lookup::{self, Lookup, LookupTile};
-use ylb_kernels::registry::{CONV_KERNELS, LOOKUP_KERNELS, WINOGRAD_KERNELS};
+use ylb_kernels::registry;
 use ylb_kernels::rows::{PackRow, Rows, UnpackRow};
-use ylb_kernels::ukernel::Conv;
-use ylb_kernels::winograd::{self, LevelsStrip, OutputsStrip, Winograd};
 
 /// Numbers that end where a protected page begins.
 struct Guarded<T> {
@@ -70,7 +71,7 @@ impl<T> Drop for Guarded<T> {
 
 #[test]
 fn convolution_stays_inside_its_operands() {
-    for conv in CONV_KERNELS.iter().copied().filter_map(Conv::new) {
+    for conv in registry::available::<ConvKernel>() {
         let kernel = conv.kernel();
         for (pixels, depth) in [(1, 8), (1, 24), (kernel.mr, 48), (kernel.mr + 1, 72), (3, 136)] {
             let shape = Shape { pixels, runs: 2, depth, step: 8, outputs: kernel.nr };
@@ -90,7 +91,7 @@ fn convolution_stays_inside_its_operands() {
 
 #[test]
 fn winograd_stays_inside_its_operands() {
-    for kernel in WINOGRAD_KERNELS.iter().copied().filter_map(Winograd::new) {
+    for kernel in registry::available::<WinogradKernel>() {
         for (channels, rows, columns) in [(1, 1, 1), (16, 2, 2), (17, 1, 3), (40, 2, 7), (8, 2, 32)] {
             let (row_stride, pixel_stride) = ((columns + 2) * channels, channels);
             let input = Guarded::new(&vec![3u8; (rows + 2) * row_stride + READ_SLACK]);
@@ -127,7 +128,7 @@ fn winograd_stays_inside_its_operands() {
 
 #[test]
 fn look_ups_stay_inside_their_operands() {
-    for kernel in LOOKUP_KERNELS.iter().copied().filter_map(Lookup::new) {
+    for kernel in registry::available::<LookupKernel>() {
         for (pixels, quads, planes) in [(1, 1, 2), (4, 3, 2), (5, 4, 3), (9, 7, 2)] {
             let levels = Guarded::new(&vec![3u8; (pixels + quads) * lookup::QUAD]);
             let mut tables = Guarded::new(&vec![0u8; (pixels + quads) * lookup::TABLE]);
@@ -150,6 +151,39 @@ fn look_ups_stay_inside_their_operands() {
             });
             let expected = vec![(3 * lookup::QUAD * quads) as i32; sums.len()];
             assert_eq!(*sums, *expected, "{}", kernel.kernel().name);
+        }
+    }
+}
+
+#[test]
+fn depthwise_convolution_stays_inside_its_operands() {
+    for depthwise in registry::available::<DepthwiseKernel>() {
+        for (kernel, stride) in [([3, 3], 1), ([3, 3], 2), ([5, 5], 1), ([2, 1], 3)] {
+            for (channels, pixels) in [(1, 1), (16, 2), (17, 5), (40, 4)] {
+                let width = (pixels - 1) * stride + kernel[1];
+                let input = Guarded::new(&vec![3u8; kernel[0] * width * channels + READ_SLACK]);
+                let taps = kernel[0] * kernel[1];
+                let mut weights = vec![0; depthwise.packed_len(channels, taps)];
+                depthwise.pack(|_, _| -2, [channels, taps], &mut weights);
+                let weights = Guarded::new(&weights);
+                let sums_stride = channels.next_multiple_of(16);
+                let mut sums = Guarded::new(&vec![0i32; pixels * sums_stride]);
+                depthwise.run(&mut DepthwiseTile {
+                    input: &input,
+                    input_offset: 0,
+                    pixel_step: stride * channels,
+                    kernel,
+                    row_step: width * channels,
+                    column_step: channels,
+                    channels,
+                    weights: &weights,
+                    pixels,
+                    sums: &mut sums,
+                    sums_stride,
+                });
+                let last = &sums[(pixels - 1) * sums_stride..][..channels];
+                assert!(last.iter().all(|&sum| sum == -6 * taps as i32), "{}", depthwise.kernel().name);
+            }
         }
     }
 }

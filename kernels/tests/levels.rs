@@ -4,11 +4,12 @@
 mod case;
 
 use case::{Case, Fill, Random, Shape, operands_of, report};
-use ylb_kernels::lookup::{Lookup, LookupTile, OUTPUTS, QUAD, TABLE};
+use ylb_kernels::families::direct::{Conv, ConvKernel, ConvTile, LevelsEnd, LevelsTile, Operands, TileRows};
+use ylb_kernels::families::lookup::{Lookup, LookupKernel, LookupTile, OUTPUTS, QUAD, TABLE};
 use ylb_kernels::reference;
-use ylb_kernels::registry::{CONV_KERNELS, LOOKUP_KERNELS};
+use ylb_kernels::registry;
 use ylb_kernels::requantize::{AccumulatorRange, RequantizeSpec, Requantizer};
-use ylb_kernels::ukernel::{Conv, ConvTile, Engine, LevelsEnd, LevelsTile, Operands, TileRows};
+use ylb_kernels::ukernel::Engine;
 
 /// What a byte that must not be written holds.
 const UNTOUCHED: u8 = 0xa5;
@@ -135,7 +136,7 @@ fn lookup_failure(
 #[test]
 fn levels_are_those_of_sums_looked_up() {
     let (mut cases, mut failures) = (0, Vec::new());
-    let kernels = || LOOKUP_KERNELS.iter().copied().filter_map(Lookup::new);
+    let kernels = || registry::available::<LookupKernel>();
     for lookup in kernels() {
         for pixels in [0, 1, 3, 4, 9] {
             for outputs in [1, 15, 16, 17, 31, 32] {
@@ -211,7 +212,7 @@ fn rows_failure(conv: &Conv, [count, pixels, period]: [usize; 3], max_level: u8)
 fn several_rows_are_those_of_one_after_another() {
     let mut cases = 0;
     let mut failures = Vec::new();
-    for conv in CONV_KERNELS.iter().copied().filter_map(Conv::new).filter(|conv| !conv.kernel().bit_serial) {
+    for conv in registry::available::<ConvKernel>().filter(|conv| !conv.kernel().bit_serial) {
         // Rows that touch each other, that have gaps, and that are far apart.
         for rows in [[1, 5, 9], [7, 5, 5], [4, 10, 12], [3, 20, 22], [5, 3, 40], [2, 33, 34], [6, 16, 17]] {
             for max_level in [1, 3, 15, 255] {
@@ -226,7 +227,7 @@ fn several_rows_are_those_of_one_after_another() {
 #[test]
 fn levels_are_those_of_the_sums() {
     let (mut cases, mut failures) = (0u64, Vec::new());
-    let kernels = || CONV_KERNELS.iter().copied().filter_map(Conv::new);
+    let kernels = || registry::available::<ConvKernel>();
     for conv in kernels().filter(|conv| !conv.kernel().bit_serial) {
         for shape in shapes(conv.kernel().nr) {
             for operands in operands_of(conv.kernel(), shape.depth, shape.outputs) {

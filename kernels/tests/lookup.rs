@@ -4,8 +4,10 @@
 mod case;
 
 use case::{Random, report};
-use ylb_kernels::lookup::{Lookup, LookupTile, MAX_LEVEL, OUTPUTS, QUAD, TABLE, planes};
-use ylb_kernels::registry::LOOKUP_KERNELS;
+use ylb_kernels::families::lookup::{
+    Lookup, LookupKernel, LookupTile, MAX_LEVEL, OUTPUTS, QUAD, TABLE, planes,
+};
+use ylb_kernels::registry;
 
 /// What a number that must not be written holds.
 const UNTOUCHED: i32 = i32::MIN + 77;
@@ -22,7 +24,7 @@ struct Case {
 }
 
 fn available() -> impl Iterator<Item = Lookup> {
-    LOOKUP_KERNELS.iter().copied().filter_map(Lookup::new)
+    registry::available::<LookupKernel>()
 }
 
 /// A message if the sums differ from the definition's. `extreme` levels and weights are at their ends.

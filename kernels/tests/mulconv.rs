@@ -2,9 +2,9 @@
 //! and 255 (−128 and 127 where levels become signed) against the largest weights of both signs.
 //! Everything else is in `conformance`.
 
+use ylb_kernels::families::direct::{Conv, ConvKernel, ConvTile, Operands, WeightBlock};
 use ylb_kernels::layout::READ_SLACK;
-use ylb_kernels::registry::CONV_KERNELS;
-use ylb_kernels::ukernel::{Conv, ConvKernel, ConvTile, Operands, WeightBlock};
+use ylb_kernels::registry;
 
 /// Sums of one pixel: every level is `level`, and weights alternate between `weights` with `period`.
 fn run(conv: &Conv, level: u8, weights: [i8; 2], period: usize, depth: usize) -> Vec<i32> {
@@ -33,8 +33,7 @@ fn run(conv: &Conv, level: u8, weights: [i8; 2], period: usize, depth: usize) ->
 #[test]
 fn products_never_overflow() {
     let depth = 96;
-    let multiplying = |kernel: &&&'static ConvKernel| !kernel.bit_serial;
-    for conv in CONV_KERNELS.iter().filter(multiplying).filter_map(|kernel| Conv::new(kernel)) {
+    for conv in registry::available::<ConvKernel>().filter(|conv| !conv.kernel().bit_serial) {
         let kernel = conv.kernel();
         for (min_weight, max_weight) in [(-128, 127), (-127, 127), (-64, 64), (-64, 63), (-8, 8), (-8, 7)] {
             for max_level in [1, 3, 127, 128, 254, 255] {
@@ -71,10 +70,10 @@ fn every_instruction_set_takes_all_operands() {
         depth: 64,
         outputs: 16,
     };
-    for kernel in CONV_KERNELS.iter().filter(|kernel| !kernel.bit_serial) {
-        let takes = |other: &&&ConvKernel| {
+    for kernel in registry::kernels::<ConvKernel>().filter(|kernel| !kernel.bit_serial) {
+        let takes = |other: &ConvKernel| {
             !other.bit_serial && other.engine == kernel.engine && (other.supports)(&operands)
         };
-        assert!(CONV_KERNELS.iter().any(|other| takes(&other)), "none with {:?}", kernel.engine);
+        assert!(registry::kernels().any(takes), "none with {:?}", kernel.engine);
     }
 }

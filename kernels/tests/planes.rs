@@ -5,24 +5,25 @@ mod case;
 
 use case::{Case, Fill, Random, Shape, operands_of, planes, report};
 use ylb_kernels::combine::{CombineRow, PlaneFunction};
+use ylb_kernels::families::direct::{Conv, ConvKernel, ConvTile, Operands, PlanesTile};
 use ylb_kernels::reference;
-use ylb_kernels::registry::CONV_KERNELS;
+use ylb_kernels::registry;
 use ylb_kernels::requantize::{AccumulatorRange, AccumulatorTransform, RequantizeSpec};
 use ylb_kernels::rows::Rows;
-use ylb_kernels::ukernel::{Conv, ConvTile, Engine, Operands, PlanesTile};
+use ylb_kernels::ukernel::Engine;
 
 /// What a byte that must not be written holds.
 const UNTOUCHED: u8 = 0xa5;
 
 fn available() -> impl Iterator<Item = Conv> {
-    CONV_KERNELS.iter().copied().filter_map(Conv::new)
+    registry::available::<ConvKernel>()
 }
 
 fn bits_of(max_level: u8) -> u8 {
     (8 - max_level.leading_zeros()) as u8
 }
 
-/// The transforms that weights and levels have: see `ylb_runtime::choice`.
+/// The transforms that weights and levels have: see `ylb_runtime::weight_codes`.
 fn transforms(
     conv: &Conv,
     operands: Operands,
@@ -223,7 +224,7 @@ fn planes_are_those_of_the_levels() {
     for conv in available() {
         for shape in shapes(&conv) {
             // Wide blocks take the oracle long: some of the operands.
-            let every = if conv.kernel().engine == Engine::Amx { 5 } else { 1 };
+            let every = if conv.kernel().capabilities.many_rows { 5 } else { 1 };
             let all = operands_of(conv.kernel(), shape.depth, shape.outputs);
             for operands in all.into_iter().step_by(every) {
                 for bits in 1..=2 {

@@ -8,9 +8,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use ylb_kernels::bitplanes::{BitPlanes, NotBitPlanes, pack};
 use ylb_kernels::encoding::Encoding;
+use ylb_kernels::families::direct::{Conv, ConvKernel};
 use ylb_kernels::reference::{ConvShape, Window, conv};
-use ylb_kernels::registry::CONV_KERNELS;
-use ylb_kernels::ukernel::Conv;
+use ylb_kernels::registry;
 
 const ENCODINGS: [Encoding; 3] = [Encoding::Unsigned, Encoding::TwosComplement, Encoding::Bipolar];
 
@@ -109,7 +109,7 @@ proptest! {
         pixels in 0..10usize, runs in 0..5usize, groups in 0..24usize, odd in 0..8usize,
         step in 0..20usize, outputs in any::<prop::sample::Index>(), seed in any::<u64>(),
     ) {
-        let available: Vec<Conv> = CONV_KERNELS.iter().copied().filter_map(Conv::new).collect();
+        let available: Vec<Conv> = registry::available::<ConvKernel>().collect();
         let conv = kernel.get(&available);
         let kernel = conv.kernel();
         let (depth, step) = (groups * 8, step * 8);

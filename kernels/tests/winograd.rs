@@ -4,13 +4,13 @@
 mod case;
 
 use case::{Random, report};
-use ylb_kernels::layout::{Border, Form, Layout, READ_SLACK};
-use ylb_kernels::registry::WINOGRAD_KERNELS;
-use ylb_kernels::ukernel::Operands;
-use ylb_kernels::winograd::{
-    LevelsStrip, OUTPUTS, OutputsStrip, Winograd, partial_len, sums_len, supports, transform_weights,
-    transformed_len,
+use ylb_kernels::families::direct::Operands;
+use ylb_kernels::families::winograd::{
+    LevelsStrip, OUTPUTS, OutputsStrip, Winograd, WinogradKernel, partial_len, sums_len, supports,
+    transform_weights, transformed_len,
 };
+use ylb_kernels::layout::{Border, Form, Layout, READ_SLACK};
+use ylb_kernels::registry;
 
 /// What a number that must not be written holds.
 const UNTOUCHED: i32 = i32::MIN + 77;
@@ -27,7 +27,7 @@ struct Case {
 }
 
 fn available() -> impl Iterator<Item = Winograd> {
-    WINOGRAD_KERNELS.iter().copied().filter_map(Winograd::new)
+    registry::available::<WinogradKernel>()
 }
 
 /// A message if the sums differ from the definition's. `extreme` levels and weights are at their ends.

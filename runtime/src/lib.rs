@@ -25,13 +25,12 @@
 //! | heads to candidate boxes, in fixed point | [`detect::scan`] |
 //! | drop overlapping boxes | [`detect::nms`] |
 //!
-//! What happens before the first frame: `choice` picks a micro-kernel for every convolution, `plan`
+//! What happens before the first frame: `ops` picks a micro-kernel for every convolution, `plan`
 //! gives every value its forms and its place in one arena, `ops` packs the weights for both;
 //! together they make a `Program`. A [`Session`] allocates the rest when it is made: frames allocate nothing.
 
 mod accumulators;
 mod bands;
-mod choice;
 pub mod detect;
 mod error;
 mod executor;
@@ -47,6 +46,7 @@ mod session;
 mod storage;
 pub mod synthetic;
 mod threads;
+mod weight_codes;
 
 pub use detect::{DetectOptions, Detection};
 pub use error::{LoadError, LoadErrorKind, OutOfMemory, SessionError};

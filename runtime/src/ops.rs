@@ -9,15 +9,11 @@
 pub mod add;
 pub mod concat;
 pub mod conv;
-pub mod finish;
-pub mod lookup;
 pub mod map;
 pub mod max_pool;
 pub mod mul;
 mod pairs;
-pub mod prepack;
 pub mod upsample;
-pub mod winograd;
 
 use ylb_format::model::{Model, Node, Operator, ValueId};
 use ylb_kernels::registry::Dispatch;

@@ -5,7 +5,7 @@ use ylb_format::model::{ConvTerm, Encoding, Model, Requantize};
 use ylb_kernels::requantize::{AccumulatorRange, RequantizeSpec, Requantizer};
 use ylb_kernels::ukernel::Engine;
 
-use crate::choice::WeightCodes;
+use crate::weight_codes::WeightCodes;
 
 /// The same map in the kernels' words.
 pub fn spec(requantize: &Requantize, max_level: u8) -> RequantizeSpec {

@@ -5,17 +5,15 @@ use std::sync::Arc;
 
 use ylb_converter::reference::execute;
 use ylb_format::model::{Model, ValueId};
-use ylb_kernels::registry::{CONV_KERNELS, Dispatch, LOOKUP_KERNELS, WINOGRAD_KERNELS};
+use ylb_kernels::registry::{Dispatch, all_kernels};
 use ylb_runtime::{Network, Session, SessionOptions};
 use ylb_tests::random_model::random_model;
 use ylb_tests::rng::Rng;
 
-/// One restriction for each engine, and the choice without any.
+/// A restriction to each micro-kernel, to some families and to portable code, and the choice without any.
 fn dispatches() -> Vec<Dispatch> {
     let mut restrictions = vec![String::new(), "mulconv".to_owned(), "bsconv".to_owned()];
-    restrictions.extend(CONV_KERNELS.iter().map(|kernel| kernel.name.to_owned()));
-    restrictions.extend(WINOGRAD_KERNELS.iter().map(|kernel| kernel.name.to_owned()));
-    restrictions.extend(LOOKUP_KERNELS.iter().map(|kernel| kernel.name.to_owned()));
+    restrictions.extend(all_kernels().map(|kernel| kernel.name().to_owned()));
     restrictions.push("generic".to_owned());
     // A name of another CPU is an error, and then there is nothing to test.
     restrictions.iter().filter_map(|restriction| Dispatch::restricted_to(restriction).ok()).collect()

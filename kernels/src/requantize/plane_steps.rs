@@ -1,5 +1,5 @@
 //! Levels of one or two bits straight from sums of 16 bits to bit planes, for micro-kernels that do it in
-//! registers: see [`PlanesTile`](crate::ukernel::PlanesTile).
+//! registers: see [`PlanesTile`](crate::families::direct::PlanesTile).
 //!
 //! The accumulator `sum_scale · S + total_scale · T + constant[c]` is never computed. The constant goes
 //! into the thresholds, and what divides both factors is divided out. There remain
@@ -88,10 +88,10 @@ impl PlaneSteps {
             return None;
         };
         let (rows, falling) = if wide {
-            let (rows, falling) = rows(spec, ranges, transform, bits, divisor)?;
+            let (rows, falling) = rows::<i32>(spec, ranges, transform, bits, divisor)?;
             (Rows::Wide(rows), falling)
         } else {
-            let (rows, falling) = rows(spec, ranges, transform, bits, divisor)?;
+            let (rows, falling) = rows::<i16>(spec, ranges, transform, bits, divisor)?;
             (Rows::Narrow(rows), falling)
         };
         Some(Self { bits, total_scale: 0, falling, rows })

@@ -1,5 +1,7 @@
 //! Staircases of many steps: a look-up among thresholds.
 
+use super::RequantizeSpec;
+
 /// Buckets for each threshold, at most.
 const BUCKETS_PER_THRESHOLD: u64 = 4;
 
@@ -23,6 +25,17 @@ struct Table {
     /// Number of thresholds that are not above the start of a bucket. The last bucket lies behind the
     /// last threshold.
     starts: Vec<u16>,
+}
+
+/// For every staircase.
+pub(super) fn of(spec: &RequantizeSpec) -> Option<Search> {
+    match spec {
+        RequantizeSpec::Scale { .. } => None,
+        RequantizeSpec::Staircase { thresholds, levels } => Some(Search::by_channel(thresholds, levels)),
+        RequantizeSpec::ScaledStaircase { multipliers, bias, thresholds, levels } => {
+            Some(Search::of_sums(multipliers, bias, thresholds, levels))
+        }
+    }
 }
 
 impl Search {

@@ -4,11 +4,11 @@
 //! pays for all of them together.
 
 use super::Shape;
+use crate::families::direct::{self, Operands};
+use crate::families::lookup::{self, Lookup, LookupTile};
+use crate::families::winograd::{self, LevelsStrip, OutputsStrip, Winograd};
 use crate::layout::READ_SLACK;
-use crate::lookup::{self, Lookup, LookupTile};
-use crate::registry::Dispatch;
-use crate::ukernel::{Conv, Operands};
-use crate::winograd::{self, LevelsStrip, OutputsStrip, Winograd};
+use crate::registry::{self, Dispatch, Preference};
 
 /// A micro-kernel with an operator of its own.
 #[derive(Clone, Copy, Debug)]
@@ -35,10 +35,10 @@ pub struct SpecialStrip {
 
 impl Special {
     /// All that are exact for a convolution of this size, with stride 1, that reads `operands`.
-    pub fn of(dispatch: &Dispatch, shape: Shape, operands: &Operands) -> Vec<Self> {
-        let winograd = dispatch.available_winograd().filter(|_| shape.fits_winograd(operands));
+    pub fn of(shape: Shape, operands: &Operands) -> Vec<Self> {
+        let winograd = registry::available().filter(|_| shape.fits_winograd(operands));
         let planes = shape.lookup_planes(operands);
-        let lookup = dispatch.available_lookup().zip(planes.into_iter().cycle());
+        let lookup = registry::available().zip(planes.into_iter().cycle());
         winograd
             .map(Self::Winograd)
             .chain(lookup.map(|(lookup, planes)| Self::Lookup(lookup, planes)))
@@ -52,22 +52,24 @@ impl Special {
             Self::Lookup(lookup, _) => lookup.kernel().name,
         }
     }
+}
 
-    /// The one that the dispatcher prefers to `dense`, which it has chosen among the others.
-    pub fn chosen(dispatch: &Dispatch, shape: Shape, operands: &Operands, dense: Conv) -> Option<Self> {
-        let [rows, columns] = shape.kernel;
-        let winograd = dispatch.winograd(operands, dense).filter(|_| shape.fits_winograd(operands));
-        let lookup = shape.lookup_planes(operands).and_then(|planes| {
-            let window = [shape.channels * rows * columns, shape.channels];
-            let (lookup, rate) = dispatch.lookup(operands, window, planes, dense)?;
-            Some((Self::Lookup(lookup, planes), rate))
-        });
-        let winograd = winograd.map(|(winograd, rate)| (Self::Winograd(winograd), rate));
-        match (winograd, lookup) {
-            (Some(winograd), Some(lookup)) if winograd.1 < lookup.1 => Some(lookup.0),
-            (winograd, lookup) => winograd.or(lookup).map(|(special, _)| special),
-        }
-    }
+/// The name of what the dispatcher chooses for a convolution of this size with stride 1. `None` does not happen for operands
+/// of [`Shape::operands`].
+pub fn chosen(dispatch: &Dispatch, shape: Shape, operands: &Operands) -> Option<&'static str> {
+    let [rows, columns] = shape.kernel;
+    let window = [shape.channels * rows * columns, shape.channels];
+    let winograd = || winograd::candidate(dispatch, operands).filter(|_| shape.fits_winograd(operands));
+    let lookup = || lookup::candidate(dispatch, operands, window, shape.lookup_planes(operands)?);
+    let candidates = [
+        direct::candidate(dispatch, &[*operands]).map(|direct| direct.described()),
+        winograd().map(|winograd| winograd.described()),
+        lookup().map(|lookup| lookup.described()),
+    ];
+    let better = |best: (&'static str, Preference), next: (&'static str, Preference)| {
+        if next.1 > best.1 { next } else { best }
+    };
+    candidates.into_iter().flatten().reduce(better).map(|(name, _)| name)
 }
 
 impl Shape {
@@ -211,15 +213,15 @@ impl SpecialStrip {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::families::direct::Conv;
 
     #[test]
     fn every_special_micro_kernel_runs_on_what_it_takes() {
         let shape = Shape { kernel: [3, 3], channels: 32, outputs: 48, pixels: 5 };
-        let dispatch = Dispatch::restricted_to("").expect("no restriction");
         let mut names = Vec::new();
         for bits in [[2, 2], [2, 4], [3, 3], [4, 4], [8, 8]] {
             let operands = shape.operands(bits[0], bits[1]);
-            for special in Special::of(&dispatch, shape, &operands) {
+            for special in Special::of(shape, &operands) {
                 let mut strip = SpecialStrip::new(special, shape, &operands);
                 strip.run();
                 assert!(strip.sums.iter().any(|&sum| sum != 0), "{}", special.name());
@@ -232,7 +234,7 @@ mod tests {
             assert!(names.iter().any(|name| name.starts_with(family)), "{names:?}");
         }
         let wide = shape.operands(8, 8);
-        assert!(Special::of(&dispatch, shape, &wide).is_empty(), "nothing of theirs is exact at 8 bits");
+        assert!(Special::of(shape, &wide).is_empty(), "nothing of theirs is exact at 8 bits");
     }
 
     #[test]
@@ -243,11 +245,13 @@ mod tests {
                 let shape = Shape { kernel, channels, outputs: 64, pixels: 32 };
                 for bits in [[1, 1], [2, 2], [2, 4], [4, 4], [8, 8]] {
                     let operands = shape.operands(bits[0], bits[1]);
-                    let dense = dispatch.conv(&[operands]).expect("something takes everything");
-                    let names: Vec<_> =
-                        Special::of(&dispatch, shape, &operands).iter().map(Special::name).collect();
-                    let chosen = Special::chosen(&dispatch, shape, &operands, dense);
-                    assert!(chosen.is_none_or(|chosen| names.contains(&chosen.name())), "{chosen:?}");
+                    let chosen = chosen(&dispatch, shape, &operands).expect("something takes everything");
+                    let special = Special::of(shape, &operands);
+                    let exact = registry::available()
+                        .filter(|conv: &Conv| (conv.kernel().supports)(&operands))
+                        .map(|conv| conv.kernel().name)
+                        .chain(special.iter().map(Special::name));
+                    assert!(exact.into_iter().any(|name| name == chosen), "{chosen}");
                 }
             }
         }

@@ -1,8 +1,8 @@
 //! Operands of micro-kernel calls, and what the calls must return.
 #![allow(dead_code)] // Every test file uses a part.
 
+use ylb_kernels::families::direct::{Conv, ConvKernel, ConvTile, Operands, WeightBlock};
 use ylb_kernels::layout::READ_SLACK;
-use ylb_kernels::ukernel::{Conv, ConvKernel, ConvTile, Operands, WeightBlock};
 
 /// A generator of reproducible numbers: the linear congruential one of Knuth's MMIX.
 pub struct Random(pub u64);

@@ -13,29 +13,37 @@
 //! are the first thing that is stored.
 
 mod accumulators;
+mod blocks;
 mod buffers;
-pub mod columns;
+mod candidate;
+mod columns;
+mod depthwise;
+mod direct;
 mod draft;
-mod prepared;
+mod finish;
+mod lookup;
+mod terms;
+mod to_accumulators;
+mod winograd;
 
 use std::ops::Range;
 
 use ylb_format::limits::MAX_TERMS;
-use ylb_format::model::{Conv as ModelConv, Model, ValueId, ValueKind};
-use ylb_kernels::depthwise::DepthwiseTile;
+use ylb_format::model::ValueKind;
+use ylb_kernels::families::depthwise::DepthwiseTile;
+use ylb_kernels::families::direct::{ConvTile, LevelsEnd, LevelsTile, PlanesTile, TileRows};
 use ylb_kernels::requantize::{AccumulatorRange, PlaneSteps, RequantizeTile, Requantizer};
 use ylb_kernels::rows::Rows;
-use ylb_kernels::ukernel::{ConvTile, Engine, LevelsEnd, LevelsTile, PlanesTile, TileRows};
 
+use self::blocks::{Block, Place};
 use self::buffers::{Buffers, BuffersLen, FEW_TERMS, listed};
+use self::candidate::Chosen;
 use self::columns::Columns;
+use self::direct::Term;
 pub use self::draft::ConvDraft;
-use self::prepared::{DepthwiseTerm, Prepared};
-use super::prepack::{Block, Term, blocks};
-use super::{Context, Op, level_stride};
+use self::terms::Terms;
+use super::{Context, Op, Setting, level_stride};
 use crate::bands::Band;
-use crate::choice::{Compute, ConvChoice};
-use crate::plan::Plan;
 use crate::requantize;
 use crate::storage::Borrowed;
 
@@ -47,9 +55,9 @@ const STRIP: usize = 32;
 /// in the L2 cache for the next block of channels.
 const PIXELS_AT_ONCE: usize = 400;
 
-/// A convolution, ready to run.
+/// A direct or depthwise convolution, ready to run.
 pub struct ConvOp {
-    compute: Prepared,
+    terms: Terms,
     blocks: Vec<Block>,
     /// Sums of a pixel that a tile holds.
     nr: usize,
@@ -72,9 +80,31 @@ enum End {
     Accumulators { by_pixels: bool },
 }
 
+impl End {
+    fn new(chosen: &Chosen<'_>, setting: &Setting<'_>, terms: &Terms) -> Self {
+        let &Setting { model, plan, output, engine } = setting;
+        let conv = chosen.conv;
+        let ranges = conv.terms.iter().zip(chosen.codes);
+        let ranges: Vec<AccumulatorRange> =
+            ranges.flat_map(|(term, codes)| requantize::conv_ranges(model, term, codes)).collect();
+        let one_group = conv.groups == 1;
+        let (Some(map), ValueKind::Levels(encoding)) = (&conv.requantize, &model.value(output).kind) else {
+            let narrow = plan.storage[output.index()].accumulators.as_ref().is_some_and(|store| store.narrow);
+            return Self::Accumulators { by_pixels: one_group && terms.gains_by_pixels(narrow) };
+        };
+        let spec = requantize::spec(map, encoding.max_level);
+        if let Some(steps) = terms.plane_steps(&spec, &ranges, setting).filter(|_| one_group) {
+            return Self::Planes(steps);
+        }
+        let requantizer = requantize::prepare(map, encoding.max_level, &ranges, engine);
+        let in_kernel = one_group && terms.makes_levels(&requantizer);
+        Self::Levels { requantizer, in_kernel }
+    }
+}
+
 impl Op for ConvOp {
     fn name(&self) -> &'static str {
-        self.compute.kernel_name()
+        self.terms.kernel_name()
     }
 
     fn scratch(&self) -> usize {
@@ -82,7 +112,7 @@ impl Op for ConvOp {
     }
 
     fn packed_len(&self) -> usize {
-        self.compute.packed_len()
+        self.terms.packed_len()
     }
 
     fn run(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
@@ -92,7 +122,7 @@ impl Op for ConvOp {
         let many = self.rows_at_once(band);
         for y in band.rows.clone().step_by(many) {
             if let Some(columns) = &self.columns {
-                let store = &self.compute.single_term().1.store;
+                let store = &self.terms.single().1.store;
                 let first = [(y * self.stride[0]) as isize - self.padding[0], -self.padding[1]];
                 columns.interleave(memory, store, first, buffers.columns);
             }
@@ -121,64 +151,27 @@ struct Frame<'a, 'b> {
 }
 
 impl ConvOp {
-    /// Packs the weights for the plan.
-    pub fn new(model: &Model, conv: &ModelConv, choice: &ConvChoice, output: ValueId, plan: &Plan) -> Self {
+    /// Of packed terms and blocks of `nr` outputs.
+    fn new(
+        chosen: &Chosen<'_>,
+        setting: &Setting<'_>,
+        (terms, blocks, nr): (Terms, Vec<Block>, usize),
+        columns: Option<Columns>,
+    ) -> Self {
+        let &Setting { model, output, .. } = setting;
+        let conv = chosen.conv;
         let value = model.value(output);
-        let channels = value.channels as usize;
-        let stores = conv.terms.iter().zip(&choice.forms).map(|(term, &form)| {
-            plan.storage[term.input.index()].store(form).expect("the plan stores what choices read")
-        });
-        let terms = conv.terms.iter().zip(&choice.codes).zip(stores);
-        let (compute, nr) = match choice.compute {
-            Compute::Dense(kernel) => {
-                let pack = |((term, codes), store)| {
-                    Term::new(model, conv, term, (codes, choice.columns), store, kernel)
-                };
-                (Prepared::Dense(kernel, terms.map(pack).collect()), kernel.kernel().nr)
-            }
-            Compute::Depthwise(kernel) => {
-                let pack = |((term, codes), store)| DepthwiseTerm::new(model, conv, term, codes, store);
-                (Prepared::Depthwise(kernel, terms.map(pack).collect()), channels)
-            }
-            Compute::Winograd(_) | Compute::Lookup(..) => unreachable!("another operator"),
-        };
-        let blocks = match compute {
-            Prepared::Dense(..) => blocks(channels, conv.groups as usize, nr),
-            Prepared::Depthwise(..) => vec![Block { first: 0, outputs: channels, group: 0 }],
-        };
-        let ranges = conv.terms.iter().zip(&choice.codes);
-        let ranges: Vec<AccumulatorRange> =
-            ranges.flat_map(|(term, codes)| requantize::conv_ranges(model, term, codes)).collect();
-        let one_group = conv.groups == 1;
-        let end = match (&conv.requantize, &value.kind) {
-            (Some(requantize), ValueKind::Levels(encoding)) => {
-                let max_level = encoding.max_level;
-                let spec = requantize::spec(requantize, max_level);
-                let steps = compute.plane_steps(&spec, &ranges, plan, output).filter(|_| one_group);
-                if let Some(steps) = steps {
-                    End::Planes(steps)
-                } else {
-                    let requantizer = requantize::prepare(requantize, max_level, &ranges, choice.engine);
-                    let in_kernel = one_group && compute.makes_levels(&requantizer);
-                    End::Levels { requantizer, in_kernel }
-                }
-            }
-            _ => {
-                let narrow =
-                    plan.storage[output.index()].accumulators.as_ref().is_some_and(|store| store.narrow);
-                End::Accumulators { by_pixels: one_group && compute.gains_by_pixels(narrow) }
-            }
-        };
+        let end = End::new(chosen, setting, &terms);
         Self {
-            compute,
+            terms,
             blocks,
             nr,
             stride: conv.window.stride.map(|step| step as usize),
             padding: [conv.window.padding[0] as isize, conv.window.padding[1] as isize],
             width: value.width as usize,
-            channels,
+            channels: value.channels as usize,
             end,
-            columns: choice.columns,
+            columns,
         }
     }
 
@@ -186,8 +179,8 @@ impl ConvOp {
     fn buffers(&self) -> BuffersLen {
         let by_pixels = matches!(self.end, End::Accumulators { by_pixels: true });
         BuffersLen {
-            sums: STRIP * self.nr * if by_pixels { self.blocks.len() } else { self.compute.terms() },
-            totals: self.compute.terms() * self.width,
+            sums: STRIP * self.nr * if by_pixels { self.blocks.len() } else { self.terms.count() },
+            totals: self.terms.count() * self.width,
             levels: self.width * level_stride(self.channels as u32),
             columns: self.columns.map_or(0, |columns| columns.len()),
         }
@@ -197,7 +190,7 @@ impl ConvOp {
     /// itself.
     fn rows_at_once(&self, band: &Band<'_>) -> usize {
         let in_kernel = matches!(self.end, End::Levels { in_kernel: true, .. });
-        let large_tiles = in_kernel && self.compute.single_term().0.kernel().engine == Engine::Amx;
+        let large_tiles = in_kernel && self.terms.single().0.kernel().capabilities.many_rows;
         if large_tiles && self.columns.is_none() && band.is_bytes() {
             (PIXELS_AT_ONCE / self.width).max(1)
         } else {
@@ -214,14 +207,14 @@ impl ConvOp {
         steps: &PlaneSteps,
         y: usize,
     ) {
-        let (kernel, term) = self.compute.single_term();
+        let (kernel, term) = self.terms.single();
         let out = band.planes_row(y);
         for (number, block) in self.blocks.iter().enumerate() {
             kernel.run_planes(&mut PlanesTile {
                 conv: ConvTile {
                     sums: &mut [],
                     totals: &mut totals[..self.width],
-                    ..self.tile(term, (memory, columns), number, [y, 0], self.width)
+                    ..self.tile(term, (memory, columns), self.row(number, y))
                 },
                 compute_totals: number == 0,
                 steps,
@@ -244,12 +237,12 @@ impl ConvOp {
         written: Range<usize>,
     ) {
         let y = written.start;
-        let (kernel, term) = self.compute.single_term();
+        let (kernel, term) = self.terms.single();
         let row = [self.width, level_stride(self.channels as u32)];
         let out = band.levels_rows(y, levels, row);
         for (number, block) in self.blocks.iter().enumerate() {
             kernel.run_levels(&mut LevelsTile {
-                conv: self.tile(term, (memory, columns), number, [y, 0], self.width),
+                conv: self.tile(term, (memory, columns), self.row(number, y)),
                 end: LevelsEnd {
                     requantizer,
                     first_channel: block.first,
@@ -282,10 +275,11 @@ impl ConvOp {
             for x in (0..self.width).step_by(STRIP) {
                 let pixels = STRIP.min(self.width - x);
                 let memory = (memory, &columns[..]);
-                self.accumulate(memory, (&mut *sums, self.nr), totals, (number, block), [y, x], pixels);
+                let place = Place { block: number, y, x, pixels };
+                self.accumulate(memory, (&mut *sums, self.nr), totals, place);
                 let sums = sums.chunks(STRIP * self.nr);
                 let (few, many);
-                let accumulators: &[&[i32]] = if self.compute.terms() <= FEW_TERMS {
+                let accumulators: &[&[i32]] = if self.terms.count() <= FEW_TERMS {
                     few = listed::<FEW_TERMS>(sums);
                     &few
                 } else {
@@ -293,7 +287,7 @@ impl ConvOp {
                     &many
                 };
                 requantizer.apply(&mut RequantizeTile {
-                    accumulators: &accumulators[..self.compute.terms()],
+                    accumulators: &accumulators[..self.terms.count()],
                     stride: self.nr,
                     pixels,
                     first_channel: block.first,
@@ -306,29 +300,35 @@ impl ConvOp {
         band.finish_levels_rows(rows, y..y + 1, levels, (row, self.channels));
     }
 
-    /// What the micro-kernel computes for a block and `pixels` outputs from (y, x) on: from the input itself, or from its
-    /// interleaved rows. Without results.
+    /// A block of a whole row.
+    fn row(&self, block: usize, y: usize) -> Place {
+        Place { block, y, x: 0, pixels: self.width }
+    }
+
+    /// Row and column of the input where the first window of a place begins.
+    #[inline]
+    fn window(&self, place: Place) -> [isize; 2] {
+        [(place.y, 0), (place.x, 1)].map(|(at, axis)| (at * self.stride[axis]) as isize - self.padding[axis])
+    }
+
+    /// What the micro-kernel computes at a place: from the input itself, or from its interleaved rows. Without results.
     #[inline]
     fn tile<'a>(
         &'a self,
         term: &'a Term,
         (memory, interleaved): (&Borrowed<'a>, &'a [u8]),
-        number: usize,
-        [y, x]: [usize; 2],
-        pixels: usize,
+        place: Place,
     ) -> ConvTile<'a> {
-        let [row, column] =
-            [(y, 0), (x, 1)].map(|(at, axis)| (at * self.stride[axis]) as isize - self.padding[axis]);
-        let mut tile = term.tile(memory, number, [row, column], self.stride[1], pixels);
+        let mut tile = term.tile(memory, place, self.window(place), self.stride[1]);
         if let Some(columns) = &self.columns {
             tile.input = interleaved;
-            tile.input_offset = x * columns.group_len();
+            tile.input_offset = place.x * columns.group_len();
             tile.pixel_step = columns.group_len();
         }
         tile
     }
 
-    /// Accumulators of one strip and block, every term: `[term][STRIP][nr]`, or of a single term with
+    /// Accumulators at a place, every term: `[term][STRIP][nr]`, or of a single term with
     /// another stride than `nr` between pixels. `totals` (`[term][width]`) carry those of a row from a
     /// group's first block to its others.
     fn accumulate(
@@ -336,22 +336,20 @@ impl ConvOp {
         memory: (&Borrowed<'_>, &[u8]),
         (sums, stride): (&mut [i32], usize),
         totals: &mut [i32],
-        (number, block): (usize, &Block),
-        [y, x]: [usize; 2],
-        pixels: usize,
+        place: Place,
     ) {
-        let row = (y * self.stride[0]) as isize - self.padding[0];
-        let column = (x * self.stride[1]) as isize - self.padding[1];
-        let term_len = if self.compute.terms() == 1 { sums.len() } else { STRIP * self.nr };
-        match &self.compute {
-            Prepared::Dense(kernel, terms) => {
-                let totals = totals.chunks_exact_mut(self.width).map(|totals| &mut totals[x..x + pixels]);
-                let sums = sums.chunks_exact_mut(term_len);
+        let block = &self.blocks[place.block];
+        let term_len = if self.terms.count() == 1 { sums.len() } else { STRIP * self.nr };
+        let sums = sums.chunks_exact_mut(term_len);
+        match &self.terms {
+            Terms::Direct(kernel, terms) => {
+                let columns = place.x..place.x + place.pixels;
+                let totals = totals.chunks_exact_mut(self.width).map(|totals| &mut totals[columns.clone()]);
                 for ((term, sums), totals) in terms.iter().zip(sums).zip(totals) {
                     // A window's total is the same for all blocks of a group: the first computes it.
-                    let first = number == 0 || self.blocks[number - 1].group != block.group;
-                    let wants_totals = first && !term.transform.total_scales.is_empty();
-                    let tile = self.tile(term, memory, number, [y, x], pixels);
+                    let first = place.block == 0 || self.blocks[place.block - 1].group != block.group;
+                    let wants_totals = first && term.to_accumulators.takes_totals();
+                    let tile = self.tile(term, memory, place);
                     kernel.run(&mut ConvTile {
                         input_offset: tile.input_offset + block.group * term.group_len,
                         sums,
@@ -359,37 +357,14 @@ impl ConvOp {
                         totals: if wants_totals { &mut *totals } else { &mut [] },
                         ..tile
                     });
-                    if !term.sums_are_accumulators {
-                        term.transform.apply(sums, totals, pixels, stride, block.first, block.outputs);
-                    }
-                    if let Some(correction) = &term.correction {
-                        correction.apply(
-                            [y, x],
-                            sums,
-                            pixels,
-                            stride,
-                            block.first..block.first + block.outputs,
-                        );
-                    }
+                    term.to_accumulators.apply(place, block, (sums, stride), totals);
                 }
             }
-            Prepared::Depthwise(kernel, terms) => {
-                for (term, sums) in terms.iter().zip(sums.chunks_exact_mut(term_len)) {
-                    let sums = &mut sums[..pixels * self.nr];
-                    kernel.run(&mut DepthwiseTile {
-                        input: memory.0.read(&term.store.range),
-                        input_offset: term.store.offset(row, column),
-                        pixel_step: self.stride[1] * term.store.layout.pixel_stride,
-                        taps: &term.taps,
-                        channels: self.channels,
-                        weights: &term.weights,
-                        pixels,
-                        sums,
-                    });
-                    term.transform.apply(sums, &[], pixels, self.nr, 0, self.channels);
-                    if let Some(correction) = &term.correction {
-                        correction.apply([y, x], sums, pixels, self.nr, 0..self.channels);
-                    }
+            Terms::Depthwise(kernel, terms) => {
+                for (term, sums) in terms.iter().zip(sums) {
+                    let tile = term.tile(memory.0, (place, block), self.window(place), self.stride[1]);
+                    kernel.run(&mut DepthwiseTile { sums, sums_stride: stride, ..tile });
+                    term.to_accumulators.apply(place, block, (sums, stride), &[]);
                 }
             }
         }

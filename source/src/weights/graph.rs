@@ -65,15 +65,13 @@ impl Builder<'_> {
                 SourceError::malformed(format!("reads \"{name}\", which is not a feature map"))
             })?);
         }
-        if layer.op == Op::Detect {
-            return self.detect(layer, &inputs);
-        }
         let (tensor, shape) = match layer.op {
+            Op::Detect => return self.detect(layer, &inputs),
             Op::Conv => self.conv(layer, inputs[0])?,
             Op::Add => self.add(layer, &inputs)?,
             Op::Concat => self.concat(layer, &inputs)?,
             Op::MaxPool => self.max_pool(layer, inputs[0])?,
-            Op::Upsample | Op::Detect => self.upsample(layer, inputs[0])?,
+            Op::Upsample => self.upsample(layer, inputs[0])?,
         };
         if let Some(extent) = shape.into_iter().find(|&extent| extent > MAX_EXTENT) {
             let message = format!("a shape of {shape:?}: {extent} is more than {MAX_EXTENT}");

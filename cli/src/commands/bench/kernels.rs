@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde::Serialize;
-use ylb_kernels::registry::Dispatch;
-use ylb_kernels::synthetic::{Shape, Special, SpecialStrip, Strip};
-use ylb_kernels::ukernel::Operands;
+use ylb_kernels::families::direct::Conv;
+use ylb_kernels::registry::{self, Dispatch};
+use ylb_kernels::synthetic::{Shape, Special, SpecialStrip, Strip, chosen};
 
 use crate::commands::Outcome;
 use crate::machine::Machine;
@@ -71,7 +71,7 @@ fn timed_kernels(dispatch: &Dispatch) -> Vec<TimedKernel> {
     for shape in SHAPES {
         for [weight_bits, activation_bits] in BITS {
             let operands = shape.operands(weight_bits, activation_bits);
-            let choice = choice(dispatch, shape, &operands);
+            let choice = chosen(dispatch, shape, &operands);
             let first = kernels.len();
             let mut push = |name, macs_per_second| {
                 kernels.push(TimedKernel {
@@ -85,11 +85,12 @@ fn timed_kernels(dispatch: &Dispatch) -> Vec<TimedKernel> {
                     chosen: choice == Some(name),
                 });
             };
-            for conv in dispatch.available().iter().filter(|conv| (conv.kernel().supports)(&operands)) {
-                let mut strip = Strip::new(*conv, shape, &operands);
+            let supports = |conv: &Conv| (conv.kernel().supports)(&operands);
+            for conv in registry::available().filter(supports) {
+                let mut strip = Strip::new(conv, shape, &operands);
                 push(conv.kernel().name, macs_per_second(strip.macs(), || strip.run()));
             }
-            for special in Special::of(dispatch, shape, &operands) {
+            for special in Special::of(shape, &operands) {
                 let mut strip = SpecialStrip::new(special, shape, &operands);
                 push(special.name(), macs_per_second(strip.macs(), || strip.run()));
             }
@@ -97,13 +98,6 @@ fn timed_kernels(dispatch: &Dispatch) -> Vec<TimedKernel> {
         }
     }
     kernels
-}
-
-/// The name of what the dispatcher chooses for such a convolution with stride 1.
-fn choice(dispatch: &Dispatch, shape: Shape, operands: &Operands) -> Option<&'static str> {
-    let dense = dispatch.conv(&[*operands])?;
-    let special = Special::chosen(dispatch, shape, operands, dense);
-    Some(special.map_or(dense.kernel().name, |special| special.name()))
 }
 
 fn macs_per_second(macs: u64, mut run: impl FnMut()) -> f64 {

@@ -11,17 +11,18 @@ use crate::arch::aarch64::simd::Neon;
 use crate::arch::generic::bsconv::{
     Instances, conv, instances, pack, packed_len, rate, run_instance, supports,
 };
+use crate::families::direct::{Capabilities, ConvKernel, ConvPlanes, ConvTile, WeightBlock};
 use crate::simd::Simd;
-use crate::ukernel::{ConvKernel, ConvTile, Engine, WeightBlock};
+use crate::ukernel::Engine;
 
 /// For layers of many outputs: four strips share broadcasts.
-pub(crate) static BSCONV_1X64_NEON: ConvKernel =
+pub(crate) static BSCONV_I32_UX_UX_1X64_NEON_CNT: ConvKernel =
     kernel::<64>("bsconv_i32_ux_ux_1x64_neon_cnt", bsconv_i32_ux_ux_1x64_neon_cnt);
 /// For layers of up to 32 outputs.
-pub(crate) static BSCONV_1X32_NEON: ConvKernel =
+pub(crate) static BSCONV_I32_UX_UX_1X32_NEON_CNT: ConvKernel =
     kernel::<32>("bsconv_i32_ux_ux_1x32_neon_cnt", bsconv_i32_ux_ux_1x32_neon_cnt);
 /// For layers of up to 16 outputs.
-pub(crate) static BSCONV_1X16_NEON: ConvKernel =
+pub(crate) static BSCONV_I32_UX_UX_1X16_NEON_CNT: ConvKernel =
     kernel::<16>("bsconv_i32_ux_ux_1x16_neon_cnt", bsconv_i32_ux_ux_1x16_neon_cnt);
 
 static INSTANCES: Instances = instances!(conv_neon);
@@ -31,6 +32,7 @@ const fn kernel<const NR: usize>(name: &'static str, run: unsafe fn(&mut ConvTil
         name,
         engine: Engine::Neon,
         bit_serial: true,
+        capabilities: Capabilities::NONE,
         nr: NR,
         mr: 1,
         supports,
@@ -50,7 +52,7 @@ const fn kernel<const NR: usize>(name: &'static str, run: unsafe fn(&mut ConvTil
             pack_ones(block, &mut out[packed_len(NR, block.runs, block.depth, block.weight_bits)..]);
         },
         run,
-        run_planes: Some(planes::run_planes::<NR>),
+        planes: Some(ConvPlanes::narrow(planes::run_planes::<NR>)),
         levels: None,
     }
 }

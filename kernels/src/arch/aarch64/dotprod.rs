@@ -11,13 +11,15 @@ use std::arch::asm;
 use super::mulconv::planes::convolve_planes;
 use super::mulconv::{CORRECTIONS, GROUP, Multiply, convolve, pack_block};
 use crate::arch::generic::mulconv::{OUTPUTS, packed_len, utilisation};
-use crate::ukernel::{ConvKernel, ConvTile, Engine, PlanesTile};
+use crate::families::direct::{Capabilities, ConvKernel, ConvPlanes, ConvTile, PlanesTile};
+use crate::ukernel::Engine;
 
 /// Any operands.
-pub(crate) static MULCONV_DOTPROD: ConvKernel = ConvKernel {
+pub(crate) static MULCONV_I32_U8_S8_4X16_NEON_DOTPROD: ConvKernel = ConvKernel {
     name: "mulconv_i32_u8_s8_4x16_neon_dotprod",
     engine: Engine::Dotprod,
     bit_serial: false,
+    capabilities: Capabilities::NONE,
     nr: OUTPUTS,
     mr: 4,
     supports: |_| true,
@@ -25,7 +27,7 @@ pub(crate) static MULCONV_DOTPROD: ConvKernel = ConvKernel {
     packed_len: |runs, depth, _| CORRECTIONS + packed_len::<GROUP>(runs, depth),
     pack: pack_block::<Sdot>,
     run: mulconv_i32_u8_s8_4x16_neon_dotprod,
-    run_planes: Some(mulconv_planes_u8_s8_4x16_neon_dotprod),
+    planes: Some(ConvPlanes::wide(mulconv_planes_u8_s8_4x16_neon_dotprod)),
     levels: None,
 };
 

@@ -3,9 +3,9 @@
 use std::arch::aarch64::*;
 
 use super::requantize::{NarrowConstants, narrow_levels};
+use crate::families::direct::LevelsEnd;
 use crate::requantize::Requantizer;
 use crate::requantize::forms::{Form, LANES, Narrow};
-use crate::ukernel::LevelsEnd;
 
 /// Whether [`store_levels`] has the arithmetic.
 pub(super) fn takes(requantizer: &Requantizer) -> bool {

@@ -24,12 +24,13 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::levels::{call_by_pre_shift, narrow, store_levels, takes};
-use crate::lookup::{LookupCost, LookupKernel, LookupLevels, LookupTile, OUTPUTS, QUAD, TABLE};
+use crate::families::direct::LevelsEnd;
+use crate::families::lookup::{LookupCost, LookupKernel, LookupLevels, LookupTile, OUTPUTS, QUAD, TABLE};
 use crate::requantize::forms::{LANES, Narrow};
-use crate::ukernel::{Engine, LevelsEnd};
+use crate::ukernel::Engine;
 
 /// Levels of up to 6 bits.
-pub(crate) static LUTCONV_NEON: LookupKernel = LookupKernel {
+pub(crate) static LUTCONV_I32_U6_SX_4X32_NEON_TBL: LookupKernel = LookupKernel {
     name: "lutconv_i32_u6_sx_4x32_neon_tbl",
     engine: Engine::Neon,
     mr: 4,

@@ -34,13 +34,17 @@ use self::multiply::Mull;
 pub(super) use self::multiply::{Mlal, Multiply};
 use crate::arch::aarch64::levels::takes;
 use crate::arch::generic::mulconv::{OUTPUTS, add_up_totals, pack, packed_len, utilisation};
-use crate::ukernel::{ConvKernel, ConvLevels, ConvTile, Engine, PlanesTile, WeightBlock};
+use crate::families::direct::{
+    Capabilities, ConvKernel, ConvLevels, ConvPlanes, ConvTile, PlanesTile, WeightBlock,
+};
+use crate::ukernel::Engine;
 
 /// Weights −127 to 127.
-pub(crate) static MULCONV_NEON: ConvKernel = ConvKernel {
+pub(crate) static MULCONV_I32_U8_S8_4X16_NEON_MLAL: ConvKernel = ConvKernel {
     name: "mulconv_i32_u8_s8_4x16_neon_mlal",
     engine: Engine::Neon,
     bit_serial: false,
+    capabilities: Capabilities::NONE,
     nr: OUTPUTS,
     mr: 4,
     supports: |operands| operands.min_weight > i8::MIN,
@@ -48,20 +52,20 @@ pub(crate) static MULCONV_NEON: ConvKernel = ConvKernel {
     packed_len: |runs, depth, _| CORRECTIONS + packed_len::<GROUP>(runs, depth),
     pack: pack_block::<Mlal>,
     run: mulconv_i32_u8_s8_4x16_neon_mlal,
-    run_planes: Some(mulconv_planes_u8_s8_4x16_neon_mlal),
+    planes: Some(ConvPlanes::wide(mulconv_planes_u8_s8_4x16_neon_mlal)),
     levels: Some(ConvLevels { takes, run: levels::convolve_levels }),
 };
 
 /// Any weights.
-pub(crate) static MULCONV_NEON_FULL_RANGE: ConvKernel = ConvKernel {
+pub(crate) static MULCONV_I32_U8_S8_4X16_NEON_MULL: ConvKernel = ConvKernel {
     name: "mulconv_i32_u8_s8_4x16_neon_mull",
     supports: |_| true,
     rate: |operands| 6.5 * utilisation(operands, GROUP),
     pack: pack_block::<Mull>,
     run: mulconv_i32_u8_s8_4x16_neon_mull,
-    run_planes: Some(mulconv_planes_u8_s8_4x16_neon_mull),
+    planes: Some(ConvPlanes::wide(mulconv_planes_u8_s8_4x16_neon_mull)),
     levels: None,
-    ..MULCONV_NEON
+    ..MULCONV_I32_U8_S8_4X16_NEON_MLAL
 };
 
 /// Levels of a step.

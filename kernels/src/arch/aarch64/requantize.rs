@@ -17,11 +17,17 @@ use std::arch::aarch64::*;
 
 use super::simd::Neon;
 use crate::arch::generic::requantize as generic;
-use crate::arch::generic::requantize::{Accumulators, Convert, Instructions, lanes};
-use crate::requantize::RequantizeTile;
+use crate::arch::generic::requantize::{Accumulators, Convert, Instructions, another_form, kernel, lanes};
 use crate::requantize::forms::{Form, LANES, Narrow, PRE_SHIFTS, Scale64, Thresholds};
+use crate::requantize::{RequantizeKernel, RequantizeTile};
+use crate::ukernel::Engine;
 
 impl Instructions for Neon {
+    unsafe fn assume() -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Self::new_unchecked() }
+    }
+
     fn convert<F: Convert<T>, const T: usize>(
         self,
         form: &F,
@@ -39,24 +45,75 @@ fn convert<F: Convert<T>, const T: usize>(form: &F, one_for_all: bool, tile: &mu
     generic::convert(form, one_for_all, tile);
 }
 
-/// Converts a tile, which has been checked; see [`generic::requantize`].
-pub(crate) fn requantize(neon: Neon, form: &Form, one_for_all: bool, tile: &mut RequantizeTile<'_>) {
-    match form {
-        Form::Thresholds16(form) if form.steps == 1 => neon.convert(&Few16::<1>(form), one_for_all, tile),
-        Form::Thresholds16(form) if form.steps == 2 => neon.convert(&Few16::<2>(form), one_for_all, tile),
-        Form::Thresholds16(form) if form.steps == 3 => neon.convert(&Few16::<3>(form), one_for_all, tile),
-        Form::Thresholds32(form) if form.steps == 1 => neon.convert(&Few32::<1>(form), one_for_all, tile),
-        Form::Thresholds32(form) if form.steps == 2 => neon.convert(&Few32::<2>(form), one_for_all, tile),
-        Form::Thresholds32(form) if form.steps == 3 => neon.convert(&Few32::<3>(form), one_for_all, tile),
-        Form::Narrow(form) => narrow(neon, form, one_for_all, tile),
-        Form::Fixed(form) => neon.convert_terms(&Fixed(form), one_for_all, tile),
-        Form::Cells(form) => cells::requantize(neon, form, one_for_all, tile),
-        form => generic::requantize(neon, form, one_for_all, tile),
+pub(crate) static REQUANTIZE_U8_I32_THRESHOLDS16_NEON: RequantizeKernel =
+    kernel("requantize_u8_i32_thresholds16_neon", Engine::Neon, "thresholds16", thresholds16);
+pub(crate) static REQUANTIZE_U8_I32_THRESHOLDS32_NEON: RequantizeKernel =
+    kernel("requantize_u8_i32_thresholds32_neon", Engine::Neon, "thresholds32", thresholds32);
+pub(crate) static REQUANTIZE_U8_I32_NARROW_NEON: RequantizeKernel =
+    kernel("requantize_u8_i32_narrow_neon", Engine::Neon, "narrow", narrow);
+pub(crate) static REQUANTIZE_U8_I32_FIXED_NEON: RequantizeKernel =
+    kernel("requantize_u8_i32_fixed_neon", Engine::Neon, "fixed", fixed);
+pub(crate) static REQUANTIZE_U8_I32_WIDE_NEON: RequantizeKernel =
+    kernel("requantize_u8_i32_wide_neon", Engine::Neon, "wide", generic::wide::<Neon>);
+pub(crate) static REQUANTIZE_U8_I32_CELLS_NEON: RequantizeKernel =
+    kernel("requantize_u8_i32_cells_neon", Engine::Neon, "cells", cells);
+pub(crate) static REQUANTIZE_U8_I32_SEARCH_NEON: RequantizeKernel =
+    kernel("requantize_u8_i32_search_neon", Engine::Neon, "search", generic::search::<Neon>);
+
+/// # Safety
+/// - As [`RequantizeKernel::run`].
+unsafe fn thresholds16(form: &Form, one_for_all: bool, tile: &mut RequantizeTile<'_>) {
+    let Form::Thresholds16(form) = form else { another_form(form) };
+    // SAFETY: the caller's promise.
+    let neon = unsafe { Neon::assume() };
+    match form.steps {
+        1 => neon.convert(&Few16::<1>(form), one_for_all, tile),
+        2 => neon.convert(&Few16::<2>(form), one_for_all, tile),
+        3 => neon.convert(&Few16::<3>(form), one_for_all, tile),
+        _ => generic::thresholds(neon, form, one_for_all, tile),
     }
 }
 
+/// # Safety
+/// - As [`RequantizeKernel::run`].
+unsafe fn thresholds32(form: &Form, one_for_all: bool, tile: &mut RequantizeTile<'_>) {
+    let Form::Thresholds32(form) = form else { another_form(form) };
+    // SAFETY: the caller's promise.
+    let neon = unsafe { Neon::assume() };
+    match form.steps {
+        1 => neon.convert(&Few32::<1>(form), one_for_all, tile),
+        2 => neon.convert(&Few32::<2>(form), one_for_all, tile),
+        3 => neon.convert(&Few32::<3>(form), one_for_all, tile),
+        _ => generic::thresholds(neon, form, one_for_all, tile),
+    }
+}
+
+/// # Safety
+/// - As [`RequantizeKernel::run`].
+unsafe fn narrow(form: &Form, one_for_all: bool, tile: &mut RequantizeTile<'_>) {
+    let Form::Narrow(form) = form else { another_form(form) };
+    // SAFETY: the caller's promise.
+    by_pre_shift(unsafe { Neon::assume() }, form, one_for_all, tile);
+}
+
+/// # Safety
+/// - As [`RequantizeKernel::run`].
+unsafe fn fixed(form: &Form, one_for_all: bool, tile: &mut RequantizeTile<'_>) {
+    let Form::Fixed(form) = form else { another_form(form) };
+    // SAFETY: the caller's promise.
+    unsafe { Neon::assume() }.convert_terms(&Fixed(form), one_for_all, tile);
+}
+
+/// # Safety
+/// - As [`RequantizeKernel::run`].
+unsafe fn cells(form: &Form, one_for_all: bool, tile: &mut RequantizeTile<'_>) {
+    let Form::Cells(form) = form else { another_form(form) };
+    // SAFETY: the caller's promise.
+    cells::requantize(unsafe { Neon::assume() }, form, one_for_all, tile);
+}
+
 /// The loop for each pre-shift, less the one that SQDMULH does by doubling.
-fn narrow(neon: Neon, form: &Narrow, one_for_all: bool, tile: &mut RequantizeTile<'_>) {
+fn by_pre_shift(neon: Neon, form: &Narrow, one_for_all: bool, tile: &mut RequantizeTile<'_>) {
     let [p0, p1, p2, p3, p4, _] = PRE_SHIFTS;
     match form.pre_shift {
         shift if shift == p0 => neon.convert(&Shifted::<0>(form), one_for_all, tile),
@@ -83,7 +140,7 @@ struct Fixed<'a>(&'a Scale64);
 /// 16 accumulators, multipliers or thresholds.
 pub(super) type Words = [int32x4_t; 4];
 
-// SAFETY of all blocks below: the types are private to this file and only used in `requantize`, with
+// SAFETY of all blocks below: the types are private to this file and only used with
 // a token, so the CPU has NEON; pointers come from arrays and array references of the length that is loaded or
 // stored.
 

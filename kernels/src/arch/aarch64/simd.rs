@@ -10,11 +10,6 @@ use crate::simd::{Simd, sealed::Sealed};
 pub(crate) struct Neon(());
 
 impl Neon {
-    /// `None` if this CPU lacks the instructions.
-    pub(crate) fn new() -> Option<Self> {
-        std::arch::is_aarch64_feature_detected!("neon").then_some(Self(()))
-    }
-
     /// The proof without the check.
     ///
     /// # Safety

@@ -14,11 +14,12 @@
 use std::arch::aarch64::*;
 
 use super::mulconv::{Mlal, Multiply};
-use crate::ukernel::{Engine, Operands};
-use crate::winograd::{LANES, LevelsStrip, OUTPUTS, OutputsStrip, PARTIAL, POINTS, WinogradKernel};
+use crate::families::direct::Operands;
+use crate::families::winograd::{LANES, LevelsStrip, OUTPUTS, OutputsStrip, PARTIAL, POINTS, WinogradKernel};
+use crate::ukernel::Engine;
 
 /// Any operands that the algorithm takes.
-pub(crate) static WINCONV_NEON: WinogradKernel = WinogradKernel {
+pub(crate) static WINCONV_I32_U5_S5_4X16_NEON_MLAL: WinogradKernel = WinogradKernel {
     name: "winconv_i32_u5_s5_4x16_neon_mlal",
     engine: Engine::Neon,
     rate,

@@ -61,11 +61,11 @@ mod total;
 
 use self::counters::count_steps;
 pub(crate) use self::counters::{Counters, mode};
-pub(crate) use self::portable::BSCONV_GENERIC;
+pub(crate) use self::portable::BSCONV_I32_UX_UX_1X16_GENERIC;
 pub(crate) use self::total::window_total;
 use crate::arch::generic::pack::plane_byte;
+use crate::families::direct::{ConvTile, Operands, WeightBlock};
 use crate::simd::Simd;
-use crate::ukernel::{ConvTile, Operands, WeightBlock};
 
 /// Widest weights and levels.
 pub(crate) const MAX_BITS: usize = 4;

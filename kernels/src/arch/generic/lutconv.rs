@@ -1,4 +1,4 @@
-//! Convolution by table look-up, portable: [`crate::lookup`] in plain loops.
+//! Convolution by table look-up, portable: [`crate::families::lookup`] in plain loops.
 //!
 //! ```text
 //! for each pixel:
@@ -8,11 +8,11 @@
 //!         for each run, each quad of it:  sums[o] += table[index[o]]
 //! ```
 
-use crate::lookup::{LookupCost, LookupKernel, LookupTile, OUTPUTS, QUAD, TABLE};
+use crate::families::lookup::{LookupCost, LookupKernel, LookupTile, OUTPUTS, QUAD, TABLE};
 use crate::ukernel::Engine;
 
 /// The portable micro-kernel.
-pub(crate) static LUTCONV_GENERIC: LookupKernel = LookupKernel {
+pub(crate) static LUTCONV_I32_U6_SX_1X32_GENERIC: LookupKernel = LookupKernel {
     name: "lutconv_i32_u6_sx_1x32_generic",
     engine: Engine::Generic,
     mr: 1,

@@ -14,16 +14,18 @@
 //! Sums wrap around. A model's accumulators fit an i32, and so whatever is affine in these sums and
 //! equals an accumulator is exact even where the sum alone would not fit.
 
-use crate::ukernel::{ConvKernel, ConvTile, Engine, Operands, WeightBlock};
+use crate::families::direct::{Capabilities, ConvKernel, ConvTile, Operands, WeightBlock};
+use crate::ukernel::Engine;
 
 /// Output channels of a block.
 pub(crate) const OUTPUTS: usize = 16;
 
 /// The portable micro-kernel: any operands.
-pub(crate) static MULCONV_GENERIC: ConvKernel = ConvKernel {
+pub(crate) static MULCONV_I32_U8_S8_1X16_GENERIC: ConvKernel = ConvKernel {
     name: "mulconv_i32_u8_s8_1x16_generic",
     engine: Engine::Generic,
     bit_serial: false,
+    capabilities: Capabilities::NONE,
     nr: OUTPUTS,
     mr: 1,
     supports: |_| true,
@@ -33,7 +35,7 @@ pub(crate) static MULCONV_GENERIC: ConvKernel = ConvKernel {
         pack::<1>(block, |index, weight| out[index] = weight as u8);
     },
     run: mulconv_i32_u8_s8_1x16_generic,
-    run_planes: None,
+    planes: None,
     levels: None,
 };
 

@@ -12,7 +12,8 @@ use self::thresholds::{Element, Few};
 use crate::requantize::cells::Cells;
 use crate::requantize::forms::{Form, LANES, Thresholds};
 use crate::requantize::search::Search;
-use crate::requantize::{RequantizeTile, TransformTile};
+use crate::requantize::{RequantizeKernel, RequantizeTile, Transform, TransformTile};
+use crate::ukernel::Engine;
 
 /// Sums to accumulators, in place. The tile has been checked, but for the lengths of `sums` and
 /// `totals`.
@@ -52,6 +53,12 @@ pub(crate) trait Convert<const T: usize> {
 /// An instruction set. Each has the loop over a tile as a function of its own for each arithmetic: in
 /// one function for all of them, compilers run out of registers for constants.
 pub(crate) trait Instructions: Copy {
+    /// The proof that the CPU has them.
+    ///
+    /// # Safety
+    /// - It has.
+    unsafe fn assume() -> Self;
+
     /// Calls [`convert`].
     fn convert<F: Convert<T>, const T: usize>(
         self,
@@ -85,6 +92,10 @@ pub(crate) trait Instructions: Copy {
 pub(crate) struct Portable;
 
 impl Instructions for Portable {
+    unsafe fn assume() -> Self {
+        Self
+    }
+
     #[inline(never)]
     fn convert<F: Convert<T>, const T: usize>(
         self,
@@ -96,27 +107,122 @@ impl Instructions for Portable {
     }
 }
 
-/// Converts a tile, which has been checked. The constants of its first channel are those of
-/// `first_channel`, or if `one_for_all` is set, all channels have the same.
-pub(crate) fn requantize<I: Instructions>(
-    instructions: I,
+/// A micro-kernel that is one of the functions below.
+pub(crate) const fn kernel(
+    name: &'static str,
+    engine: Engine,
+    form: &'static str,
+    run: unsafe fn(&Form, bool, &mut RequantizeTile<'_>),
+) -> RequantizeKernel {
+    RequantizeKernel { name, engine, form, run }
+}
+
+pub(crate) static REQUANTIZE_U8_I32_THRESHOLDS16_GENERIC: RequantizeKernel = kernel(
+    "requantize_u8_i32_thresholds16_generic",
+    Engine::Generic,
+    "thresholds16",
+    thresholds16::<Portable>,
+);
+pub(crate) static REQUANTIZE_U8_I32_THRESHOLDS32_GENERIC: RequantizeKernel = kernel(
+    "requantize_u8_i32_thresholds32_generic",
+    Engine::Generic,
+    "thresholds32",
+    thresholds32::<Portable>,
+);
+pub(crate) static REQUANTIZE_U8_I32_NARROW_GENERIC: RequantizeKernel =
+    kernel("requantize_u8_i32_narrow_generic", Engine::Generic, "narrow", narrow::<Portable>);
+pub(crate) static REQUANTIZE_U8_I32_FIXED_GENERIC: RequantizeKernel =
+    kernel("requantize_u8_i32_fixed_generic", Engine::Generic, "fixed", fixed::<Portable>);
+pub(crate) static REQUANTIZE_U8_I32_WIDE_GENERIC: RequantizeKernel =
+    kernel("requantize_u8_i32_wide_generic", Engine::Generic, "wide", wide::<Portable>);
+pub(crate) static REQUANTIZE_U8_I32_CELLS_GENERIC: RequantizeKernel =
+    kernel("requantize_u8_i32_cells_generic", Engine::Generic, "cells", cells::<Portable>);
+pub(crate) static REQUANTIZE_U8_I32_SEARCH_GENERIC: RequantizeKernel =
+    kernel("requantize_u8_i32_search_generic", Engine::Generic, "search", search::<Portable>);
+
+pub(crate) static REQUANTIZE_U8_I32_MANY_GENERIC: RequantizeKernel =
+    kernel("requantize_u8_i32_many_generic", Engine::Generic, "many", many);
+
+/// Sums to accumulators.
+pub(crate) static TRANSFORM_GENERIC: Transform = Transform { engine: Engine::Generic, run: transform };
+
+/// The end of a micro-kernel that was called with constants of another form than its own.
+#[cold]
+pub(crate) fn another_form(form: &Form) -> ! {
+    unreachable!("constants of the form {}", form.name())
+}
+
+/// # Safety
+/// - As [`RequantizeKernel::run`].
+pub(crate) unsafe fn thresholds16<I: Instructions>(
     form: &Form,
     one_for_all: bool,
     tile: &mut RequantizeTile<'_>,
 ) {
-    match form {
-        Form::Thresholds16(form) => thresholds(instructions, form, one_for_all, tile),
-        Form::Thresholds32(form) => thresholds(instructions, form, one_for_all, tile),
-        Form::Narrow(form) => instructions.convert(form, one_for_all, tile),
-        Form::Fixed(form) => instructions.convert_terms(&Fixed(form), one_for_all, tile),
-        Form::Wide(form) => instructions.convert_terms(&Wide(form), one_for_all, tile),
-        Form::Cells(form) => instructions.convert(form, one_for_all, tile),
-        Form::Search(form) => instructions.convert_terms(form, one_for_all, tile),
-        Form::Many(form) => form.convert(one_for_all, tile),
-    }
+    let Form::Thresholds16(form) = form else { another_form(form) };
+    // SAFETY: the caller's promise.
+    thresholds(unsafe { I::assume() }, form, one_for_all, tile);
 }
 
-fn thresholds<I: Instructions, E: Element>(
+/// # Safety
+/// - As [`RequantizeKernel::run`].
+pub(crate) unsafe fn thresholds32<I: Instructions>(
+    form: &Form,
+    one_for_all: bool,
+    tile: &mut RequantizeTile<'_>,
+) {
+    let Form::Thresholds32(form) = form else { another_form(form) };
+    // SAFETY: the caller's promise.
+    thresholds(unsafe { I::assume() }, form, one_for_all, tile);
+}
+
+/// # Safety
+/// - As [`RequantizeKernel::run`].
+pub(crate) unsafe fn narrow<I: Instructions>(form: &Form, one_for_all: bool, tile: &mut RequantizeTile<'_>) {
+    let Form::Narrow(form) = form else { another_form(form) };
+    // SAFETY: the caller's promise.
+    unsafe { I::assume() }.convert(form, one_for_all, tile);
+}
+
+/// # Safety
+/// - As [`RequantizeKernel::run`].
+pub(crate) unsafe fn fixed<I: Instructions>(form: &Form, one_for_all: bool, tile: &mut RequantizeTile<'_>) {
+    let Form::Fixed(form) = form else { another_form(form) };
+    // SAFETY: the caller's promise.
+    unsafe { I::assume() }.convert_terms(&Fixed(form), one_for_all, tile);
+}
+
+/// # Safety
+/// - As [`RequantizeKernel::run`].
+pub(crate) unsafe fn wide<I: Instructions>(form: &Form, one_for_all: bool, tile: &mut RequantizeTile<'_>) {
+    let Form::Wide(form) = form else { another_form(form) };
+    // SAFETY: the caller's promise.
+    unsafe { I::assume() }.convert_terms(&Wide(form), one_for_all, tile);
+}
+
+/// # Safety
+/// - As [`RequantizeKernel::run`].
+pub(crate) unsafe fn cells<I: Instructions>(form: &Form, one_for_all: bool, tile: &mut RequantizeTile<'_>) {
+    let Form::Cells(form) = form else { another_form(form) };
+    // SAFETY: the caller's promise.
+    unsafe { I::assume() }.convert(form, one_for_all, tile);
+}
+
+/// # Safety
+/// - As [`RequantizeKernel::run`].
+pub(crate) unsafe fn search<I: Instructions>(form: &Form, one_for_all: bool, tile: &mut RequantizeTile<'_>) {
+    let Form::Search(form) = form else { another_form(form) };
+    // SAFETY: the caller's promise.
+    unsafe { I::assume() }.convert_terms(form, one_for_all, tile);
+}
+
+fn many(form: &Form, one_for_all: bool, tile: &mut RequantizeTile<'_>) {
+    let Form::Many(form) = form else { another_form(form) };
+    form.convert(one_for_all, tile);
+}
+
+/// Few steps have code of their own for each number of them.
+pub(crate) fn thresholds<I: Instructions, E: Element>(
     instructions: I,
     form: &Thresholds<E>,
     one_for_all: bool,
@@ -131,7 +237,8 @@ fn thresholds<I: Instructions, E: Element>(
     }
 }
 
-/// Converts a tile; see [`requantize`].
+/// Converts a tile, which has been checked. The constants of its first channel are those of `first_channel`, or if
+/// `one_for_all` is set, all channels have the same.
 #[inline(always)]
 pub(crate) fn convert<F: Convert<T>, const T: usize>(
     form: &F,

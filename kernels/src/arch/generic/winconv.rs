@@ -1,4 +1,4 @@
-//! Winograd convolution F(2×2, 3×3), portable: [`crate::winograd`] in plain loops.
+//! Winograd convolution F(2×2, 3×3), portable: [`crate::families::winograd`] in plain loops.
 //!
 //! ```text
 //! transform:                              for each tile, 16 channels, column of the patch:  Bᵀ d, then · B
@@ -12,11 +12,11 @@
 //! A column of `M` at a time: its 4 · 16 sums stay in registers until they are half as many, and its weights, a
 //! quarter of a block's, stay in the L1 cache for all tiles of the strip.
 
+use crate::families::winograd::{LANES, LevelsStrip, OUTPUTS, OutputsStrip, PARTIAL, POINTS, WinogradKernel};
 use crate::ukernel::Engine;
-use crate::winograd::{LANES, LevelsStrip, OUTPUTS, OutputsStrip, PARTIAL, POINTS, WinogradKernel};
 
 /// The portable micro-kernel.
-pub(crate) static WINCONV_GENERIC: WinogradKernel = WinogradKernel {
+pub(crate) static WINCONV_I32_U5_S5_4X16_GENERIC: WinogradKernel = WinogradKernel {
     name: "winconv_i32_u5_s5_4x16_generic",
     engine: Engine::Generic,
     rate: |_| 2.0,

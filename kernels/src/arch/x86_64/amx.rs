@@ -34,18 +34,20 @@ use self::levels::run_levels;
 use self::planes::run_planes;
 use self::tiles::{Grid, for_tiles};
 use crate::arch::generic::mulconv::add_up_totals;
-use crate::ukernel::{
-    ConvKernel, ConvLevels, ConvTile, Engine, LevelsTile, Operands, PlanesTile, TileRows, WeightBlock,
+use crate::families::direct::{
+    Capabilities, ConvKernel, ConvLevels, ConvPlanes, ConvTile, LevelsTile, Operands, PlanesTile, TileRows,
+    WeightBlock,
 };
+use crate::ukernel::Engine;
 
 /// For layers of up to 32 outputs.
-pub(crate) static MULCONV_32X32_AMX: ConvKernel =
+pub(crate) static MULCONV_I32_U8_S8_32X32_AMX: ConvKernel =
     kernel::<1>("mulconv_i32_u8_s8_32x32_amx", run::<1>, run_planes::<1>, run_levels::<1>);
 /// For layers of up to 64 outputs.
-pub(crate) static MULCONV_32X64_AMX: ConvKernel =
+pub(crate) static MULCONV_I32_U8_S8_32X64_AMX: ConvKernel =
     kernel::<2>("mulconv_i32_u8_s8_32x64_amx", run::<2>, run_planes::<2>, run_levels::<2>);
 /// For layers of more outputs.
-pub(crate) static MULCONV_32X128_AMX: ConvKernel =
+pub(crate) static MULCONV_I32_U8_S8_32X128_AMX: ConvKernel =
     kernel::<PARTS>("mulconv_i32_u8_s8_32x128_amx", run::<PARTS>, run_planes::<PARTS>, run_levels::<PARTS>);
 
 /// Rows of a tile: pixels, or groups of levels.
@@ -73,6 +75,7 @@ const fn kernel<const S: usize>(
         name,
         engine: Engine::Amx,
         bit_serial: false,
+        capabilities: Capabilities { many_rows: true, dense_sums: true, short_run: STEP },
         nr: S * OUTPUTS,
         mr: 2 * ROWS,
         supports: |_| true,
@@ -80,7 +83,7 @@ const fn kernel<const S: usize>(
         packed_len: |runs, depth, _| S * runs * depth.div_ceil(STEP) * STEP_WEIGHTS,
         pack: pack::<S>,
         run,
-        run_planes: Some(run_planes),
+        planes: Some(ConvPlanes::wide(run_planes)),
         levels: Some(ConvLevels { takes: |_| true, run: run_levels }),
     }
 }

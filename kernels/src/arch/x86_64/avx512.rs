@@ -40,6 +40,14 @@ impl Avx512 {
             && is_x86_feature_detected!("popcnt");
         available.then_some(Self(()))
     }
+
+    /// The proof without the check.
+    ///
+    /// # Safety
+    /// - The CPU has all of them.
+    pub(crate) unsafe fn new_unchecked() -> Self {
+        Self(())
+    }
 }
 
 /// Cycles of a step of bit-serial convolution: AND, count and addition of 512 bits.

@@ -7,14 +7,15 @@ use crate::arch::generic::bsconv::{
     Instances, conv, instances, pack, packed_len, rate, run_instance, supports,
 };
 use crate::arch::x86_64::simd::Avx2;
+use crate::families::direct::{Capabilities, ConvKernel, ConvTile};
 use crate::simd::Simd;
-use crate::ukernel::{ConvKernel, ConvTile, Engine};
+use crate::ukernel::Engine;
 
 /// For layers of many outputs: two strips share broadcasts.
-pub(crate) static BSCONV_1X64_AVX2: ConvKernel =
+pub(crate) static BSCONV_I32_UX_UX_1X64_AVX2_CNT: ConvKernel =
     kernel::<64>("bsconv_i32_ux_ux_1x64_avx2_cnt", bsconv_i32_ux_ux_1x64_avx2_cnt);
 /// For layers of up to 32 outputs.
-pub(crate) static BSCONV_1X32_AVX2: ConvKernel =
+pub(crate) static BSCONV_I32_UX_UX_1X32_AVX2_CNT: ConvKernel =
     kernel::<32>("bsconv_i32_ux_ux_1x32_avx2_cnt", bsconv_i32_ux_ux_1x32_avx2_cnt);
 
 static INSTANCES: Instances = instances!(conv_avx2);
@@ -24,6 +25,7 @@ const fn kernel<const NR: usize>(name: &'static str, run: unsafe fn(&mut ConvTil
         name,
         engine: Engine::Avx2,
         bit_serial: true,
+        capabilities: Capabilities::NONE,
         nr: NR,
         mr: 1,
         supports,
@@ -31,7 +33,7 @@ const fn kernel<const NR: usize>(name: &'static str, run: unsafe fn(&mut ConvTil
         packed_len: |runs, depth, weight_bits| packed_len(NR, runs, depth, weight_bits),
         pack: |block, out| pack::<Avx2>(block, NR, out),
         run,
-        run_planes: None,
+        planes: None,
         levels: None,
     }
 }

@@ -26,13 +26,15 @@
 use std::arch::x86_64::*;
 
 use crate::arch::generic::mulconv::{OUTPUTS, add_up_totals, pack, packed_len, utilisation};
-use crate::ukernel::{ConvKernel, ConvTile, Engine, Operands};
+use crate::families::direct::{Capabilities, ConvKernel, ConvTile, Operands};
+use crate::ukernel::Engine;
 
 /// Any operands.
-pub(crate) static MULCONV_AVX2: ConvKernel = ConvKernel {
+pub(crate) static MULCONV_I32_U8_S8_4X16_AVX2_MADD: ConvKernel = ConvKernel {
     name: "mulconv_i32_u8_s8_4x16_avx2_madd",
     engine: Engine::Avx2,
     bit_serial: false,
+    capabilities: Capabilities::NONE,
     nr: OUTPUTS,
     mr: 4,
     supports: |_| true,
@@ -44,28 +46,28 @@ pub(crate) static MULCONV_AVX2: ConvKernel = ConvKernel {
         });
     },
     run: mulconv_i32_u8_s8_4x16_avx2_madd,
-    run_planes: None,
+    planes: None,
     levels: None,
 };
 
 /// Operands of which two products fit 16 bits, such as 8-bit levels and 7-bit weights.
-pub(crate) static MULCONV_AVX2_7BIT: ConvKernel = ConvKernel {
+pub(crate) static MULCONV_I32_U8_S7_4X16_AVX2_MADDUBS: ConvKernel = ConvKernel {
     name: "mulconv_i32_u8_s7_4x16_avx2_maddubs",
     supports: |operands| products_fit(operands, 2),
     rate: |operands| 32.0 * utilisation(operands, 4),
     packed_len: |runs, depth, _| packed_len::<4>(runs, depth),
     pack: |block, out| pack::<4>(block, |index, weight| out[index] = weight as u8),
     run: mulconv_i32_u8_s7_4x16_avx2_maddubs,
-    ..MULCONV_AVX2
+    ..MULCONV_I32_U8_S8_4X16_AVX2_MADD
 };
 
 /// Operands of which sixteen products fit 16 bits, such as 8-bit levels and 4-bit weights.
-pub(crate) static MULCONV_AVX2_4BIT: ConvKernel = ConvKernel {
+pub(crate) static MULCONV_I32_U8_S4_4X16_AVX2_MADDUBS: ConvKernel = ConvKernel {
     name: "mulconv_i32_u8_s4_4x16_avx2_maddubs",
     supports: |operands| products_fit(operands, 2 * GROUPS_4BIT as i32),
     rate: |operands| 45.0 * utilisation(operands, 4),
     run: mulconv_i32_u8_s4_4x16_avx2_maddubs,
-    ..MULCONV_AVX2_7BIT
+    ..MULCONV_I32_U8_S7_4X16_AVX2_MADDUBS
 };
 
 /// Groups of 4 levels whose products the 4-bit micro-kernel adds up in 16 bits.

@@ -1,5 +1,6 @@
 //! Convolutions whose output is accumulators: heads.
 
+use super::blocks::Place;
 use super::buffers::Buffers;
 use super::{ConvOp, STRIP};
 use crate::accumulators::{Accumulator, Accumulators};
@@ -55,9 +56,9 @@ impl ConvOp {
         for (x, out) in (0..self.width).step_by(STRIP).zip(strips) {
             let pixels = out.len() / self.channels;
             let sums = &mut buffers.sums[..STRIP * stride];
-            for (number, block) in self.blocks.iter().enumerate() {
+            for number in 0..self.blocks.len() {
                 let sums = (&mut sums[number * self.nr..], stride);
-                self.accumulate((memory, &[]), sums, buffers.totals, (number, block), [y, x], pixels);
+                self.accumulate((memory, &[]), sums, buffers.totals, Place { block: number, y, x, pixels });
             }
             for (out, sums) in out.chunks_exact_mut(self.channels).zip(sums.chunks_exact(stride)) {
                 copy(&sums[..self.channels], out);
@@ -75,15 +76,15 @@ impl ConvOp {
     ) {
         for (number, block) in self.blocks.iter().enumerate() {
             // A whole block of a single term needs no copy: its sums can be computed where they belong.
-            let in_place = block.outputs == self.nr && self.compute.terms() == 1;
+            let in_place = block.outputs == self.nr && self.terms.count() == 1;
             for x in (0..self.width).step_by(STRIP) {
                 let pixels = STRIP.min(self.width - x);
-                let place = T::as_sums(&mut row[x * self.channels + block.first..]);
-                let (sums, copied) = match place.filter(|_| in_place) {
-                    Some(place) => ((place, self.channels), false),
+                let there = T::as_sums(&mut row[x * self.channels + block.first..]);
+                let (sums, copied) = match there.filter(|_| in_place) {
+                    Some(there) => ((there, self.channels), false),
                     None => ((&mut buffers.sums[..], self.nr), true),
                 };
-                self.accumulate((memory, &[]), sums, buffers.totals, (number, block), [y, x], pixels);
+                self.accumulate((memory, &[]), sums, buffers.totals, Place { block: number, y, x, pixels });
                 if !copied {
                     continue;
                 }

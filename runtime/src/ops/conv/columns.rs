@@ -1,6 +1,6 @@
 //! Convolutions of few channels: the rows of a window side by side.
 //!
-//! In the first layer a row of a window has 18 levels, and the tiles of AMX multiply 64 at a time. So the rows under a row
+//! In the first layer a row of a window has 18 levels, and the largest tiles multiply 64 at a time. So the rows under a row
 //! of outputs are interleaved first, by *groups* of as many columns as windows are apart:
 //!
 //! ```text
@@ -13,9 +13,6 @@ use ylb_format::model::{Conv as ModelConv, Model};
 use ylb_kernels::layout::READ_SLACK;
 
 use crate::storage::{Borrowed, Store};
-
-/// Most levels of a row of a window for which this is done: a step of AMX.
-const FEW: usize = 64;
 
 /// Geometry of interleaved rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,13 +36,18 @@ impl Columns {
         };
         let [_, channels, rows, columns] = term.weights.shape.map(|extent| extent as usize);
         let stride = conv.window.stride[1] as usize;
-        let few = rows > 1 && columns * channels < FEW && columns.is_multiple_of(stride);
-        let fits = few && conv.groups == 1 && conv.requantize.is_some() && term.input == model.input.value;
+        let whole = rows > 1 && columns.is_multiple_of(stride);
+        let fits = whole && conv.groups == 1 && conv.requantize.is_some() && term.input == model.input.value;
         let width = model.value(term.input).width as usize;
         let padding = (conv.window.padding[1] + conv.window.padding[3]) as usize;
         let outputs = (width + padding - columns) / stride + 1;
         let window = columns / stride;
         fits.then(|| Self { rows, piece: stride * channels, window, groups: outputs - 1 + window })
+    }
+
+    /// Levels of a row of a window.
+    pub fn run_len(&self) -> usize {
+        self.window * self.piece
     }
 
     /// Levels of a window.

@@ -25,9 +25,9 @@ use std::arch::aarch64::*;
 use super::totals::add_up_totals;
 use crate::arch::aarch64::simd::Neon;
 use crate::arch::generic::bsconv::{Counters, convolve_window, mode, strips_at_once};
+use crate::families::direct::PlanesTile;
 use crate::requantize::PlaneStepsRows;
 use crate::simd::Simd;
-use crate::ukernel::PlanesTile;
 
 /// Of a block's outputs.
 type Instance = unsafe fn(&mut PlanesTile<'_>, usize);
@@ -292,7 +292,7 @@ pub(in crate::arch::aarch64) unsafe fn store_bytes(
 /// Runs the instance for the tile's widths.
 ///
 /// # Safety
-/// - As [`crate::ukernel::RunPlanes`].
+/// - As [`crate::families::direct::ConvPlanes`].
 pub(super) unsafe fn run_planes<const NR: usize>(tile: &mut PlanesTile<'_>) {
     debug_assert_eq!(tile.steps.bits, tile.conv.activation_bits);
     let (w, a) = (usize::from(tile.conv.weight_bits), usize::from(tile.conv.activation_bits));

@@ -35,17 +35,18 @@ use super::planes::{Ends, starts};
 use super::{ones_len, pack_ones, totals};
 use crate::arch::aarch64::simd::Neon;
 use crate::arch::generic::bsconv::rate;
+use crate::families::direct::{Capabilities, ConvKernel, ConvPlanes, ConvTile, PlanesTile, WeightBlock};
 use crate::simd::Simd;
-use crate::ukernel::{ConvKernel, ConvTile, Engine, PlanesTile, WeightBlock};
+use crate::ukernel::Engine;
 
 /// For layers of many outputs.
-pub(crate) static BSCONV_2X64_NEON: ConvKernel =
+pub(crate) static BSCONV_I32_U2_U1_2X64_NEON_TBL: ConvKernel =
     kernel::<4, 2>("bsconv_i32_u2_u1_2x64_neon_tbl", bsconv_i32_u2_u1_2x64_neon_tbl);
 /// For layers of up to 32 outputs.
-pub(crate) static BSCONV_4X32_NEON: ConvKernel =
+pub(crate) static BSCONV_I32_U2_U1_4X32_NEON_TBL: ConvKernel =
     kernel::<2, 4>("bsconv_i32_u2_u1_4x32_neon_tbl", bsconv_i32_u2_u1_4x32_neon_tbl);
 /// For layers of up to 16 outputs.
-pub(crate) static BSCONV_4X16_NEON: ConvKernel =
+pub(crate) static BSCONV_I32_U2_U1_4X16_NEON_TBL: ConvKernel =
     kernel::<1, 4>("bsconv_i32_u2_u1_4x16_neon_tbl", bsconv_i32_u2_u1_4x16_neon_tbl);
 
 /// Outputs of a strip: lanes of bytes.
@@ -66,6 +67,7 @@ const fn kernel<const M: usize, const P: usize>(
         name,
         engine: Engine::Neon,
         bit_serial: true,
+        capabilities: Capabilities::NONE,
         nr: M * STRIP,
         mr: P,
         supports: |operands| {
@@ -85,7 +87,7 @@ const fn kernel<const M: usize, const P: usize>(
         },
         pack: pack::<M>,
         run,
-        run_planes: Some(run_planes::<M, P>),
+        planes: Some(ConvPlanes::narrow(run_planes::<M, P>)),
         levels: None,
     }
 }
@@ -195,7 +197,7 @@ unsafe fn pixels_to_sums<const M: usize, const P: usize>(tile: &mut ConvTile<'_>
 }
 
 /// # Safety
-/// - As [`crate::ukernel::RunPlanes`].
+/// - As [`crate::families::direct::ConvPlanes`].
 #[target_feature(enable = "neon")]
 unsafe fn run_planes<const M: usize, const P: usize>(tile: &mut PlanesTile<'_>) {
     check_widths(&tile.conv);

@@ -12,7 +12,7 @@ use std::arch::aarch64::*;
 
 use crate::arch::aarch64::simd::Neon;
 use crate::arch::generic::bsconv::window_total;
-use crate::ukernel::ConvTile;
+use crate::families::direct::ConvTile;
 
 /// Units that are kept at a time.
 const UNITS: usize = 256;

@@ -4,8 +4,8 @@
 use super::{Mlal, convolve_pixels};
 use crate::arch::aarch64::levels::{call_by_pre_shift, narrow, store_levels};
 use crate::arch::generic::mulconv::OUTPUTS;
+use crate::families::direct::LevelsTile;
 use crate::requantize::forms::{LANES, Narrow};
-use crate::ukernel::LevelsTile;
 
 /// Computes a tile, with [`Mlal`].
 ///

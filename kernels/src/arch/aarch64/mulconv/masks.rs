@@ -17,13 +17,15 @@
 use std::arch::aarch64::*;
 
 use crate::arch::generic::mulconv::add_up_totals;
-use crate::ukernel::{ConvKernel, ConvTile, Engine, Operands, WeightBlock};
+use crate::families::direct::{Capabilities, ConvKernel, ConvTile, Operands, WeightBlock};
+use crate::ukernel::Engine;
 
 /// Levels of at most 1, any weights.
-pub(crate) static MULCONV_NEON_MASKS: ConvKernel = ConvKernel {
+pub(crate) static MULCONV_I32_U1_S8_1X32_NEON_PADAL: ConvKernel = ConvKernel {
     name: "mulconv_i32_u1_s8_1x32_neon_padal",
     engine: Engine::Neon,
     bit_serial: false,
+    capabilities: Capabilities::NONE,
     nr: OUTPUTS,
     mr: 1,
     supports: |operands| operands.max_level <= 1,
@@ -31,7 +33,7 @@ pub(crate) static MULCONV_NEON_MASKS: ConvKernel = ConvKernel {
     packed_len: |runs, depth, _| packed_len(runs, depth),
     pack,
     run: mulconv_i32_u1_s8_1x32_neon_padal,
-    run_planes: None,
+    planes: None,
     levels: None,
 };
 

@@ -7,8 +7,8 @@ use std::arch::aarch64::*;
 use super::{Multiply, convolve_pixels};
 use crate::arch::aarch64::bsconv::planes::{BOTH_BITS, LOW_BITS, add_eights, store_bytes};
 use crate::arch::generic::mulconv::OUTPUTS;
+use crate::families::direct::PlanesTile;
 use crate::requantize::PlaneStepsRows;
-use crate::ukernel::PlanesTile;
 
 /// Outputs of a byte of a plane.
 const GROUP: usize = 8;

@@ -18,13 +18,15 @@ use std::arch::aarch64::*;
 
 use super::masks::{LEVELS, OUTPUTS, VECTOR, VECTORS, add_masked, packed_len, store_sums, utilisation};
 use crate::arch::generic::mulconv::add_up_totals;
-use crate::ukernel::{ConvKernel, ConvTile, Engine, WeightBlock};
+use crate::families::direct::{Capabilities, ConvKernel, ConvTile, WeightBlock};
+use crate::ukernel::Engine;
 
 /// Levels of at most 3, any weights.
-pub(crate) static MULCONV_NEON_TWO_BITS: ConvKernel = ConvKernel {
+pub(crate) static MULCONV_I32_U2_S8_1X32_NEON_PADAL: ConvKernel = ConvKernel {
     name: "mulconv_i32_u2_s8_1x32_neon_padal",
     engine: Engine::Neon,
     bit_serial: false,
+    capabilities: Capabilities::NONE,
     nr: OUTPUTS,
     mr: 1,
     supports: |operands| operands.max_level <= 3,
@@ -32,7 +34,7 @@ pub(crate) static MULCONV_NEON_TWO_BITS: ConvKernel = ConvKernel {
     packed_len: |runs, depth, _| packed_len(runs, depth),
     pack,
     run: mulconv_i32_u2_s8_1x32_neon_padal,
-    run_planes: None,
+    planes: None,
     levels: None,
 };
 

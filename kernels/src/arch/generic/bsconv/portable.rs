@@ -3,13 +3,15 @@
 //! program's code.
 
 use super::{pack_strips, packed_len, rate, supports};
-use crate::ukernel::{ConvKernel, ConvTile, Engine};
+use crate::families::direct::{Capabilities, ConvKernel, ConvTile};
+use crate::ukernel::Engine;
 
 /// The portable micro-kernel.
-pub(crate) static BSCONV_GENERIC: ConvKernel = ConvKernel {
+pub(crate) static BSCONV_I32_UX_UX_1X16_GENERIC: ConvKernel = ConvKernel {
     name: "bsconv_i32_ux_ux_1x16_generic",
     engine: Engine::Generic,
     bit_serial: true,
+    capabilities: Capabilities::NONE,
     nr: NR,
     mr: 1,
     supports,
@@ -17,7 +19,7 @@ pub(crate) static BSCONV_GENERIC: ConvKernel = ConvKernel {
     packed_len: |runs, depth, weight_bits| packed_len(NR, runs, depth, weight_bits),
     pack: |block, out| pack_strips(block, NR, NR, out),
     run: bsconv_i32_ux_ux_1x16_generic,
-    run_planes: None,
+    planes: None,
     levels: None,
 };
 

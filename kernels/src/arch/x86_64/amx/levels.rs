@@ -9,15 +9,15 @@ use super::tiles::{Grid, for_sums};
 use super::{LANES, OUTPUTS, PARTS};
 use crate::arch::generic::requantize::{Convert, lanes};
 use crate::arch::x86_64::avx512::requantize::{Few, Fixed, Gathered, Shifted};
+use crate::families::direct::{LevelsEnd, LevelsTile};
 use crate::requantize::RequantizeTile;
 use crate::requantize::forms::{Form, Thresholds};
-use crate::ukernel::{LevelsEnd, LevelsTile};
 
 /// Most thresholds that are compared here.
 const STEPS: usize = 3;
 
 /// # Safety
-/// - As `run` of [`ConvLevels`](crate::ukernel::ConvLevels).
+/// - As `run` of [`ConvLevels`](crate::families::direct::ConvLevels).
 pub(super) unsafe fn run_levels<const S: usize>(tile: &mut LevelsTile<'_>) {
     // SAFETY: the caller's promise.
     unsafe {

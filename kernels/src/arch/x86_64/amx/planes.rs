@@ -5,11 +5,11 @@ use std::arch::x86_64::*;
 use super::tiles::{Grid, for_sums};
 use super::{LANES, OUTPUTS, PARTS};
 use crate::arch::x86_64::avx512::planes::{Steps, store_planes};
+use crate::families::direct::{PlanesTile, TileRows};
 use crate::requantize::PlaneStepsRows;
-use crate::ukernel::{PlanesTile, TileRows};
 
 /// # Safety
-/// - As [`crate::ukernel::RunPlanes`].
+/// - As [`crate::families::direct::ConvPlanes`].
 pub(super) unsafe fn run_planes<const S: usize>(tile: &mut PlanesTile<'_>) {
     // SAFETY: the caller's promise.
     unsafe {

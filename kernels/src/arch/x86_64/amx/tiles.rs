@@ -3,7 +3,7 @@
 use std::arch::asm;
 
 use super::{OUTPUTS, ROWS, STEP, STEP_WEIGHTS};
-use crate::ukernel::{ConvTile, TileRows};
+use crate::families::direct::{ConvTile, TileRows};
 
 /// How the pixels of a call are divided into tiles of equally many, rows of them each by itself or, where less is wasted,
 /// all as one row. Then, what lies between one row's last window and the next row's first is computed like an output,

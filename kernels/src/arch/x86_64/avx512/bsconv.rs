@@ -36,13 +36,16 @@ use super::mulconv::{LANES, store_sums};
 use super::{counting_cycles, for_pixels};
 use crate::arch::generic::bsconv::{self as generic, MAX_BITS};
 use crate::arch::generic::pack::plane_byte;
-use crate::ukernel::{ConvKernel, ConvTile, Engine, Operands, PlanesTile, WeightBlock};
+use crate::families::direct::{
+    Capabilities, ConvKernel, ConvPlanes, ConvTile, Operands, PlanesTile, SumWidth, WeightBlock,
+};
+use crate::ukernel::Engine;
 
 /// For layers of more than 16 outputs.
-pub(crate) static BSCONV_8X32_AVX512: ConvKernel =
+pub(crate) static BSCONV_I32_UX_UX_8X32_AVX512_CNT: ConvKernel =
     kernel::<2>("bsconv_i32_ux_ux_8x32_avx512_cnt", run::<2>, run_planes::<2>);
 /// For layers of up to 16 outputs, and of an odd number of 16.
-pub(crate) static BSCONV_8X16_AVX512: ConvKernel =
+pub(crate) static BSCONV_I32_UX_UX_8X16_AVX512_CNT: ConvKernel =
     kernel::<1>("bsconv_i32_ux_ux_8x16_avx512_cnt", run::<1>, run_planes::<1>);
 
 /// Bytes of a lane: groups of 8 channels that are packed together, and bytes of a run that are computed together.
@@ -59,6 +62,7 @@ const fn kernel<const V: usize>(
         name,
         engine: Engine::Avx512,
         bit_serial: true,
+        capabilities: Capabilities { dense_sums: true, ..Capabilities::NONE },
         nr: V * LANES,
         mr: 8,
         supports: |operands| {
@@ -72,7 +76,7 @@ const fn kernel<const V: usize>(
         },
         pack: pack::<V>,
         run,
-        run_planes: Some(run_planes),
+        planes: Some(ConvPlanes { differences: Some(SumWidth::Wide), ..ConvPlanes::narrow(run_planes) }),
         levels: None,
     }
 }

@@ -22,11 +22,14 @@ use std::arch::x86_64::*;
 use super::for_pixels;
 use super::planes::{Steps, store_planes};
 use crate::arch::generic::mulconv::add_up_totals;
+use crate::families::direct::{
+    Capabilities, ConvKernel, ConvLevels, ConvPlanes, ConvTile, Operands, PlanesTile, WeightBlock,
+};
 use crate::requantize::PlaneStepsRows;
-use crate::ukernel::{ConvKernel, ConvLevels, ConvTile, Engine, Operands, PlanesTile, WeightBlock};
+use crate::ukernel::Engine;
 
 /// For layers of more than 16 outputs.
-pub(crate) static MULCONV_8X32_AVX512: ConvKernel = ConvKernel {
+pub(crate) static MULCONV_I32_U8_S8_8X32_AVX512_VNNI: ConvKernel = ConvKernel {
     mr: 8,
     ..kernel::<2>(
         "mulconv_i32_u8_s8_8x32_avx512_vnni",
@@ -35,7 +38,7 @@ pub(crate) static MULCONV_8X32_AVX512: ConvKernel = ConvKernel {
     )
 };
 /// For layers of up to 16 outputs, and of an odd number of 16.
-pub(crate) static MULCONV_16X16_AVX512: ConvKernel = ConvKernel {
+pub(crate) static MULCONV_I32_U8_S8_16X16_AVX512_VNNI: ConvKernel = ConvKernel {
     mr: 16,
     ..kernel::<1>(
         "mulconv_i32_u8_s8_16x16_avx512_vnni",
@@ -58,6 +61,7 @@ const fn kernel<const V: usize>(
         name,
         engine: Engine::Avx512,
         bit_serial: false,
+        capabilities: Capabilities { dense_sums: true, ..Capabilities::NONE },
         nr: V * LANES,
         mr: 1,
         supports: |_| true,
@@ -66,7 +70,7 @@ const fn kernel<const V: usize>(
         packed_len: |runs, depth, _| runs * depth.next_multiple_of(GROUP) * V * LANES,
         pack: pack::<V>,
         run,
-        run_planes: Some(run_planes),
+        planes: Some(ConvPlanes::wide(run_planes)),
         levels: Some(ConvLevels { takes: levels::takes, run: levels::run_levels::<V> }),
     }
 }

@@ -5,14 +5,18 @@ use std::arch::x86_64::*;
 
 use super::Avx512;
 use crate::arch::generic::requantize as generic;
-use crate::arch::generic::requantize::{Accumulators, Convert, Instructions, lanes};
-use crate::arch::x86_64::requantize as avx2;
-use crate::arch::x86_64::simd::Avx2;
+use crate::arch::generic::requantize::{Accumulators, Convert, Instructions, another_form, kernel, lanes};
 use crate::requantize::cells::{Cells, LEVEL_SHIFT};
 use crate::requantize::forms::{Form, LANES, Narrow, Scale64, Thresholds};
-use crate::requantize::{RequantizeTile, TransformTile};
+use crate::requantize::{RequantizeKernel, RequantizeTile, Transform, TransformTile};
+use crate::ukernel::Engine;
 
 impl Instructions for Avx512 {
+    unsafe fn assume() -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Self::new_unchecked() }
+    }
+
     fn convert<F: Convert<T>, const T: usize>(
         self,
         form: &F,
@@ -30,19 +34,58 @@ fn convert<F: Convert<T>, const T: usize>(form: &F, one_for_all: bool, tile: &mu
     generic::convert(form, one_for_all, tile);
 }
 
-/// Converts a tile, which has been checked; see [`generic::requantize`].
-pub(crate) fn requantize(avx512: Avx512, form: &Form, one_for_all: bool, tile: &mut RequantizeTile<'_>) {
-    match form {
-        Form::Thresholds16(form) => thresholds(avx512, form, one_for_all, tile),
-        Form::Thresholds32(form) => thresholds(avx512, form, one_for_all, tile),
-        Form::Narrow(form) => avx512.convert(&Shifted(form), one_for_all, tile),
-        Form::Fixed(form) => avx512.convert_terms(&Fixed(form), one_for_all, tile),
-        Form::Cells(form) => avx512.convert(&Gathered(form), one_for_all, tile),
-        form => match Avx2::new() {
-            Some(avx2) => avx2::requantize(avx2, form, one_for_all, tile),
-            None => generic::requantize(generic::Portable, form, one_for_all, tile),
-        },
-    }
+pub(crate) static REQUANTIZE_U8_I32_THRESHOLDS16_AVX512: RequantizeKernel =
+    kernel("requantize_u8_i32_thresholds16_avx512", Engine::Avx512, "thresholds16", thresholds16);
+pub(crate) static REQUANTIZE_U8_I32_THRESHOLDS32_AVX512: RequantizeKernel =
+    kernel("requantize_u8_i32_thresholds32_avx512", Engine::Avx512, "thresholds32", thresholds32);
+pub(crate) static REQUANTIZE_U8_I32_NARROW_AVX512: RequantizeKernel =
+    kernel("requantize_u8_i32_narrow_avx512", Engine::Avx512, "narrow", narrow);
+pub(crate) static REQUANTIZE_U8_I32_FIXED_AVX512: RequantizeKernel =
+    kernel("requantize_u8_i32_fixed_avx512", Engine::Avx512, "fixed", fixed);
+pub(crate) static REQUANTIZE_U8_I32_CELLS_AVX512: RequantizeKernel =
+    kernel("requantize_u8_i32_cells_avx512", Engine::Avx512, "cells", cells);
+
+/// Sums to accumulators.
+pub(crate) static TRANSFORM_AVX512: Transform = Transform { engine: Engine::Avx512, run: transform_avx512 };
+
+/// # Safety
+/// - As [`RequantizeKernel::run`].
+unsafe fn thresholds16(form: &Form, one_for_all: bool, tile: &mut RequantizeTile<'_>) {
+    let Form::Thresholds16(form) = form else { another_form(form) };
+    // SAFETY: the caller's promise.
+    thresholds(unsafe { Avx512::assume() }, form, one_for_all, tile);
+}
+
+/// # Safety
+/// - As [`RequantizeKernel::run`].
+unsafe fn thresholds32(form: &Form, one_for_all: bool, tile: &mut RequantizeTile<'_>) {
+    let Form::Thresholds32(form) = form else { another_form(form) };
+    // SAFETY: the caller's promise.
+    thresholds(unsafe { Avx512::assume() }, form, one_for_all, tile);
+}
+
+/// # Safety
+/// - As [`RequantizeKernel::run`].
+unsafe fn narrow(form: &Form, one_for_all: bool, tile: &mut RequantizeTile<'_>) {
+    let Form::Narrow(form) = form else { another_form(form) };
+    // SAFETY: the caller's promise.
+    unsafe { Avx512::assume() }.convert(&Shifted(form), one_for_all, tile);
+}
+
+/// # Safety
+/// - As [`RequantizeKernel::run`].
+unsafe fn fixed(form: &Form, one_for_all: bool, tile: &mut RequantizeTile<'_>) {
+    let Form::Fixed(form) = form else { another_form(form) };
+    // SAFETY: the caller's promise.
+    unsafe { Avx512::assume() }.convert_terms(&Fixed(form), one_for_all, tile);
+}
+
+/// # Safety
+/// - As [`RequantizeKernel::run`].
+unsafe fn cells(form: &Form, one_for_all: bool, tile: &mut RequantizeTile<'_>) {
+    let Form::Cells(form) = form else { another_form(form) };
+    // SAFETY: the caller's promise.
+    unsafe { Avx512::assume() }.convert(&Gathered(form), one_for_all, tile);
 }
 
 fn thresholds<E: Element>(
@@ -61,18 +104,12 @@ fn thresholds<E: Element>(
     }
 }
 
-/// Sums to accumulators, in place.
-pub(crate) fn transform(_: Avx512, tile: &TransformTile<'_>, sums: &mut [i32], totals: &[i32]) {
-    // SAFETY: the token proves the instructions.
-    unsafe { transform_avx512(tile, sums, totals) }
-}
-
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 fn transform_avx512(tile: &TransformTile<'_>, sums: &mut [i32], totals: &[i32]) {
     generic::transform(tile, sums, totals);
 }
 
-// SAFETY of all blocks below: the types are private to this file and only used in `requantize`, with a token, so
+// SAFETY of all blocks below: the types are only used with a token of the instructions, so
 // the CPU has the instructions; pointers come from array references of the length that is loaded or stored.
 
 /// A type of thresholds.

@@ -5,11 +5,11 @@ use std::arch::x86_64::*;
 use super::super::for_pixels;
 use super::super::planes::{Steps, store_planes};
 use super::{add_up_totals, convolve};
+use crate::families::direct::PlanesTile;
 use crate::requantize::PlaneStepsRows;
-use crate::ukernel::PlanesTile;
 
 /// # Safety
-/// - As [`crate::ukernel::RunPlanes`].
+/// - As [`crate::families::direct::ConvPlanes`].
 pub(super) unsafe fn run_planes<const V: usize>(tile: &mut PlanesTile<'_>) {
     // SAFETY: the CPU and the tile are the caller's promise; the instance is that of its widths. Steps are for
     // one or two bits, those of the levels.
@@ -29,7 +29,7 @@ pub(super) unsafe fn run_planes<const V: usize>(tile: &mut PlanesTile<'_>) {
 /// For weights −1 and +1.
 ///
 /// # Safety
-/// - As [`crate::ukernel::RunPlanes`], and the tile has weights of one bit and levels of `A` bits.
+/// - As [`crate::families::direct::ConvPlanes`], and the tile has weights of one bit and levels of `A` bits.
 #[target_feature(
     enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni,avx512bitalg,avx512vpopcntdq,popcnt"
 )]
@@ -52,7 +52,7 @@ unsafe fn difference_planes<const A: usize, const V: usize>(tile: &mut PlanesTil
 }
 
 /// # Safety
-/// - As [`crate::ukernel::RunPlanes`], and the tile has these widths.
+/// - As [`crate::families::direct::ConvPlanes`], and the tile has these widths.
 #[target_feature(
     enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni,avx512bitalg,avx512vpopcntdq,popcnt"
 )]

@@ -7,9 +7,9 @@ use super::super::for_pixels;
 use super::super::requantize::{Few, Fixed, Gathered, Shifted};
 use super::{LANES, convolve};
 use crate::arch::generic::requantize::Convert;
+use crate::families::direct::{LevelsEnd, LevelsTile};
 use crate::requantize::Requantizer;
 use crate::requantize::forms::Form;
-use crate::ukernel::{LevelsEnd, LevelsTile};
 
 /// Most thresholds that are compared in registers.
 const STEPS: usize = 3;
@@ -25,7 +25,7 @@ pub(super) fn takes(requantizer: &Requantizer) -> bool {
 }
 
 /// # Safety
-/// - As `run` of [`ConvLevels`](crate::ukernel::ConvLevels), for a micro-kernel of `16 · V` outputs.
+/// - As `run` of [`ConvLevels`](crate::families::direct::ConvLevels), for a micro-kernel of `16 · V` outputs.
 pub(super) unsafe fn run_levels<const V: usize>(tile: &mut LevelsTile<'_>) {
     let requantizer = tile.end.requantizer;
     // SAFETY: the caller's promise.

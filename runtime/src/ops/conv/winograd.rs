@@ -10,19 +10,36 @@
 //!     write both rows of levels
 //! ```
 
-use ylb_format::model::{Conv as ModelConv, Model, ValueId};
-use ylb_kernels::winograd::{
-    LevelsStrip, OUTPUTS, OutputsStrip, STRIP, Winograd, partial_len, sums_len, transformed_len,
+use ylb_kernels::families::winograd::{
+    self, LevelsStrip, OUTPUTS, OutputsStrip, STRIP, Winograd, partial_len, sums_len, transformed_len,
 };
+use ylb_kernels::layout::Form;
 
+use super::blocks::{Block, Place, blocks, gather};
+use super::candidate::{Candidate, Chosen, Coding, Family, Problem};
 use super::finish::Finish;
-use super::prepack::{Block, blocks, gather};
-use super::{Context, Op, level_stride};
 use crate::bands::{Band, LevelsRows};
-use crate::choice::ConvChoice;
-use crate::plan::Plan;
+use crate::ops::{Context, Op, Prepared, Setting, level_stride};
 use crate::scratch::{Cutter, bytes_for};
 use crate::storage::{AlignedBytes, Borrowed, Store};
+
+/// The best micro-kernel, where the algorithm is exact.
+pub fn candidate(problem: &Problem<'_>) -> Option<Candidate> {
+    let (_, operands, _) = problem.plain()?;
+    let window = &problem.conv.window;
+    if window.kernel != [3, 3] || window.stride != [1, 1] || window.padding != [1; 4] {
+        return None;
+    }
+    let best = winograd::candidate(problem.dispatch, operands)?;
+    let (preference, forms) = (best.preference, vec![Form::Bytes]);
+    Some(Candidate { preference, forms, coding: Coding::Bytes, family: Box::new(best.kernel) })
+}
+
+impl Family for Winograd {
+    fn prepare(&self, chosen: &Chosen<'_>, setting: &Setting<'_>) -> Prepared {
+        Prepared::one(WinogradOp::new(*self, chosen, setting), setting)
+    }
+}
 
 /// A convolution by Winograd's algorithm, ready to run.
 pub struct WinogradOp {
@@ -41,20 +58,10 @@ pub struct WinogradOp {
 
 impl WinogradOp {
     /// Packs the weights for the plan.
-    pub fn new(
-        model: &Model,
-        conv: &ModelConv,
-        choice: &ConvChoice,
-        kernel: Winograd,
-        output: ValueId,
-        plan: &Plan,
-    ) -> Self {
-        let value = model.value(output);
-        let (term, codes) = (&conv.terms[0], &choice.codes[0]);
-        let store = plan.storage[term.input.index()]
-            .store(choice.forms[0])
-            .expect("the plan stores what choices read");
-        let channels = value.channels as usize;
+    fn new(kernel: Winograd, chosen: &Chosen<'_>, setting: &Setting<'_>) -> Self {
+        let conv = chosen.conv;
+        let (term, codes, store) = chosen.terms(setting).next().expect("a plain convolution has a term");
+        let channels = setting.model.value(setting.output).channels as usize;
         let in_channels = store.layout.channels;
         let blocks = blocks(channels, 1, OUTPUTS);
         let block_len = kernel.packed_len(in_channels);
@@ -72,9 +79,9 @@ impl WinogradOp {
             weights,
             block_len,
             padding: [conv.window.padding[0] as isize, conv.window.padding[1] as isize],
-            width: value.width as usize,
+            width: setting.model.value(setting.output).width as usize,
             channels,
-            finish: Finish::new(model, conv, choice, output),
+            finish: Finish::new(chosen, setting),
         }
     }
 
@@ -99,7 +106,8 @@ impl WinogradOp {
             transformed,
         });
         let (sums, partial) = sums.split_at_mut(sums_len(columns));
-        for (block, weights) in self.blocks.iter().zip(self.weights.bytes().chunks_exact(self.block_len)) {
+        let packed = self.weights.bytes().chunks_exact(self.block_len);
+        for (number, (block, weights)) in self.blocks.iter().zip(packed).enumerate() {
             self.kernel.run(&mut OutputsStrip {
                 transformed,
                 channels: self.in_channels,
@@ -111,7 +119,8 @@ impl WinogradOp {
             for (row, sums) in sums.chunks_exact_mut(sums_len(columns) / 2).enumerate().take(rows) {
                 let levels = &mut out.bytes[row * out.row_stride + x * out.pixel_stride..];
                 let sums = (&mut sums[..columns * OUTPUTS], OUTPUTS);
-                self.finish.apply(block, [y + row, x], sums, (levels, out.pixel_stride));
+                let place = Place { block: number, y: y + row, x, pixels: columns };
+                self.finish.apply(place, block, sums, (levels, out.pixel_stride));
             }
         }
     }

@@ -16,8 +16,10 @@
 //! Sums are kept in 16 bits that wrap around: they are exact where the result fits an i16, and it is for the caller
 //! to see to it.
 
+use crate::families::direct::{LevelsEnd, Operands};
+use crate::registry::{Candidate, Dispatch};
 use crate::requantize::Requantizer;
-use crate::ukernel::{Engine, LevelsEnd};
+use crate::ukernel::{Available, Engine, Family, Listed, MicroKernel};
 
 /// Output channels of a block.
 pub const OUTPUTS: usize = 32;
@@ -101,9 +103,48 @@ pub struct LookupTile<'a> {
     pub sums: &'a mut [i32],
 }
 
-/// A micro-kernel that this CPU can run: the proof is that the value exists.
-#[derive(Clone, Copy, Debug)]
-pub struct Lookup(&'static LookupKernel);
+impl MicroKernel for LookupKernel {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    fn op(&self) -> &'static str {
+        "lutconv"
+    }
+
+    fn tile(&self) -> Option<[usize; 2]> {
+        Some([self.mr, OUTPUTS])
+    }
+}
+
+impl Family for LookupKernel {
+    fn listed(list: &Listed) -> &'static [&'static Self] {
+        list.lookup
+    }
+}
+
+/// A micro-kernel that looks up and that this CPU can run.
+pub type Lookup = Available<LookupKernel>;
+
+/// The best micro-kernel for a convolution of one term whose weights have `planes` planes. `window` levels meet a weight
+/// each, of which `fresh` are in no window before. `None` if levels are too large for tables.
+pub fn candidate(
+    dispatch: &Dispatch,
+    term: &Operands,
+    [window, fresh]: [usize; 2],
+    planes: usize,
+) -> Option<Candidate<LookupKernel>> {
+    dispatch.best(|lookup: &Lookup| {
+        let cost = lookup.kernel().cost;
+        let lookups = window * planes * term.outputs.next_multiple_of(OUTPUTS);
+        let cycles = lookups as f32 / cost.rate + fresh as f32 * cost.table;
+        (term.max_level <= MAX_LEVEL).then(|| (window * term.outputs) as f32 / cycles)
+    })
+}
 
 /// Planes that two's complement of weights from `min` to `max` takes; `None` if they are not 2 or 3.
 pub fn planes(min: i8, max: i8) -> Option<usize> {
@@ -115,16 +156,6 @@ pub fn planes(min: i8, max: i8) -> Option<usize> {
 }
 
 impl Lookup {
-    /// `None` if this CPU lacks the engine's instructions.
-    pub fn new(kernel: &'static LookupKernel) -> Option<Self> {
-        kernel.engine.is_available().then_some(Self(kernel))
-    }
-
-    /// The micro-kernel's description.
-    pub fn kernel(&self) -> &'static LookupKernel {
-        self.0
-    }
-
     /// Bytes of a packed block.
     pub fn packed_len(&self, runs: usize, quads: usize, planes: usize) -> usize {
         planes * runs * quads * OUTPUTS
@@ -158,7 +189,7 @@ impl Lookup {
         assert!(levels.len() / QUAD <= tables.len() / TABLE, "no room for tables");
         // SAFETY: the CPU has the instructions, or `self` could not have been made; lengths were checked in
         // the lines before.
-        unsafe { (self.0.make_tables)(levels, tables) }
+        unsafe { (self.kernel().make_tables)(levels, tables) }
     }
 
     /// Computes a tile.
@@ -169,12 +200,12 @@ impl Lookup {
         tile.check(self.packed_len(tile.runs.len(), tile.quads, tile.planes));
         // SAFETY: the CPU has the instructions, or `self` could not have been made; the tile was checked in
         // the line before.
-        unsafe { (self.0.run)(tile) }
+        unsafe { (self.kernel().run)(tile) }
     }
 
     /// Whether the micro-kernel can end in levels with this requantizer.
     pub fn makes_levels(&self, requantizer: &Requantizer) -> bool {
-        self.0.levels.is_some_and(|levels| requantizer.terms() == 1 && (levels.takes)(requantizer))
+        self.kernel().levels.is_some_and(|levels| requantizer.terms() == 1 && (levels.takes)(requantizer))
     }
 
     /// Computes a tile to levels; the tile's own sums are not used.
@@ -184,7 +215,7 @@ impl Lookup {
     /// [`makes_levels`](Self::makes_levels) accepts.
     pub fn run_levels(&self, tile: &mut LookupTile<'_>, end: &mut LevelsEnd<'_>) {
         let takes = self.makes_levels(end.requantizer);
-        let levels = self.0.levels.filter(|_| takes).expect("the micro-kernel takes the requantizer");
+        let levels = self.kernel().levels.filter(|_| takes).expect("the micro-kernel takes the requantizer");
         tile.check_tables(self.packed_len(tile.runs.len(), tile.quads, tile.planes));
         end.check(tile.pixels, OUTPUTS);
         // SAFETY: the CPU has the instructions, or `self` could not have been made; both were checked in

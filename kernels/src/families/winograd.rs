@@ -34,8 +34,10 @@
 //!
 //! and then block after block of outputs is computed from it.
 
+use crate::families::direct::Operands;
 use crate::layout::READ_SLACK;
-use crate::ukernel::{Engine, Operands};
+use crate::registry::{Candidate, Dispatch};
+use crate::ukernel::{Available, Engine, Family, Listed, MicroKernel};
 
 /// Output columns of a strip, at most.
 pub const STRIP: usize = 32;
@@ -66,7 +68,7 @@ pub struct WinogradKernel {
     /// What the CPU must have.
     pub engine: Engine,
     /// Estimated multiply-accumulates of the convolution per cycle, as of
-    /// [`ConvKernel`](crate::ukernel::ConvKernel): only ratios matter.
+    /// [`ConvKernel`](crate::families::direct::ConvKernel): only ratios matter.
     pub rate: fn(&Operands) -> f32,
     /// Place of a weight among the 64 of 4 channels and [`OUTPUTS`] outputs.
     pub(crate) position: fn(output: usize, channel: usize) -> usize,
@@ -154,21 +156,39 @@ pub fn transform_weights(kernel: &[i32; TAPS]) -> [[i32; 4]; 4] {
     std::array::from_fn(|i| std::array::from_fn(|j| columns[j][i]))
 }
 
-/// A micro-kernel that this CPU can run: the proof is that the value exists.
-#[derive(Clone, Copy, Debug)]
-pub struct Winograd(&'static WinogradKernel);
+impl MicroKernel for WinogradKernel {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    fn op(&self) -> &'static str {
+        "winconv"
+    }
+
+    fn tile(&self) -> Option<[usize; 2]> {
+        Some([4, OUTPUTS])
+    }
+}
+
+impl Family for WinogradKernel {
+    fn listed(list: &Listed) -> &'static [&'static Self] {
+        list.winograd
+    }
+}
+
+/// A Winograd micro-kernel that this CPU can run.
+pub type Winograd = Available<WinogradKernel>;
+
+/// The best micro-kernel for a 3×3 convolution with stride 1 and one term. `None` if it would not be exact.
+pub fn candidate(dispatch: &Dispatch, term: &Operands) -> Option<Candidate<WinogradKernel>> {
+    dispatch.best(|winograd: &Winograd| supports(term).then(|| (winograd.kernel().rate)(term)))
+}
 
 impl Winograd {
-    /// `None` if this CPU lacks the engine's instructions.
-    pub fn new(kernel: &'static WinogradKernel) -> Option<Self> {
-        kernel.engine.is_available().then_some(Self(kernel))
-    }
-
-    /// The micro-kernel's description.
-    pub fn kernel(&self) -> &'static WinogradKernel {
-        self.0
-    }
-
     /// Bytes of a packed block.
     pub fn packed_len(&self, channels: usize) -> usize {
         POINTS * channels.next_multiple_of(LANES) * OUTPUTS
@@ -194,7 +214,7 @@ impl Winograd {
                 for (i, row) in transform_weights(&kernel).iter().enumerate() {
                     for (j, &weight) in row.iter().enumerate() {
                         let quad = j * channels.div_ceil(LANES) * (LANES / 4) + channel / 4;
-                        let place = (self.0.position)(output, channel % 4);
+                        let place = (self.kernel().position)(output, channel % 4);
                         let weight = i8::try_from(weight).expect("transformed weights are bytes");
                         out[(quad * 4 + i) * (4 * OUTPUTS) + place] = weight as u8;
                     }
@@ -211,7 +231,7 @@ impl Winograd {
         strip.check();
         // SAFETY: the CPU has the instructions, or `self` could not have been made; the strip was checked
         // in the line before.
-        unsafe { (self.0.transform)(strip) }
+        unsafe { (self.kernel().transform)(strip) }
     }
 
     /// Computes a block of outputs.
@@ -221,7 +241,7 @@ impl Winograd {
     pub fn run(&self, strip: &mut OutputsStrip<'_>) {
         strip.check(self.packed_len(strip.channels));
         // SAFETY: as above.
-        unsafe { (self.0.run)(strip) }
+        unsafe { (self.kernel().run)(strip) }
     }
 }
 

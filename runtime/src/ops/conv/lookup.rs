@@ -9,21 +9,57 @@
 //!     write the row of levels
 //! ```
 
-use ylb_format::model::{Conv as ModelConv, Model, ValueId};
-use ylb_kernels::lookup::{Lookup, LookupTile, OUTPUTS, QUAD, TABLE};
-use ylb_kernels::ukernel::LevelsEnd;
+use ylb_format::ChannelSum;
+use ylb_format::model::ConvTerm;
+use ylb_kernels::families::direct::LevelsEnd;
+use ylb_kernels::families::lookup::{self, Lookup, LookupTile, OUTPUTS, QUAD, TABLE};
+use ylb_kernels::layout::Form;
 
+use super::blocks::{Block, Place, blocks, gather};
+use super::candidate::{Candidate, Chosen, Coding, Family, Problem};
 use super::finish::Finish;
-use super::prepack::{Block, blocks, gather};
-use super::{Context, Op, level_stride};
 use crate::bands::{Band, LevelsRows};
-use crate::choice::ConvChoice;
-use crate::plan::Plan;
+use crate::ops::{Context, Op, Prepared, Setting, level_stride};
 use crate::scratch::{Cutter, bytes_for};
 use crate::storage::{AlignedBytes, Borrowed, Store};
+use crate::weight_codes::WeightCodes;
 
 /// Output pixels whose sums are kept before they become levels: 4 KiB.
 const STRIP: usize = 32;
+
+/// A micro-kernel, and the planes of the weights that it is for.
+struct Looked {
+    kernel: Lookup,
+    planes: usize,
+}
+
+/// The best micro-kernel, where weights have few planes and sums fit 16 bits.
+pub fn candidate(problem: &Problem<'_>) -> Option<Candidate> {
+    let (term, operands, codes) = problem.plain()?;
+    let planes = planes(term, codes, operands.max_level)?;
+    let [_, channels, rows, columns] = term.weights.shape.map(|extent| extent as usize);
+    let [row_step, column_step] = problem.conv.window.stride.map(|step| step as usize);
+    let fresh = channels * row_step.min(rows) * column_step;
+    let best = lookup::candidate(problem.dispatch, operands, [channels * rows * columns, fresh], planes)?;
+    let (preference, forms) = (best.preference, vec![Form::Bytes]);
+    let family = Box::new(Looked { kernel: best.kernel, planes });
+    Some(Candidate { preference, forms, coding: Coding::Bytes, family })
+}
+
+/// Planes of weights that can be looked up: tables are of four channels, and sums of 16 bits.
+fn planes(term: &ConvTerm, codes: &WeightCodes, max_level: u8) -> Option<usize> {
+    let (min, max) = codes.extremes();
+    let planes = lookup::planes(min, max)?;
+    let fits =
+        |sum: &ChannelSum| sum.positive().max(-sum.negative()) * i64::from(max_level) <= i64::from(i16::MAX);
+    (codes.sums.iter().all(fits) && (term.weights.shape[1] as usize).is_multiple_of(QUAD)).then_some(planes)
+}
+
+impl Family for Looked {
+    fn prepare(&self, chosen: &Chosen<'_>, setting: &Setting<'_>) -> Prepared {
+        Prepared::one(LookupOp::new(self, chosen, setting), setting)
+    }
+}
 
 /// A convolution by table look-up, ready to run.
 pub struct LookupOp {
@@ -50,19 +86,10 @@ pub struct LookupOp {
 
 impl LookupOp {
     /// Packs the weights for the plan.
-    pub fn new(
-        model: &Model,
-        conv: &ModelConv,
-        choice: &ConvChoice,
-        (kernel, planes): (Lookup, usize),
-        output: ValueId,
-        plan: &Plan,
-    ) -> Self {
-        let value = model.value(output);
-        let (term, codes) = (&conv.terms[0], &choice.codes[0]);
-        let input = plan.storage[term.input.index()]
-            .store(choice.forms[0])
-            .expect("the plan stores what choices read");
+    fn new(&Looked { kernel, planes }: &Looked, chosen: &Chosen<'_>, setting: &Setting<'_>) -> Self {
+        let conv = chosen.conv;
+        let (term, codes, input) = chosen.terms(setting).next().expect("a plain convolution has a term");
+        let value = setting.model.value(setting.output);
         let channels = value.channels as usize;
         let in_channels = input.layout.channels;
         let [rows, columns] = conv.window.kernel.map(|extent| extent as usize);
@@ -91,7 +118,7 @@ impl LookupOp {
             padding: [conv.window.padding[0] as isize, conv.window.padding[1] as isize],
             width: value.width as usize,
             channels,
-            finish: Finish::new(model, conv, choice, output),
+            finish: Finish::new(chosen, setting),
         }
     }
 
@@ -120,7 +147,8 @@ impl LookupOp {
             self.finish.requantizer_of_sums().filter(|requantizer| self.kernel.makes_levels(requantizer));
         // What ends in levels has no sums to keep.
         let strip = if requantizer.is_some() { self.width } else { STRIP };
-        for (block, weights) in self.blocks.iter().zip(self.weights.bytes().chunks_exact(self.block_len)) {
+        let packed = self.weights.bytes().chunks_exact(self.block_len);
+        for (number, (block, weights)) in self.blocks.iter().zip(packed).enumerate() {
             for x in (0..self.width).step_by(strip) {
                 let pixels = strip.min(self.width - x);
                 let column = ((x * self.stride[1]) as isize + left) as usize;
@@ -139,7 +167,8 @@ impl LookupOp {
                 let Some(requantizer) = requantizer else {
                     self.kernel.run(&mut tile);
                     let sums = (&mut sums[..pixels * OUTPUTS], OUTPUTS);
-                    self.finish.apply(block, [y, x], sums, (levels, out.pixel_stride));
+                    let place = Place { block: number, y, x, pixels };
+                    self.finish.apply(place, block, sums, (levels, out.pixel_stride));
                     continue;
                 };
                 let mut end = LevelsEnd {

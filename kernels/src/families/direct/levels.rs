@@ -1,6 +1,6 @@
 //! Micro-kernels that turn their sums into levels themselves.
 
-use super::{Conv, ConvTile, Engine};
+use super::{Conv, ConvTile};
 use crate::requantize::Requantizer;
 
 /// Where the sums of a block of outputs become levels: in registers, so that only levels are stored. The sums must be
@@ -61,7 +61,7 @@ impl TileRows {
 pub(crate) struct ConvLevels {
     /// Whether it has the arithmetic of a requantizer, which is one for a single term.
     pub(crate) takes: fn(&Requantizer) -> bool,
-    /// Computes a tile, which has one row unless the engine is [`Engine::Amx`].
+    /// Computes a tile, which has one row unless the micro-kernel computes [`many_rows`](super::Capabilities::many_rows).
     ///
     /// # Safety
     /// - The CPU has the engine's instructions.
@@ -72,7 +72,7 @@ pub(crate) struct ConvLevels {
 impl Conv {
     /// Whether the micro-kernel can compute [`LevelsTile`]s with this requantizer.
     pub fn makes_levels(&self, requantizer: &Requantizer) -> bool {
-        self.0.levels.is_some_and(|levels| requantizer.terms() == 1 && (levels.takes)(requantizer))
+        self.kernel().levels.is_some_and(|levels| requantizer.terms() == 1 && (levels.takes)(requantizer))
     }
 
     /// Computes a tile to levels.
@@ -82,11 +82,12 @@ impl Conv {
     /// [`makes_levels`](Self::makes_levels) accepts.
     pub fn run_levels(&self, tile: &mut LevelsTile<'_>) {
         let takes = self.makes_levels(tile.end.requantizer);
-        let levels = self.0.levels.filter(|_| takes).expect("the micro-kernel takes the requantizer");
+        let kernel = self.kernel();
+        let levels = kernel.levels.filter(|_| takes).expect("the micro-kernel takes the requantizer");
         let [last_windows, last_levels] = tile.rows.last();
-        tile.conv.check_rows(self.0, last_windows);
-        tile.end.check_rows(tile.conv.pixels, self.0.nr, last_levels);
-        if self.0.engine == Engine::Amx || tile.rows.count == 1 {
+        tile.conv.check_rows(kernel, last_windows);
+        tile.end.check_rows(tile.conv.pixels, kernel.nr, last_levels);
+        if kernel.capabilities.many_rows || tile.rows.count == 1 {
             // SAFETY: the CPU has the instructions, or `self` could not have been made; the tile was
             // checked in the lines before.
             return unsafe { (levels.run)(tile) };
