@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use ylb_format::model::Operator;
 use ylb_kernels::registry::Dispatch;
-use ylb_runtime::synthetic::{Size, Specification, yolov5};
 use ylb_runtime::{Network, Session, SessionOptions};
+use ylb_zoo::synthetic::{Specification, yolov5};
+use ylb_zoo::yolov5::Size;
 
 /// Rows and columns of the networks' input.
 pub const SIDE: u32 = 320;

@@ -5,8 +5,9 @@ use std::ffi::CStr;
 use std::ptr::{null, null_mut};
 
 use ylb_kernels::registry::Dispatch;
-use ylb_runtime::synthetic::{Size, Specification, yolov5};
 use ylb_runtime::{LoadErrorKind, Network, SessionError};
+use ylb_zoo::synthetic::{Specification, yolov5};
+use ylb_zoo::yolov5::Size;
 
 use crate::failure::{Failure, guard, guard_value};
 use crate::*;

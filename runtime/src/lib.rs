@@ -44,7 +44,6 @@ mod requantize;
 mod scratch;
 mod session;
 mod storage;
-pub mod synthetic;
 mod threads;
 mod weight_codes;
 

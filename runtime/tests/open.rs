@@ -8,8 +8,9 @@ use std::thread;
 use ylb_format::model::{
     ChannelOrder, Model, PicturePlacement, PixelLevels, PixelRange, ScoreRule, TensorLayout,
 };
-use ylb_runtime::synthetic::{Size, Specification, yolov5};
 use ylb_runtime::{LoadError, LoadErrorKind, MAX_MEMORY, Network};
+use ylb_zoo::synthetic::{Specification, yolov5};
+use ylb_zoo::yolov5::Size;
 
 /// A fresh folder that is removed in the end.
 struct Folder(PathBuf);

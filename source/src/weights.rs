@@ -14,12 +14,12 @@ mod arrays;
 mod folder;
 mod graph;
 mod network;
-mod yolov5;
 
 pub use arrays::Arrays;
 pub use folder::NETWORK;
 pub use graph::build;
-pub use network::{Activation, Codes, Kind, Layer, Network, Op, PICTURE};
+pub use network::{Activation, Codes, Kind, Layer, Network, Op};
+pub use ylb_zoo::PICTURE;
 
 use folder::Folder;
 

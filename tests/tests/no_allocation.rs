@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ylb_kernels::registry::Dispatch;
-use ylb_runtime::synthetic::{Size, Specification, yolov5};
 use ylb_runtime::{DetectOptions, Network, Picture, PixelFormat, Session, SessionOptions};
+use ylb_zoo::synthetic::{Specification, yolov5};
+use ylb_zoo::yolov5::Size;
 
 struct Counting;
 

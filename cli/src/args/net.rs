@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use ylb_runtime::synthetic::Size;
+use ylb_zoo::yolov5::Size;
 
 /// A member of the YOLOv5 family, such as `yolov5n`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

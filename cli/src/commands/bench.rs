@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 use serde::Serialize;
 use ylb_kernels::registry::Dispatch;
-use ylb_runtime::synthetic::{self, Specification};
 use ylb_runtime::{Network, Session, SessionOptions};
+use ylb_zoo::synthetic::{self, Specification};
 
 use super::{Outcome, UsageError};
 use crate::args::{BenchArgs, Bits, Net};

@@ -3,10 +3,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ylb_kernels::registry::Dispatch;
+use ylb_zoo::synthetic::{Specification, yolov5};
+use ylb_zoo::yolov5::Size;
 
 use super::*;
 use crate::PixelFormat;
-use crate::synthetic::{Size, Specification, yolov5};
 
 const INPUT: [u32; 2] = [64, 96];
 const SIZE: [usize; 2] = [200, 150];

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use ylb_zoo::PICTURE;
+
 use super::arrays::{Arrays, Parameters, Reals};
-use super::network::{Activation, Kind, Layer, MAX_EXTENT, Network, Op, PICTURE};
+use super::network::{Activation, Kind, Layer, MAX_EXTENT, Network, Op};
 use crate::error::{Blame as _, ErrorKind, SourceError};
 use crate::ir::{Attribute, Domain, Graph, Node, Tensor, TensorId, TensorInfo, element_count};
 

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
+use ylb_zoo::{PICTURE, yolov5};
 
 use super::arrays::in_file;
 use super::folder::NETWORK;
-use super::yolov5;
 use crate::error::SourceError;
 
 /// What `format` must say.
@@ -17,9 +17,6 @@ const MAX_LAYERS: usize = 10_000;
 pub const MAX_EXTENT: usize = 65_536;
 /// Bytes of a layer's name: with what follows it, a file's name.
 const MAX_NAME: usize = 200;
-
-/// The name of the picture, as layers read it.
-pub const PICTURE: &str = "image";
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -54,9 +51,30 @@ pub struct Network {
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 enum Architecture {
     /// YOLOv5 6.0 and later, with 3 levels.
-    Yolov5(yolov5::Multiples),
+    Yolov5(Multiples),
     /// YOLOv5 6.0 and later, with 4 levels.
-    Yolov5P6(yolov5::Multiples),
+    Yolov5P6(Multiples),
+}
+
+/// What sets the sizes of a family apart.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Multiples {
+    depth_multiple: f64,
+    width_multiple: f64,
+}
+
+impl Architecture {
+    /// Its layers.
+    fn layers(&self) -> Result<Vec<Layer>, String> {
+        let (build, multiples): (fn(_) -> _, _) = match self {
+            Self::Yolov5(multiples) => (yolov5::p5, multiples),
+            Self::Yolov5P6(multiples) => (yolov5::p6, multiples),
+        };
+        let &Multiples { depth_multiple, width_multiple } = multiples;
+        let layers = build(yolov5::Multiples { depth_multiple, width_multiple })?;
+        layers.into_iter().map(Layer::of_zoo).collect()
+    }
 }
 
 /// How integers are spread.
@@ -194,8 +212,7 @@ impl Network {
             return Err(format!("its format is \"{}\"; expected \"{FORMAT}\"", network.format));
         }
         match (&network.architecture, network.layers.is_empty()) {
-            (Some(Architecture::Yolov5(multiples)), true) => network.layers = yolov5::p5(*multiples)?,
-            (Some(Architecture::Yolov5P6(multiples)), true) => network.layers = yolov5::p6(*multiples)?,
+            (Some(architecture), true) => network.layers = architecture.layers()?,
             (None, false) => {}
             _ => return Err("expected either \"architecture\" or \"layers\"".into()),
         }
@@ -321,6 +338,42 @@ fn check_name(name: &str) -> Result<(), String> {
 }
 
 impl Layer {
+    /// A layer of a known architecture as `layers` would have it.
+    fn of_zoo(layer: ylb_zoo::Layer) -> Result<Self, String> {
+        let ylb_zoo::Layer { name, op, from } = layer;
+        let plain = |op| Self {
+            name: name.clone(),
+            op,
+            from: from.clone(),
+            channels: None,
+            kernel: None,
+            stride: None,
+            padding: None,
+            groups: None,
+            factor: None,
+        };
+        let windowed = |op, window: ylb_zoo::Window| Self {
+            kernel: Some(window.kernel),
+            stride: Some(window.stride),
+            padding: Some(window.padding),
+            ..plain(op)
+        };
+        Ok(match op {
+            ylb_zoo::Op::Conv { channels, window, groups } => {
+                Self { channels: Some(channels), groups: Some(groups), ..windowed(Op::Conv, window) }
+            }
+            ylb_zoo::Op::Add => plain(Op::Add),
+            ylb_zoo::Op::Concat => plain(Op::Concat),
+            ylb_zoo::Op::MaxPool(window) => windowed(Op::MaxPool, window),
+            ylb_zoo::Op::Upsample(factor) => Self { factor: Some(factor), ..plain(Op::Upsample) },
+            ylb_zoo::Op::Detect => plain(Op::Detect),
+            // What architectures to come need is added here with them.
+            other => {
+                return Err(format!("layer \"{name}\" is a {other:?}, which a weights folder does not have"));
+            }
+        })
+    }
+
     fn check(&self) -> Result<(), String> {
         let fields = [
             ("channels", self.channels),

@@ -4,9 +4,7 @@
 //! convolution of the first bottleneck of module 2. Joins, which have no module there, are called
 //! after the module that makes them: `model.2.m.0.add`, `model.2.concat`.
 
-use serde::Deserialize;
-
-use super::network::{Layer, Op, PICTURE};
+use crate::layer::{Layer, Op, PICTURE, Window};
 
 /// Largest multiple accepted; YOLOv5x has 1.33 and 1.25.
 const MAX_MULTIPLE: f64 = 4.0;
@@ -14,13 +12,41 @@ const MAX_MULTIPLE: f64 = 4.0;
 const DIVISOR: f64 = 8.0;
 
 /// What sets the sizes of the family apart.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Multiples {
     /// Of the number of bottlenecks: 0.33, 0.33, 0.67, 1.0, 1.33 for n, s, m, l, x.
-    depth_multiple: f64,
+    pub depth_multiple: f64,
     /// Of the number of channels: 0.25, 0.5, 0.75, 1.0, 1.25 for n, s, m, l, x.
-    width_multiple: f64,
+    pub width_multiple: f64,
+}
+
+/// Sizes of the family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// Nano: depth 1/3, width 1/4.
+    N,
+    /// Small: depth 1/3, width 1/2.
+    S,
+    /// Medium: depth 2/3, width 3/4.
+    M,
+    /// Large: depth 1, width 1.
+    L,
+    /// Extra large: depth 4/3, width 5/4.
+    X,
+}
+
+impl Size {
+    /// The multiples that the original's configurations give, rounded as there.
+    pub const fn multiples(self) -> Multiples {
+        let (depth_multiple, width_multiple) = match self {
+            Self::N => (0.33, 0.25),
+            Self::S => (0.33, 0.5),
+            Self::M => (0.67, 0.75),
+            Self::L => (1.0, 1.0),
+            Self::X => (1.33, 1.25),
+        };
+        Multiples { depth_multiple, width_multiple }
+    }
 }
 
 /// The network with levels of strides 8, 16 and 32.
@@ -98,38 +124,24 @@ impl Builder {
         format!("model.{}", self.module - 1)
     }
 
-    fn push(&mut self, name: String, op: Op, from: &[&str]) -> &mut Layer {
+    /// Appends a layer and returns its name.
+    fn push(&mut self, name: String, op: Op, from: &[&str]) -> String {
         self.last.clone_from(&name);
         let from = from.iter().map(|&name| name.to_owned()).collect();
-        let none = None;
-        self.layers.push(Layer {
-            name,
-            op,
-            from,
-            channels: none,
-            kernel: none,
-            stride: none,
-            padding: none,
-            groups: none,
-            factor: none,
-        });
-        let last = self.layers.len() - 1;
-        &mut self.layers[last]
+        self.layers.push(Layer { name, op, from });
+        self.last.clone()
     }
 
     fn conv(&mut self, name: String, from: &str, channels: usize, kernel: usize, stride: usize) -> String {
-        let layer = self.push(name, Op::Conv, &[from]);
-        (layer.channels, layer.kernel, layer.stride) = (Some(channels), Some(kernel), Some(stride));
-        self.last.clone()
+        let window = Window::centred(kernel, stride);
+        self.push(name, Op::Conv { channels, window, groups: 1 }, &[from])
     }
 
     /// 6x6 with padding 2.
     fn stem(&mut self) {
         let (name, channels) = (self.next_module(), self.channels(64.0));
-        self.conv(name, PICTURE, channels, 6, 2);
-        if let Some(layer) = self.layers.last_mut() {
-            layer.padding = Some(2);
-        }
+        let window = Window { kernel: 6, stride: 2, padding: 2 };
+        self.push(name, Op::Conv { channels, window, groups: 1 }, &[PICTURE]);
     }
 
     /// Half the size, then bottlenecks with sums. Returns the last layer.
@@ -147,13 +159,12 @@ impl Builder {
             let small = self.conv(format!("{own}.cv1"), &trunk, half, 1, 1);
             let large = self.conv(format!("{own}.cv2"), &small, half, 3, 1);
             trunk = match sums {
-                true => self.push(format!("{own}.add"), Op::Add, &[&trunk, &large]).name.clone(),
+                true => self.push(format!("{own}.add"), Op::Add, &[&trunk, &large]),
                 false => large,
             };
         }
         let other = self.conv(format!("{name}.cv2"), &input, half, 1, 1);
-        self.push(format!("{name}.concat"), Op::Concat, &[&trunk, &other]);
-        let joined = self.last.clone();
+        let joined = self.push(format!("{name}.concat"), Op::Concat, &[&trunk, &other]);
         self.conv(format!("{name}.cv3"), &joined, channels, 1, 1)
     }
 
@@ -163,13 +174,11 @@ impl Builder {
         let half = channels / 2;
         let mut parts = vec![self.conv(format!("{name}.cv1"), &last, half, 1, 1)];
         for index in 0..3 {
-            let layer = self.push(format!("{name}.m.{index}"), Op::MaxPool, &[&parts[index]]);
-            layer.kernel = Some(5);
-            parts.push(self.last.clone());
+            let pool = Op::MaxPool(Window::centred(5, 1));
+            parts.push(self.push(format!("{name}.m.{index}"), pool, &[&parts[index]]));
         }
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-        self.push(format!("{name}.concat"), Op::Concat, &parts);
-        let joined = self.last.clone();
+        let joined = self.push(format!("{name}.concat"), Op::Concat, &parts);
         self.conv(format!("{name}.cv2"), &joined, channels, 1, 1);
     }
 
@@ -178,8 +187,8 @@ impl Builder {
         let (name, last, own) = (self.next_module(), self.last.clone(), self.channels(own));
         let narrow = self.conv(name, &last, own, 1, 1);
         let name = self.next_module();
-        self.push(name, Op::Upsample, &[&narrow]).factor = Some(2);
-        let (name, large) = (self.next_module(), self.last.clone());
+        let large = self.push(name, Op::Upsample(2), &[&narrow]);
+        let name = self.next_module();
         self.push(name, Op::Concat, &[&large, finer]);
         let (channels, depth) = (self.channels(channels), self.depth(3.0));
         (narrow, self.c3(channels, depth, false))

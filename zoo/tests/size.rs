@@ -4,16 +4,28 @@ use std::time::Instant;
 
 use ylb_format::model::Operator;
 use ylb_format::{read, write};
-
-#[path = "support/models.rs"]
-#[allow(dead_code)]
-mod models;
-#[path = "support/yolov5n.rs"]
-mod yolov5n;
+use ylb_zoo::synthetic::{Specification, yolov5};
+use ylb_zoo::yolov5::Size;
 
 #[test]
 fn a_two_bit_yolov5n_takes_less_than_750_000_bytes() {
-    let model = yolov5n::yolov5n(80);
+    let mut model = yolov5(&Specification {
+        size: Size::N,
+        input: [640; 2],
+        weight_bits: 2,
+        activation_bits: 2,
+        edge_weight_bits: 8,
+        classes: 80,
+        seed: 1,
+    });
+    // Names are as long as those of an export.
+    for (index, value) in model.values.iter_mut().enumerate() {
+        value.name = format!("/model/model.{index}/conv/Conv_output_0_quantized");
+    }
+    for (index, node) in model.nodes.iter_mut().enumerate() {
+        node.name = format!("/model/model.{index}/conv/Conv");
+    }
+    model.metadata.class_names = (0..80).map(|class| format!("class number {class}")).collect();
     let weights = model.nodes.iter().filter_map(|node| match &node.operator {
         Operator::Conv(conv) => Some(conv.terms.iter().map(|term| term.weights.len()).sum::<usize>()),
         _ => None,

@@ -1,29 +1,19 @@
-//! Networks of YOLOv5's shape with random weights, for measuring speed without a trained model.
+//! Networks of known architectures with random weights, for measuring speed without a trained model, and for tests.
 //!
-//! The graph is that of YOLOv5 version 6 and 7 with ReLU (P5 head, anchors of COCO), as a quantized
+//! The graph is that of the architecture with ReLU (for YOLOv5: P5 head, anchors of COCO), as a quantized
 //! export with shared quantizers leaves it: every convolution requantizes, residual sums
 //! requantize, operands of a concat share one scale. Weights, multipliers and biases come from a seed and keep
 //! activations spread over their levels; what such a network "detects" means nothing.
+
+use std::collections::HashMap;
 
 use ylb_format::model::{
     Conv, ConvTerm, Detect, Encoding, HeadMap, Input, Metadata, Model, Node, Operator, Output, OutputKind,
     Requantize, Value, ValueId, ValueKind, WeightEncoding, Weights, Window,
 };
 
-/// Sizes of the family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Size {
-    /// Nano: depth 1/3, width 1/4.
-    N,
-    /// Small: depth 1/3, width 1/2.
-    S,
-    /// Medium: depth 2/3, width 3/4.
-    M,
-    /// Large: depth 1, width 1.
-    L,
-    /// Extra large: depth 4/3, width 5/4.
-    X,
-}
+use crate::layer::{self, Layer, Op, PICTURE};
+use crate::yolov5::{self, Size};
 
 /// What to build.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +43,8 @@ pub fn yolov5(specification: &Specification) -> Model {
     assert!(height % 32 == 0 && width % 32 == 0 && height * width > 0, "input {height} x {width}");
     let bits = [specification.weight_bits, specification.activation_bits, specification.edge_weight_bits];
     assert!(bits.iter().all(|bits| (1..=8).contains(bits)), "bits {bits:?}");
-    Builder::new(*specification).build()
+    let layers = yolov5::p5(specification.size.multiples()).expect("multiples of the family");
+    Builder::new(*specification).build(&layers)
 }
 
 struct Builder {
@@ -67,19 +58,6 @@ const ANCHORS: [[[f32; 2]; 3]; 3] = [
     [[30.0, 61.0], [62.0, 45.0], [59.0, 119.0]],
     [[116.0, 90.0], [156.0, 198.0], [373.0, 326.0]],
 ];
-
-impl Size {
-    /// Depth and width multiples in twelfths.
-    fn multiples(self) -> [u32; 2] {
-        match self {
-            Self::N => [4, 3],
-            Self::S => [4, 6],
-            Self::M => [8, 9],
-            Self::L => [12, 12],
-            Self::X => [16, 15],
-        }
-    }
-}
 
 impl Builder {
     fn new(specification: Specification) -> Self {
@@ -98,98 +76,57 @@ impl Builder {
         Self { specification, random: specification.seed, model }
     }
 
-    fn build(mut self) -> Model {
-        let [depth, width] = self.specification.size.multiples();
-        // Channels are rounded up to a multiple of 8, repetitions to the nearest number, at least 1.
-        let channels = |channels: u32| (channels * width).div_ceil(12).next_multiple_of(8);
-        let repeats = |count: u32| ((count * depth + 6) / 12).max(1);
-        let stem = Window { kernel: [6, 6], stride: [2, 2], padding: [2, 2, 2, 2] };
-        let edge_bits = self.specification.edge_weight_bits;
-        let x = self.conv_bits("0", ValueId(0), channels(64), stem, edge_bits);
-        let x = self.conv("1", x, channels(128), 3, 2);
-        let x = self.c3("2", x, channels(128), repeats(3), true);
-        let x = self.conv("3", x, channels(256), 3, 2);
-        let p3 = self.c3("4", x, channels(256), repeats(6), true);
-        let x = self.conv("5", p3, channels(512), 3, 2);
-        let p4 = self.c3("6", x, channels(512), repeats(9), true);
-        let x = self.conv("7", p4, channels(1024), 3, 2);
-        let x = self.c3("8", x, channels(1024), repeats(3), true);
-        let x = self.sppf("9", x, channels(1024));
-        let top = self.conv("10", x, channels(512), 1, 1);
-        let x = self.upsample("11", top);
-        let x = self.concat("12", vec![x, p4]);
-        let x = self.c3("13", x, channels(512), repeats(3), false);
-        let middle = self.conv("14", x, channels(256), 1, 1);
-        let x = self.upsample("15", middle);
-        let x = self.concat("16", vec![x, p3]);
-        let small = self.c3("17", x, channels(256), repeats(3), false);
-        let x = self.conv("18", small, channels(256), 3, 2);
-        let x = self.concat("19", vec![x, middle]);
-        let medium = self.c3("20", x, channels(512), repeats(3), false);
-        let x = self.conv("21", medium, channels(512), 3, 2);
-        let x = self.concat("22", vec![x, top]);
-        let large = self.c3("23", x, channels(1024), repeats(3), false);
-        for (map, value) in [small, medium, large].into_iter().enumerate() {
-            self.head(map, value);
+    fn build(mut self, layers: &[Layer]) -> Model {
+        let mut written: HashMap<&str, ValueId> = HashMap::from([(PICTURE, ValueId(0))]);
+        for layer in layers {
+            let name = layer.name.as_str();
+            let inputs: Vec<ValueId> = layer.from.iter().map(|from| written[from.as_str()]).collect();
+            let output = match layer.op {
+                Op::Conv { channels, window, groups } => {
+                    assert_eq!(groups, 1, "a convolution of one group");
+                    let edge = layer.from[0] == PICTURE;
+                    let Specification { weight_bits, edge_weight_bits, .. } = self.specification;
+                    let bits = if edge { edge_weight_bits } else { weight_bits };
+                    self.conv(name, inputs[0], channels as u32, to_format(window), bits)
+                }
+                Op::Add => self.add(name, inputs),
+                Op::Concat => self.concat(name, inputs),
+                Op::MaxPool(window) => self.max_pool(name, inputs[0], to_format(window)),
+                Op::Upsample(factor) => self.upsample(name, inputs[0], factor as u32),
+                Op::Detect => {
+                    inputs.iter().enumerate().for_each(|(map, &input)| self.head(name, map, input));
+                    continue;
+                }
+            };
+            written.insert(name, output);
         }
         self.model
     }
 
-    fn conv(&mut self, name: &str, input: ValueId, outputs: u32, kernel: u32, stride: u32) -> ValueId {
-        let pad = kernel / 2;
-        let window = Window { kernel: [kernel; 2], stride: [stride; 2], padding: [pad; 4] };
-        self.conv_bits(name, input, outputs, window, self.specification.weight_bits)
-    }
-
-    fn conv_bits(&mut self, name: &str, input: ValueId, outputs: u32, window: Window, bits: u8) -> ValueId {
+    fn conv(&mut self, name: &str, input: ValueId, outputs: u32, window: Window, bits: u8) -> ValueId {
         let weights = self.weights(input, outputs, window.kernel, bits);
         let requantize = self.requantize(input, &weights);
         let [_, height, width] = self.shape(input);
-        let along = |axis: usize, extent: u32| {
-            let padding = window.padding[axis] + window.padding[axis + 2];
-            (extent + padding - window.kernel[axis]) / window.stride[axis] + 1
-        };
-        let output = self.levels(name, [outputs, along(0, height), along(1, width)]);
+        let shape = along(window, [outputs, height, width]);
+        let output = self.levels(name, shape);
         let terms = vec![ConvTerm { input, weights }];
         let conv = Conv { terms, window, groups: 1, requantize: Some(requantize) };
         self.node(name, output, Operator::Conv(conv))
     }
 
-    /// Cross-stage partial block with three convolutions.
-    fn c3(&mut self, name: &str, input: ValueId, outputs: u32, repeats: u32, shortcut: bool) -> ValueId {
-        let hidden = outputs / 2;
-        let mut x = self.conv(&format!("{name}.cv1"), input, hidden, 1, 1);
-        for repeat in 0..repeats {
-            let y = self.conv(&format!("{name}.m.{repeat}.cv1"), x, hidden, 1, 1);
-            let y = self.conv(&format!("{name}.m.{repeat}.cv2"), y, hidden, 3, 1);
-            x = if shortcut { self.add(&format!("{name}.m.{repeat}.add"), x, y) } else { y };
-        }
-        let bypass = self.conv(&format!("{name}.cv2"), input, hidden, 1, 1);
-        let x = self.concat(&format!("{name}.cat"), vec![x, bypass]);
-        self.conv(&format!("{name}.cv3"), x, outputs, 1, 1)
-    }
-
-    /// Spatial pyramid pooling by three poolings in a row.
-    fn sppf(&mut self, name: &str, input: ValueId, outputs: u32) -> ValueId {
-        let hidden = self.shape(input)[0] / 2;
-        let mut parts = vec![self.conv(&format!("{name}.cv1"), input, hidden, 1, 1)];
-        let window = Window { kernel: [5, 5], stride: [1, 1], padding: [2; 4] };
-        for pool in 0..3 {
-            let name = format!("{name}.m{pool}");
-            let last = parts[parts.len() - 1];
-            let output = self.levels(&name, self.shape(last));
-            parts.push(self.node(&name, output, Operator::MaxPool { input: last, window }));
-        }
-        let x = self.concat(&format!("{name}.cat"), parts);
-        self.conv(&format!("{name}.cv2"), x, outputs, 1, 1)
-    }
-
-    fn add(&mut self, name: &str, a: ValueId, b: ValueId) -> ValueId {
+    fn add(&mut self, name: &str, inputs: Vec<ValueId>) -> ValueId {
         let shift = 16;
         let half = 1 << (shift - 1);
-        let requantize = Requantize::Scale { multipliers: vec![half as i32; 2], bias: vec![half], shift };
-        let output = self.levels(name, self.shape(a));
-        self.node(name, output, Operator::Add { inputs: vec![a, b], requantize })
+        let requantize =
+            Requantize::Scale { multipliers: vec![half as i32; inputs.len()], bias: vec![half], shift };
+        let output = self.levels(name, self.shape(inputs[0]));
+        self.node(name, output, Operator::Add { inputs, requantize })
+    }
+
+    fn max_pool(&mut self, name: &str, input: ValueId, window: Window) -> ValueId {
+        let shape = along(window, self.shape(input));
+        let output = self.levels(name, shape);
+        self.node(name, output, Operator::MaxPool { input, window })
     }
 
     fn concat(&mut self, name: &str, inputs: Vec<ValueId>) -> ValueId {
@@ -199,14 +136,14 @@ impl Builder {
         self.node(name, output, Operator::Concat { inputs })
     }
 
-    fn upsample(&mut self, name: &str, input: ValueId) -> ValueId {
+    fn upsample(&mut self, name: &str, input: ValueId, factor: u32) -> ValueId {
         let [channels, height, width] = self.shape(input);
-        let output = self.levels(name, [channels, 2 * height, 2 * width]);
-        self.node(name, output, Operator::Upsample { input, factor: 2 })
+        let output = self.levels(name, [channels, factor * height, factor * width]);
+        self.node(name, output, Operator::Upsample { input, factor })
     }
 
-    fn head(&mut self, map: usize, input: ValueId) {
-        let name = format!("24.m.{map}");
+    fn head(&mut self, name: &str, map: usize, input: ValueId) {
+        let name = format!("{name}.{map}");
         let anchors = ANCHORS[map];
         let outputs = anchors.len() as u32 * self.model.detect.fields() as u32;
         let weights = self.weights(input, outputs, [1, 1], self.specification.edge_weight_bits);
@@ -298,6 +235,21 @@ impl Builder {
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
     }
+}
+
+/// A window in the format's terms.
+fn to_format(window: layer::Window) -> Window {
+    let layer::Window { kernel, stride, padding } = window;
+    Window { kernel: [kernel as u32; 2], stride: [stride as u32; 2], padding: [padding as u32; 4] }
+}
+
+/// Channels, rows and columns after a window slid over them.
+fn along(window: Window, [channels, height, width]: [u32; 3]) -> [u32; 3] {
+    let extent = |axis: usize, extent: u32| {
+        let padding = window.padding[axis] + window.padding[axis + 2];
+        (extent + padding - window.kernel[axis]) / window.stride[axis] + 1
+    };
+    [channels, extent(0, height), extent(1, width)]
 }
 
 #[cfg(test)]

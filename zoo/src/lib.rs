@@ -1,0 +1,23 @@
+//! Architectures of detectors, each once, as lists of layers.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`yolov5`] | YOLOv5 of any depth and width |
+//! | [`synthetic`] | models of these layers with random weights |
+//!
+//! Whoever reads weights without a graph takes the layers from here, and so does whoever needs a network to time or to
+//! test. A [`Layer`] says what it computes and what it reads, and nothing of weights, of codes or of how it is run.
+//!
+//! ```
+//! use ylb_zoo::yolov5::{self, Size};
+//!
+//! let layers = yolov5::p5(Size::N.multiples()).unwrap();
+//! assert_eq!(layers[0].name, "model.0");
+//! ```
+#![forbid(unsafe_code)]
+
+mod layer;
+pub mod synthetic;
+pub mod yolov5;
+
+pub use layer::{Layer, Op, PICTURE, Window};
