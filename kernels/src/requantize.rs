@@ -5,6 +5,7 @@
 //! ([`AccumulatorRange`]).
 
 pub(crate) mod cells;
+mod fold;
 pub(crate) mod forms;
 mod kernel;
 mod many;

@@ -81,7 +81,7 @@ enum End {
 }
 
 impl End {
-    fn new(chosen: &Chosen<'_>, setting: &Setting<'_>, terms: &Terms) -> Self {
+    fn new(chosen: &Chosen<'_>, setting: &Setting<'_>, terms: &mut Terms) -> Self {
         let &Setting { model, plan, output, engine } = setting;
         let conv = chosen.conv;
         let ranges = conv.terms.iter().zip(chosen.codes);
@@ -96,7 +96,8 @@ impl End {
         if let Some(steps) = terms.plane_steps(&spec, &ranges, setting).filter(|_| one_group) {
             return Self::Planes(steps);
         }
-        let requantizer = requantize::prepare(map, encoding.max_level, &ranges, engine);
+        let (spec, ranges) = terms.fold(spec, ranges);
+        let requantizer = Requantizer::new(&spec, &ranges).with_engine(engine);
         let in_kernel = one_group && terms.makes_levels(&requantizer);
         Self::Levels { requantizer, in_kernel }
     }
@@ -155,13 +156,13 @@ impl ConvOp {
     fn new(
         chosen: &Chosen<'_>,
         setting: &Setting<'_>,
-        (terms, blocks, nr): (Terms, Vec<Block>, usize),
+        (mut terms, blocks, nr): (Terms, Vec<Block>, usize),
         columns: Option<Columns>,
     ) -> Self {
         let &Setting { model, output, .. } = setting;
         let conv = chosen.conv;
         let value = model.value(output);
-        let end = End::new(chosen, setting, &terms);
+        let end = End::new(chosen, setting, &mut terms);
         Self {
             terms,
             blocks,

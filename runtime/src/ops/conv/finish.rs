@@ -22,10 +22,10 @@ impl Finish {
         let (term, codes) = (&chosen.conv.terms[0], &chosen.codes[0]);
         let map = chosen.conv.requantize.as_ref().expect("levels are requantized");
         let ranges = requantize::conv_ranges(model, term, codes);
-        Self {
-            to_accumulators: ToAccumulators::new(model, chosen.conv, term, codes),
-            requantizer: requantize::prepare(map, model.encoding(output).max_level, &ranges, engine),
-        }
+        let mut to_accumulators = ToAccumulators::new(model, chosen.conv, term, codes);
+        let spec = requantize::spec(map, model.encoding(output).max_level);
+        let (spec, ranges) = to_accumulators.fold(spec, ranges);
+        Self { to_accumulators, requantizer: Requantizer::new(&spec, &ranges).with_engine(engine) }
     }
 
     /// The requantizer, if sums are accumulators and nothing else is to be done.

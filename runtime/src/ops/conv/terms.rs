@@ -7,6 +7,7 @@ use ylb_kernels::requantize::{AccumulatorRange, PlaneSteps, RequantizeSpec, Requ
 
 use super::depthwise::DepthwiseTerm;
 use super::direct::Term;
+use super::to_accumulators::ToAccumulators;
 use crate::ops::Setting;
 
 /// A micro-kernel with the terms that it computes.
@@ -58,6 +59,24 @@ impl Terms {
                 terms.len() == 1 && (narrow || kernel.kernel().capabilities.dense_sums)
             }
             Self::Depthwise(..) => false,
+        }
+    }
+
+    /// Leaves the transform of a single term to the requantization, see [`ToAccumulators::fold`].
+    pub fn fold(
+        &mut self,
+        spec: RequantizeSpec,
+        ranges: Vec<AccumulatorRange>,
+    ) -> (RequantizeSpec, Vec<AccumulatorRange>) {
+        let to_accumulators = match self {
+            Self::Direct(_, terms) => {
+                terms.iter_mut().map(|term| &mut term.to_accumulators).collect::<Vec<_>>()
+            }
+            Self::Depthwise(_, terms) => terms.iter_mut().map(|term| &mut term.to_accumulators).collect(),
+        };
+        match <[&mut ToAccumulators; 1]>::try_from(to_accumulators) {
+            Ok([single]) => single.fold(spec, ranges),
+            Err(_) => (spec, ranges),
         }
     }
 

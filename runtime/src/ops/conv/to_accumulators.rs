@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use ylb_format::model::{Conv as ModelConv, ConvTerm, Model, Window};
-use ylb_kernels::requantize::AccumulatorTransform;
+use ylb_kernels::requantize::{AccumulatorRange, AccumulatorTransform, RequantizeSpec};
 
 use super::blocks::{Block, Place};
 use crate::plan::border_level;
@@ -63,6 +63,25 @@ impl ToAccumulators {
     /// Whether it takes the totals of windows.
     pub fn takes_totals(&self) -> bool {
         !self.transform.total_scales.is_empty()
+    }
+
+    /// Leaves what is the same everywhere to the requantization that follows, if that can do it by other constants: then
+    /// no sum is changed before. Returns the map of what is left, with its ranges.
+    pub fn fold(
+        &mut self,
+        spec: RequantizeSpec,
+        ranges: Vec<AccumulatorRange>,
+    ) -> (RequantizeSpec, Vec<AccumulatorRange>) {
+        // A correction is added in the units of accumulators.
+        let in_units = self.correction.is_none() || self.transform.sum_scale == 1;
+        let folded = (!self.identity && in_units).then(|| spec.of_sums(&ranges, &self.transform)).flatten();
+        let Some(folded) = folded else {
+            return (spec, ranges);
+        };
+        let constants = vec![0; self.transform.constants.len()];
+        self.transform = AccumulatorTransform { sum_scale: 1, total_scales: Vec::new(), constants };
+        self.identity = true;
+        folded
     }
 
     /// Turns the sums of a block, `stride` from pixel to pixel, into accumulators, in place.
