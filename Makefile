@@ -4,7 +4,7 @@
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: all quick check check-bench test test-host test-arm test-arm-all test-package bench bench-peers bench-scaling arm-cycles \
+.PHONY: all quick check check-host check-arm check-bench test test-host test-arm test-arm-all test-package bench bench-peers bench-scaling arm-cycles \
 	check-size fixtures header install dist
 
 # The counter of ARM instructions is a workspace of its own.
@@ -20,10 +20,14 @@ quick:
 	$(CARGO) test --workspace --exclude ylb-benches --lib --bins --tests
 
 # Formatting, lints on the host and on ARM, documentation.
-check:
+check: check-host check-arm
+
+check-arm:
+	scripts/clippy-arm.sh
+
+check-host:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	scripts/clippy-arm.sh
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 	$(CARGO) fmt --manifest-path benches/a64count/Cargo.toml --check
 	$(CARGO) clippy $(A64COUNT) --all-targets -- -D warnings
@@ -80,10 +84,12 @@ check-size:
 	scripts/check-size.sh
 
 # Builds and installs: PREFIX (/usr/local), DESTDIR and LIBDIR as usual.
+# LIBRARY_PROFILE=dev compiles the libraries as the tests are: to try them, not to use them.
+LIBRARY_PROFILE ?= release
 install:
 	scripts/build-command.sh
-	$(CARGO) rustc --release -p ylb-capi --crate-type staticlib,cdylib
-	PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) LIBDIR=$(LIBDIR) scripts/install.sh
+	$(CARGO) rustc --profile $(LIBRARY_PROFILE) -p ylb-capi --crate-type staticlib,cdylib
+	LIBRARY_PROFILE=$(LIBRARY_PROFILE) PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) LIBDIR=$(LIBDIR) scripts/install.sh
 
 # Archives and Debian packages for x86-64 and 64-bit ARM, under dist/.
 dist:

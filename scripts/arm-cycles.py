@@ -50,8 +50,7 @@ def count(options, cpu, bits, iterations):
         report = pathlib.Path(folder) / "report"
         cache = ",cache=on" if options.cache else ""
         command = ["qemu-aarch64", "-cpu", cpu, "-plugin", f"{options.plugin},out={report}{cache}"]
-        command += [options.program, "bench", "--net", "yolov5n", "--bits", bits, "--imgsz", "640"]
-        command += ["--threads", "1", "--warmup", "0", "--iterations", str(iterations), "--json"]
+        command += [options.program, bits, str(iterations)]
         environment = {key: value for key, value in os.environ.items() if key != "YLB_KERNELS"}
         run = subprocess.run(command, capture_output=True, text=True, env=environment)
         if run.returncode != 0 or not report.exists():
@@ -152,7 +151,7 @@ def show_misses(figures):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plugin", required=True, help="liba64count.so")
-    parser.add_argument("--program", required=True, help="yolo-lowbit for aarch64, statically linked")
+    parser.add_argument("--program", required=True, help="benches/src/bin/frames.rs for aarch64, statically linked")
     parser.add_argument("--compiler", default="unknown", help="the compiler's version")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument("--only", help="bits to count on the gate's CPU alone, such as 'w1a1 w2a2'")

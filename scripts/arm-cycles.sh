@@ -31,10 +31,12 @@ target=$(cargo metadata --no-deps --format-version 1 |
 cargo build --quiet --release --manifest-path benches/a64count/Cargo.toml --target-dir "$target/a64count"
 (
     eval "$environment"
-    cargo build --quiet --release --package yolo-lowbit --target aarch64-unknown-linux-gnu
+    # QEMU's plugin sees libc's functions at the addresses of the program.
+    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS='-C target-feature=+crt-static'
+    cargo build --quiet --release --package ylb-benches --bin frames --target aarch64-unknown-linux-gnu
 )
 compiler=$(eval "$environment" && "${RUSTC:-rustc}" --version)
 exec python3 scripts/arm-cycles.py \
     --plugin "$target/a64count/release/liba64count.so" \
-    --program "$target/aarch64-unknown-linux-gnu/release/yolo-lowbit" \
+    --program "$target/arm/aarch64-unknown-linux-gnu/release/frames" \
     --compiler "$compiler" --jobs "${JOBS:-2}" ${UPDATE:+--update} ${ARM_CYCLES:+--only "$ARM_CYCLES"} ${CACHE:+--cache}

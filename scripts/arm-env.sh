@@ -57,7 +57,11 @@ fi
 # With Debian's compiler, clippy must be Debian's as well.
 [ -n "$rustc" ] && [ -x /usr/bin/cargo-clippy ] && echo "export ARM_CLIPPY='/usr/bin/cargo-clippy clippy'"
 [ -z "$rustc" ] && echo "export ARM_CLIPPY='cargo clippy'"
+# A folder of its own: Cargo lets only one process at a time build in a folder, and the host's programs are often built
+# beside these.
+echo "export CARGO_TARGET_DIR='${CARGO_TARGET_DIR:-$PWD/target}/arm'"
 echo "export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc"
-# Statically linked: QEMU needs no ARM libraries then.
-echo "export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS='-C target-feature=+crt-static'"
+# Where programs find the cross compiler's C library. They are not linked statically: what is compiled for tests is then
+# good for the shared library of the packages, too.
+[ "$(uname -m)" = aarch64 ] || echo "export QEMU_LD_PREFIX=/usr/aarch64-linux-gnu"
 exit 0

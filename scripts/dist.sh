@@ -7,7 +7,8 @@
 #
 # scripts/dist.sh [x86_64|aarch64]...       default: both, or on ARM aarch64 alone.
 #
-# aarch64 is cross-compiled on other machines.
+# aarch64 is cross-compiled on other machines. QUICK=1 packs what is compiled as the tests are: to try packages, not to
+# hand them out.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -16,31 +17,33 @@ soversion=${version%.*}
 host=$(uname -m)
 target_dir=${CARGO_TARGET_DIR:-target}
 dist=${DIST:-dist}
+export COMMAND_PROFILE=dist LIBRARY_PROFILE=release
+[ -z "${QUICK:-}" ] || COMMAND_PROFILE=dev LIBRARY_PROFILE=dev
 mkdir -p "$dist"
 dist=$(cd "$dist" && pwd)
 maintainer=${MAINTAINER:-yolo-lowbit <https://github.com/yolo-lowbit/yolo-lowbit>}
 
 # $1: architecture. The command is linked statically: it runs on any Linux. The libraries are not,
 # because a shared library cannot be, and because a C program brings its own libc.
-build() {
-    target=$1-unknown-linux-gnu
+build() (
     options=
     if [ "$1" != "$host" ]; then
         environment=$(scripts/arm-env.sh)
         eval "$environment"
-        export "CARGO_TARGET_$(echo "$target" | tr a-z- A-Z_)_RUSTFLAGS="
-        options="--target $target"
+        options="--target $1-unknown-linux-gnu"
     fi
-    # shellcheck disable=SC2086  # the options are two words, or none
+    command=scripts/build-command.sh
+    [ "$COMMAND_PROFILE" = dist ] || command="cargo rustc --locked --profile $COMMAND_PROFILE -p yolo-lowbit --bin yolo-lowbit"
+    # shellcheck disable=SC2086  # commands and options are several words, or none
     {
-        cargo rustc --locked --release $options -p ylb-capi --lib --crate-type staticlib,cdylib
-        scripts/build-command.sh $options -- -C target-feature=+crt-static
+        cargo rustc --locked --profile $LIBRARY_PROFILE $options -p ylb-capi --lib --crate-type staticlib,cdylib
+        $command $options -- -C target-feature=+crt-static
     }
-}
+)
 
-# $1: architecture; the folder of what `build` made, by profile.
+# $1: architecture; the folder that `build` built in.
 built() {
-    if [ "$1" = "$host" ]; then echo "$target_dir"; else echo "$target_dir/$1-unknown-linux-gnu"; fi
+    if [ "$1" = "$host" ]; then echo "$target_dir"; else echo "$target_dir/arm/$1-unknown-linux-gnu"; fi
 }
 
 # $1: architecture; installs it below $2 with prefix $3 and library folder $4.
@@ -142,7 +145,7 @@ for architecture; do
     fi
     build "$architecture"
     tools=
-    generator=("$(built "$architecture")/dist/yolo-lowbit")
+    generator=("$(built "$architecture")/$([ $COMMAND_PROFILE = dev ] && echo debug || echo $COMMAND_PROFILE)/yolo-lowbit")
     if [ "$architecture" != "$host" ]; then
         generator=(qemu-aarch64 "${generator[@]}")
         tools=aarch64-linux-gnu-

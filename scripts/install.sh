@@ -3,8 +3,9 @@
 #   the command, both libraries, the header, pkg-config and CMake files, man pages, completions, a model.
 # Variables, with the usual meanings:
 #   PREFIX   /usr/local        LIBDIR  $PREFIX/lib      DESTDIR  (nothing)
-#   BUILT    target            where dist/ has the command, and release/ the libraries
-#   GENERATOR $BUILT/dist/yolo-lowbit   the program that writes man pages, if that cannot run here
+#   BUILT    target            the folder that Cargo has built in
+#   COMMAND_PROFILE dist, LIBRARY_PROFILE release   the profiles of the command and of the libraries
+#   GENERATOR (the command)   the program that writes man pages, if that cannot run here
 #   PC_PREFIX $PREFIX          the prefix that pkg-config tells: ${pcfiledir}/../.. in an archive, unpacked anywhere
 #   TOOLS                             prefix of the binutils, such as aarch64-linux-gnu-
 set -eu
@@ -15,8 +16,10 @@ prefix=${prefix%/}
 libdir=${LIBDIR:-$prefix/lib}
 root=${DESTDIR:-}
 built=${BUILT:-${CARGO_TARGET_DIR:-target}}
-command=$built/dist/yolo-lowbit
-libraries=$built/release
+# $1: a profile; the folder that Cargo has for it.
+folder() { case $1 in dev) echo "$built/debug" ;; *) echo "$built/$1" ;; esac; }
+command=$(folder "${COMMAND_PROFILE:-dist}")/yolo-lowbit
+libraries=$(folder "${LIBRARY_PROFILE:-release}")
 generator=${GENERATOR:-$command}
 pc_prefix=${PC_PREFIX:-$prefix}
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)

@@ -43,6 +43,13 @@ WRITTEN = {
     "data/labels/photo.txt": "0 0.5 0.5 0.2 0.2\n2 0.3 0.3 0.1 0.1\n",
 }
 
+# What builds, builds where this script stands instead of in the copy, which is the same, and as the tests are built: there it
+# is compiled already. What people get is compiled, and its `make install` run, by scripts/test-package.sh.
+PRELUDE = f"""
+cargo() {{ if [ "$1" = install ]; then (cd '{ROOT}' && command cargo "$@" --debug); else command cargo "$@"; fi; }}
+make() {{ if [ "$1" = install ]; then command make -C '{ROOT}' "$@" LIBRARY_PROFILE=dev; else command make "$@"; fi; }}
+"""
+
 
 def blocks(text):
     """Yields the shell blocks of a document: line number, commands, and why they are not run, or None."""
@@ -114,7 +121,7 @@ def session(commands, home):
         copy_repository(pathlib.Path(copy))
         stand_in(pathlib.Path(copy))
         # Not in a pipe: bash prints each command before it runs it.
-        return subprocess.run(["bash", "-eux", "-c", commands], cwd=copy, env=environment, timeout=1800).returncode
+        return subprocess.run(["bash", "-eux", "-c", PRELUDE + commands], cwd=copy, env=environment, timeout=1800).returncode
 
 
 def main():

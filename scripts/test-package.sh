@@ -16,10 +16,9 @@ soversion=${version%.*}
 host=$(uname -m)
 examples=$PWD/capi/examples
 
-# Libraries and `cargo install` are tried here, not timed: compiled in a third of the time, and apart from those of a
-# release. The command is compiled as it is installed, since its size is checked.
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/package
-export CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+# Packages and libraries are compiled as the tests are, which is done already. `make install` installs the command as
+# people get it, whose size is checked.
+export QUICK=1 LIBRARY_PROFILE=dev
 export DIST=$work/dist
 
 say() { echo "== $*"; }
@@ -144,7 +143,7 @@ try_packages() {
     static=$(pkg-config --static --cflags --libs yolo-lowbit)
     unset PKG_CONFIG_SYSROOT_DIR PKG_CONFIG_LIBDIR
     example=$usr/share/doc/libyolo-lowbit-dev/examples/detect.c
-    # Compiled without optimizing across crates, the static library needs more of libc than a release: linking warns.
+    # Compiled as for tests, the static library needs more of libc than a release: linking warns.
     # shellcheck disable=SC2086  # the flags are many words
     {
         "${cross}gcc" -o "$root/tmp/dynamic" "$example" $flags &&
@@ -243,6 +242,15 @@ try_install
 try_32_bit
 say "size"
 scripts/check-size.sh
+if [ "$host" != aarch64 ]; then
+    say "the command as people get it, on ARM"
+    environment=$(scripts/arm-env.sh)
+    (
+        eval "$environment"
+        qemu-aarch64 "$CARGO_TARGET_DIR/aarch64-unknown-linux-gnu/dist/yolo-lowbit" run models/cells-w4a4.ylb "$work/sample.png" \
+            --quiet --no-save --json
+    ) | boxes | cmp - "$work/expected" || fail "the command that was compiled for ARM finds other boxes"
+fi
 say "crates"
 # Their contents are compiled above; what a registry wants to know of them is checked here.
 cargo publish --workspace --dry-run --no-verify --allow-dirty >"$work/log" 2>&1 || fail "cargo publish: $(grep -v "ignoring test" "$work/log")"

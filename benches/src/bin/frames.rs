@@ -1,0 +1,62 @@
+//! Runs a network of YOLOv5n's shape at 640×640 so many times, on one thread: what `make arm-cycles` counts.
+//!
+//! ```text
+//! frames w2a2 FRAMES          random weights of so many bits, 80 classes, as `yolo-lowbit bench --net yolov5n` has
+//! frames MODEL.ylb FRAMES     a model file
+//! ```
+//!
+//! The command itself does the same with the same code of the runtime; without the converter and the decoders of
+//! pictures this is compiled in a quarter of the time.
+
+use std::error::Error;
+use std::path::Path;
+use std::sync::Arc;
+use std::{env, process};
+
+use ylb_kernels::registry::Dispatch;
+use ylb_runtime::{Network, Session, SessionOptions};
+use ylb_zoo::synthetic::{Specification, yolov5};
+use ylb_zoo::yolov5::Size;
+
+fn main() {
+    if let Err(error) = run() {
+        eprintln!("frames: {error}");
+        process::exit(1);
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let [what, frames] = &arguments[..] else {
+        return Err("usage: frames BITS|MODEL.ylb FRAMES".into());
+    };
+    let network = match bits(what) {
+        Some([weight_bits, activation_bits]) => {
+            let model = yolov5(&Specification {
+                size: Size::N,
+                input: [640, 640],
+                weight_bits,
+                activation_bits,
+                edge_weight_bits: 8,
+                classes: 80,
+                seed: 1,
+            });
+            Network::new(model, &Dispatch::from_environment()?)?
+        }
+        None => Network::open(Path::new(what))?,
+    };
+    let mut session = Session::new(Arc::new(network), SessionOptions { threads: 1, ..Default::default() })?;
+    let input = session.network().model().picture();
+    let pixels: Vec<u8> =
+        (0..input.height as usize * input.width as usize * 3).map(|i| (i * 37 % 251) as u8).collect();
+    for _ in 0..frames.parse::<u32>()? {
+        session.run_pixels(&pixels)?;
+    }
+    Ok(())
+}
+
+/// Bits of weights and activations, such as `w2a4`.
+fn bits(text: &str) -> Option<[u8; 2]> {
+    let (weights, activations) = text.strip_prefix('w')?.split_once('a')?;
+    Some([weights.parse().ok()?, activations.parse().ok()?])
+}
