@@ -284,8 +284,8 @@ impl<const P: usize> Chain<P> {
         }
         // SAFETY: the caller's promise.
         unsafe {
-            for pixel in 0..P {
-                widen(&mut sums[pixel], self.products[pixel]);
+            for (sums, products) in sums.iter_mut().zip(self.products) {
+                widen(sums, products);
             }
             *self = Self::new();
         }
