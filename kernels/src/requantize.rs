@@ -240,6 +240,12 @@ impl Requantizer {
         &self.form
     }
 
+    /// Whether only general arithmetic was found, which takes several times as long as the others: 64 bits throughout, or a
+    /// search among thresholds.
+    pub fn is_general(&self) -> bool {
+        matches!(self.form, Form::Wide(_) | Form::Search(_) | Form::Many(_))
+    }
+
     /// Which arithmetic was chosen, for people: `thresholds16`, `thresholds32`, `narrow`, `fixed`,
     /// `wide`, `cells`, `search` or `many`.
     pub fn form(&self) -> &'static str {

@@ -96,8 +96,7 @@ impl End {
         if let Some(steps) = terms.plane_steps(&spec, &ranges, setting).filter(|_| one_group) {
             return Self::Planes(steps);
         }
-        let (spec, ranges) = terms.fold(spec, ranges);
-        let requantizer = Requantizer::new(&spec, &ranges).with_engine(engine);
+        let requantizer = terms.requantizer(&spec, &ranges, engine);
         let in_kernel = one_group && terms.makes_levels(&requantizer);
         Self::Levels { requantizer, in_kernel }
     }

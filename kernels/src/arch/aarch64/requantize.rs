@@ -335,8 +335,10 @@ unsafe fn levels_of_counts(
 
 #[inline(always)]
 fn load_words(words: &[i32; LANES]) -> Words {
+    let words = words.as_ptr();
+    // Without a closure, which is not always inlined.
     // SAFETY: as said above.
-    std::array::from_fn(|part| unsafe { vld1q_s32(words.as_ptr().add(4 * part)) })
+    unsafe { [vld1q_s32(words), vld1q_s32(words.add(4)), vld1q_s32(words.add(8)), vld1q_s32(words.add(12))] }
 }
 
 #[inline(always)]

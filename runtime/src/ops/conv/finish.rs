@@ -24,8 +24,8 @@ impl Finish {
         let ranges = requantize::conv_ranges(model, term, codes);
         let mut to_accumulators = ToAccumulators::new(model, chosen.conv, term, codes);
         let spec = requantize::spec(map, model.encoding(output).max_level);
-        let (spec, ranges) = to_accumulators.fold(spec, ranges);
-        Self { to_accumulators, requantizer: Requantizer::new(&spec, &ranges).with_engine(engine) }
+        let requantizer = to_accumulators.requantizer(&spec, &ranges, engine);
+        Self { to_accumulators, requantizer }
     }
 
     /// The requantizer, if sums are accumulators and nothing else is to be done.

@@ -4,10 +4,10 @@ use ylb_kernels::families::depthwise::Depthwise;
 use ylb_kernels::families::direct::Conv;
 use ylb_kernels::layout::Form;
 use ylb_kernels::requantize::{AccumulatorRange, PlaneSteps, RequantizeSpec, Requantizer};
+use ylb_kernels::ukernel::Engine;
 
 use super::depthwise::DepthwiseTerm;
 use super::direct::Term;
-use super::to_accumulators::ToAccumulators;
 use crate::ops::Setting;
 
 /// A micro-kernel with the terms that it computes.
@@ -62,21 +62,26 @@ impl Terms {
         }
     }
 
-    /// Leaves the transform of a single term to the requantization, see [`ToAccumulators::fold`].
-    pub fn fold(
+    /// The requantizer of the terms' sums, see [`ToAccumulators::requantizer`](super::to_accumulators::ToAccumulators::requantizer).
+    pub fn requantizer(
         &mut self,
-        spec: RequantizeSpec,
-        ranges: Vec<AccumulatorRange>,
-    ) -> (RequantizeSpec, Vec<AccumulatorRange>) {
-        let to_accumulators = match self {
-            Self::Direct(_, terms) => {
-                terms.iter_mut().map(|term| &mut term.to_accumulators).collect::<Vec<_>>()
-            }
-            Self::Depthwise(_, terms) => terms.iter_mut().map(|term| &mut term.to_accumulators).collect(),
+        spec: &RequantizeSpec,
+        ranges: &[AccumulatorRange],
+        engine: Engine,
+    ) -> Requantizer {
+        let single = match self {
+            Self::Direct(_, terms) => match &mut terms[..] {
+                [term] => Some(&mut term.to_accumulators),
+                _ => None,
+            },
+            Self::Depthwise(_, terms) => match &mut terms[..] {
+                [term] => Some(&mut term.to_accumulators),
+                _ => None,
+            },
         };
-        match <[&mut ToAccumulators; 1]>::try_from(to_accumulators) {
-            Ok([single]) => single.fold(spec, ranges),
-            Err(_) => (spec, ranges),
+        match single {
+            Some(to_accumulators) => to_accumulators.requantizer(spec, ranges, engine),
+            None => Requantizer::new(spec, ranges).with_engine(engine),
         }
     }
 

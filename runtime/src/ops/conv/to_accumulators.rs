@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use ylb_format::model::{Conv as ModelConv, ConvTerm, Model, Window};
-use ylb_kernels::requantize::{AccumulatorRange, AccumulatorTransform, RequantizeSpec};
+use ylb_kernels::requantize::{AccumulatorRange, AccumulatorTransform, RequantizeSpec, Requantizer};
+use ylb_kernels::ukernel::Engine;
 
 use super::blocks::{Block, Place};
 use crate::plan::border_level;
@@ -65,19 +66,31 @@ impl ToAccumulators {
         !self.transform.total_scales.is_empty()
     }
 
-    /// Leaves what is the same everywhere to the requantization that follows, if that can do it by other constants: then
-    /// no sum is changed before. Returns the map of what is left, with its ranges.
-    pub fn fold(
+    /// The requantizer of what [`apply`](Self::apply) leaves. What is the same everywhere is left to it, by other constants,
+    /// where it is no slower for that: then no sum is changed before.
+    pub fn requantizer(
         &mut self,
-        spec: RequantizeSpec,
-        ranges: Vec<AccumulatorRange>,
-    ) -> (RequantizeSpec, Vec<AccumulatorRange>) {
+        spec: &RequantizeSpec,
+        ranges: &[AccumulatorRange],
+        engine: Engine,
+    ) -> Requantizer {
+        let of = |spec: &RequantizeSpec, ranges: &[AccumulatorRange]| {
+            Requantizer::new(spec, ranges).with_engine(engine)
+        };
         // A correction is added in the units of accumulators.
         let in_units = self.correction.is_none() || self.transform.sum_scale == 1;
-        let folded = (!self.identity && in_units).then(|| spec.of_sums(&ranges, &self.transform)).flatten();
-        let Some(folded) = folded else {
-            return (spec, ranges);
+        let folded = (!self.identity && in_units).then(|| spec.of_sums(ranges, &self.transform)).flatten();
+        let Some((sums, sum_ranges)) = folded else {
+            return of(spec, ranges);
         };
+        let folded = of(&sums, &sum_ranges);
+        if folded.is_general() {
+            // Sums far from 0 leave less room.
+            let plain = of(spec, ranges);
+            if !plain.is_general() {
+                return plain;
+            }
+        }
         let constants = vec![0; self.transform.constants.len()];
         self.transform = AccumulatorTransform { sum_scale: 1, total_scales: Vec::new(), constants };
         self.identity = true;

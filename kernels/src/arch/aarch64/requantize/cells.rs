@@ -53,11 +53,13 @@ impl<const N: i32> Convert<1> for Shifted<'_, N> {
         let mut entries = [0i32; LANES];
         // SAFETY: as said above; `constants` checked that the table has an entry for each of the highest bits.
         unsafe {
-            let u: Words = std::array::from_fn(|part| {
-                let (a, m) = (accumulators[part], multipliers[part]);
-                let low = vqshrn_n_s64::<N>(vmull_s32(vget_low_s32(a), vget_low_s32(m)));
-                vqaddq_s32(vqshrn_high_n_s64::<N>(low, vmull_high_s32(a, m)), bias[part])
-            });
+            // By hand: closures of `from_fn` are not always inlined here, and then a level takes twice as long.
+            let u = [
+                axis_of::<N>(accumulators[0], multipliers[0], bias[0]),
+                axis_of::<N>(accumulators[1], multipliers[1], bias[1]),
+                axis_of::<N>(accumulators[2], multipliers[2], bias[2]),
+                axis_of::<N>(accumulators[3], multipliers[3], bias[3]),
+            ];
             for (part, &u) in u.iter().enumerate() {
                 vst1q_u32(axis.as_mut_ptr().add(4 * part), vreinterpretq_u32_s32(u));
             }
@@ -66,14 +68,40 @@ impl<const N: i32> Convert<1> for Shifted<'_, N> {
                 *entry = *table.add((u >> cell_shift) as usize);
             }
             let entries = load_words(black_box(&entries));
-            let halves = |part: usize| {
-                let sums =
-                    vaddhn_high_s32(vaddhn_s32(entries[part], u[part]), entries[part + 1], u[part + 1]);
-                let signs = vcltzq_s16(sums);
-                vreinterpretq_u16_s16(veorq_s16(sums, vreinterpretq_s16_u16(signs)))
-            };
             const FRACTION: i32 = LEVEL_SHIFT as i32 - 16;
-            store_bytes(vshrn_high_n_u16::<FRACTION>(vshrn_n_u16::<FRACTION>(halves(0)), halves(2)))
+            let low = unsigned([entries[0], entries[1]], [u[0], u[1]]);
+            let high = unsigned([entries[2], entries[3]], [u[2], u[3]]);
+            store_bytes(vshrn_high_n_u16::<FRACTION>(vshrn_n_u16::<FRACTION>(low), high))
         }
+    }
+}
+
+/// Positions on the axis.
+///
+/// # Safety
+/// - The CPU has NEON.
+#[inline(always)]
+unsafe fn axis_of<const N: i32>(
+    accumulators: int32x4_t,
+    multipliers: int32x4_t,
+    bias: int32x4_t,
+) -> int32x4_t {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let low = vqshrn_n_s64::<N>(vmull_s32(vget_low_s32(accumulators), vget_low_s32(multipliers)));
+        vqaddq_s32(vqshrn_high_n_s64::<N>(low, vmull_high_s32(accumulators, multipliers)), bias)
+    }
+}
+
+/// The high halves of the sums of entries and positions, complemented where they are negative: a level and its fraction.
+///
+/// # Safety
+/// - The CPU has NEON.
+#[inline(always)]
+unsafe fn unsigned(entries: [int32x4_t; 2], u: [int32x4_t; 2]) -> uint16x8_t {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let sums = vaddhn_high_s32(vaddhn_s32(entries[0], u[0]), entries[1], u[1]);
+        vreinterpretq_u16_s16(veorq_s16(sums, vreinterpretq_s16_u16(vcltzq_s16(sums))))
     }
 }
