@@ -18,7 +18,7 @@ pub enum ErrorKind {
     NotQuantized,
     /// An operator, attribute or combination that the converter does not know.
     Unsupported,
-    /// The network's outputs are not those of a YOLOv5 detector.
+    /// The network's outputs are not those of a detector of a family that is known.
     NotADetector,
     /// An exact integer form exists in principle but does not fit the file format.
     Inexact,

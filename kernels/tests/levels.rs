@@ -37,6 +37,15 @@ fn scale(range: AccumulatorRange, channels: usize, max_level: u8, random: &mut R
     RequantizeSpec::Scale { multipliers, bias, shift, max_level }
 }
 
+/// The same with a dip, as SiLU has: levels that fall to 0 before they rise, one at a threshold.
+fn dipped(scale: RequantizeSpec) -> RequantizeSpec {
+    let RequantizeSpec::Scale { multipliers, bias, shift, max_level } = scale else { return scale };
+    let dip = max_level.min(3);
+    let levels: Vec<u8> = (1..=dip).rev().chain(0..=max_level).collect();
+    let thresholds = (1..levels.len()).map(|step| (step as i64 - i64::from(dip)) << shift).collect();
+    RequantizeSpec::ScaledStaircase { multipliers, bias, thresholds, levels }
+}
+
 /// `None` if the micro-kernel does not end in these levels.
 fn failure(conv: &Conv, case: &Case, max_level: u8, seed: u64) -> Option<Option<String>> {
     let (kernel, shape, operands) = (conv.kernel(), case.shape, case.operands);
@@ -45,6 +54,7 @@ fn failure(conv: &Conv, case: &Case, max_level: u8, seed: u64) -> Option<Option<
     let channels = if seed.is_multiple_of(5) { 1 } else { first_channel + shape.outputs };
     let range = range(operands, shape);
     let spec = scale(range, channels, max_level, &mut random);
+    let spec = if seed.is_multiple_of(3) { dipped(spec) } else { spec };
     let requantizer = Requantizer::new(&spec, &vec![range; channels]);
     if !conv.makes_levels(&requantizer) {
         return None;

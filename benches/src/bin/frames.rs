@@ -5,8 +5,8 @@
 //! frames MODEL.ylb FRAMES     a model file
 //! ```
 //!
-//! The command itself does the same with the same code of the runtime; without the converter and the decoders of
-//! pictures this is compiled in a quarter of the time.
+//! The command itself does the same with the same code of the runtime; this has neither the converter nor the decoders of
+//! pictures to compile.
 
 use std::error::Error;
 use std::path::Path;

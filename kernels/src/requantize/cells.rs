@@ -31,7 +31,13 @@ const LEAST_BITS: u32 = 32 - LEVEL_SHIFT;
 const MOST_BITS: u32 = 12;
 /// Shares of the axis that the thresholds may span, in 1024ths, in the order in which they are tried. The more, the
 /// finer; but a product must not saturate before the bias is added.
-const SPANS: [i128; 6] = [614, 502, 358, 251, 123, 61];
+///
+/// With many channels and wide accumulators the windows are a few units wide, and rounding closes one or leaves it open as
+/// chance has it: each share rounds in another way, so those behind the first six are further draws.
+const SPANS: [i128; 22] = [
+    614, 502, 358, 251, 123, 61, //
+    607, 599, 592, 585, 578, 571, 564, 557, 550, 543, 536, 529, 521, 495, 467, 439,
+];
 
 /// Table and constants; those by channel lie side by side with [`LANES`](super::forms::LANES) more at the end.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,8 +95,9 @@ impl Cells {
         let last = *staircase.thresholds.last()?;
         let axes = SPANS.iter().filter_map(|&span| staircase.axis(first, last, span));
         axes.into_iter().find_map(|axis| {
-            let windows = staircase.windows(&axis)?;
+            // The cheaper question first.
             let (low, high) = staircase.limits(&axis)?;
+            let windows = staircase.windows(&axis)?;
             let thresholds = windows.iter().map(|&(below, at_least)| below + (at_least - below + 1) / 2);
             let (cell_shift, table) = table(&thresholds.collect::<Vec<i64>>(), &staircase.levels)?;
             Some(Self {
@@ -103,6 +110,17 @@ impl Cells {
                 table,
             })
         })
+    }
+
+    /// The table, for code that reads without bounds what [`Self::cell_shift`] leaves of `u`.
+    ///
+    /// # Panics
+    /// If it has not an entry for each cell.
+    #[inline(always)]
+    #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+    pub(crate) fn entries(&self) -> *const i32 {
+        assert!(self.table.len() == 1 << (32 - self.cell_shift), "an entry for each cell");
+        self.table.as_ptr()
     }
 
     /// The level of an accumulator.

@@ -3,7 +3,7 @@
 //! A product is a table over both levels, made at load from the exact map. In a network that has very many such
 //! operators its accumulators are computed instead.
 
-use ylb_format::model::{Encoding, Model, Requantize, ValueId};
+use ylb_format::model::{Encoding, Requantize, ValueId};
 use ylb_kernels::requantize::{AccumulatorRange, RequantizeTile, Requantizer};
 
 use super::pairs::{PairTable, level_of};
@@ -53,16 +53,12 @@ impl Draft for MulDraft<'_> {
     }
 }
 
-fn encoding(model: &Model, value: ValueId) -> &Encoding {
-    model.encoding(value)
-}
-
 impl MulOp {
     fn new(draft: &MulDraft<'_>, setting: &Setting<'_>) -> Self {
         let &Setting { model, plan, output, engine } = setting;
         let [first, second] = draft.inputs;
-        let (a, b) = (encoding(model, first), encoding(model, second));
-        let max_level = encoding(model, output).max_level;
+        let (a, b) = (model.encoding(first), model.encoding(second));
+        let max_level = model.encoding(output).max_level;
         let method = if draft.pairs {
             Method::Table(PairTable::new(a, b, level_of(a, b, draft.requantize, max_level, |x, y| [x * y])))
         } else {

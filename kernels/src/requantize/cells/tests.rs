@@ -162,3 +162,48 @@ fn a_threshold_outside_its_window_is_wrong() {
     let (_, wrong) = table(&thresholds, &staircase.levels).unwrap();
     check(&Cells { table: wrong, ..cells }, &spec, &ranges);
 }
+
+/// The same on an axis of 2^14 times as many units, as the converter makes them.
+fn finer((spec, ranges): (RequantizeSpec, Vec<AccumulatorRange>)) -> (RequantizeSpec, Vec<AccumulatorRange>) {
+    let RequantizeSpec::ScaledStaircase { multipliers, thresholds, levels, .. } = spec else {
+        panic!("a scaled staircase");
+    };
+    let odd = |channel: usize| (channel as i32 * 7919) & 0x3fff;
+    let multipliers = multipliers
+        .iter()
+        .enumerate()
+        .map(|(channel, &m)| (m.max(6000) << 14) + odd(channel))
+        .collect::<Vec<i32>>();
+    let bias = (0..multipliers.len() as i64).map(|channel| (channel * 977 % 8000 - 4000) << 31);
+    let thresholds = thresholds.iter().map(|&threshold| threshold << 14);
+    let spec = RequantizeSpec::ScaledStaircase {
+        multipliers,
+        bias: bias.collect(),
+        thresholds: thresholds.collect(),
+        levels,
+    };
+    (spec, ranges)
+}
+
+/// Which share of the axis leaves all windows of 256 channels open is chance.
+#[test]
+fn wide_accumulators_of_many_channels_find_an_axis() {
+    let (mut found, mut first) = (0, 0);
+    for reach in (350_000..650_000).step_by(25_000) {
+        let (spec, ranges) = finer(silu(135, 5, reach, 256));
+        let staircase = Staircase::new(&spec, &ranges).unwrap();
+        let ends = (staircase.thresholds[0], *staircase.thresholds.last().unwrap());
+        let open = |span: &i128| {
+            let axis = staircase.axis(ends.0, ends.1, *span);
+            axis.is_some_and(|axis| staircase.windows(&axis).is_some())
+        };
+        first += usize::from(SPANS[..6].iter().any(open));
+        if let Some(cells) = Cells::new(&spec, &ranges) {
+            check(&cells, &spec, &ranges);
+            found += 1;
+        }
+    }
+    println!("{found} of 12 found an axis, {first} among the first shares");
+    assert!(found > first, "the first shares are enough: {first} of {found}");
+    assert!(found >= 11, "only {found} of 12");
+}

@@ -167,3 +167,45 @@ fn classes(window: &Window, axis: usize, extent: usize) -> (Vec<Range<usize>>, V
     let classes = (0..positions).map(of_position).collect();
     (ranges, classes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ylb_kernels::ukernel::Engine;
+
+    /// A staircase of 40 steps over two channels, and the ranges of their accumulators.
+    fn staircase() -> (RequantizeSpec, [AccumulatorRange; 2]) {
+        let spec = RequantizeSpec::ScaledStaircase {
+            multipliers: vec![1 << 20; 2],
+            bias: vec![0, 77],
+            thresholds: (0..40).map(|step| step << 28).collect(),
+            levels: (0..=40).collect(),
+        };
+        (spec, [AccumulatorRange { min: -20_000, max: 20_000 }; 2])
+    }
+
+    fn with_constants(constant: i32) -> ToAccumulators {
+        let transform =
+            AccumulatorTransform { sum_scale: 1, total_scales: Vec::new(), constants: vec![constant; 2] };
+        ToAccumulators { transform, identity: false, correction: None }
+    }
+
+    #[test]
+    fn constants_are_left_to_the_requantization() {
+        let (spec, ranges) = staircase();
+        let mut to_accumulators = with_constants(-5000);
+        let requantizer = to_accumulators.requantizer(&spec, &ranges, Engine::Generic);
+        assert_eq!(requantizer.form(), "cells");
+        assert!(to_accumulators.is_nothing());
+    }
+
+    /// Sums so far from 0 that no axis of 32 bits holds them have only the search.
+    #[test]
+    fn constants_that_would_cost_the_fast_form_stay() {
+        let (spec, ranges) = staircase();
+        let mut to_accumulators = with_constants(-(1 << 30));
+        let requantizer = to_accumulators.requantizer(&spec, &ranges, Engine::Generic);
+        assert_eq!(requantizer.form(), "cells");
+        assert!(!to_accumulators.is_nothing());
+    }
+}

@@ -35,12 +35,11 @@ impl<const N: i32> Convert<1> for Shifted<'_, N> {
 
     #[inline(always)]
     fn constants(&self, channel: usize) -> Self::Constants {
-        let Cells { multipliers, bias, table, cell_shift, .. } = self.0;
-        assert!(table.len() == 1 << (32 - cell_shift), "an entry for each cell");
+        let Cells { multipliers, bias, cell_shift, .. } = self.0;
         (
             load_words(lanes(multipliers, channel)),
             load_words(lanes(bias, channel)),
-            table.as_ptr(),
+            self.0.entries(),
             *cell_shift,
         )
     }

@@ -254,20 +254,19 @@ impl<const T: usize> Convert<T> for Fixed<'_> {
 pub(crate) struct Gathered<'a>(pub(crate) &'a Cells);
 
 impl Convert<1> for Gathered<'_> {
-    /// Limits, multipliers, bias.
-    type Constants = ([__m512i; 2], __m512i, __m512i);
+    /// Limits, multipliers, bias, table.
+    type Constants = ([__m512i; 2], __m512i, __m512i, *const i32);
 
     #[inline(always)]
     fn constants(&self, channel: usize) -> Self::Constants {
-        let Cells { multipliers, bias, low, high, table, cell_shift, .. } = self.0;
-        assert!(table.len() == 1 << (32 - cell_shift), "an entry for each cell");
+        let Cells { multipliers, bias, low, high, .. } = self.0;
         let load = |values: &[i32]| load(lanes(values, channel));
-        ([load(low), load(high)], load(multipliers), load(bias))
+        ([load(low), load(high)], load(multipliers), load(bias), self.0.entries())
     }
 
     #[inline(always)]
     fn convert(&self, constants: &Self::Constants, [accumulators]: Accumulators<'_, 1>) -> [u8; LANES] {
-        let &([low, high], multipliers, bias) = constants;
+        let &([low, high], multipliers, bias, table) = constants;
         // SAFETY: as said above; `constants` checked that the table has an entry for each of the highest bits.
         unsafe {
             let limited = _mm512_min_epi32(_mm512_max_epi32(load(accumulators), low), high);
@@ -278,7 +277,7 @@ impl Convert<1> for Gathered<'_> {
             let odd = _mm512_sll_epi64(_mm512_mul_epi32(odd_lanes(limited), odd_lanes(multipliers)), left);
             let axis = _mm512_add_epi32(_mm512_mask_mov_epi32(even, 0xaaaa, odd), bias);
             let cells = _mm512_srl_epi32(axis, _mm_cvtsi32_si128(self.0.cell_shift as i32));
-            let entries = _mm512_i32gather_epi32::<4>(cells, self.0.table.as_ptr());
+            let entries = _mm512_i32gather_epi32::<4>(cells, table);
             let sums = _mm512_add_epi32(entries, axis);
             let levels = _mm512_xor_si512(sums, _mm512_srai_epi32::<31>(sums));
             bytes(_mm512_cvtepi32_epi8(_mm512_srli_epi32::<LEVEL_SHIFT>(levels)))

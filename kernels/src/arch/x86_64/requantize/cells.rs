@@ -16,15 +16,14 @@ type Words = [__m256i; 2];
 // come from arrays and array references of the length that is loaded or stored.
 
 impl Convert<1> for Gathered<'_> {
-    /// Limits, multipliers, bias.
-    type Constants = ([Words; 2], Words, Words);
+    /// Limits, multipliers, bias, table.
+    type Constants = ([Words; 2], Words, Words, *const i32);
 
     #[inline(always)]
     fn constants(&self, channel: usize) -> Self::Constants {
-        let Cells { multipliers, bias, low, high, table, cell_shift, .. } = self.0;
-        assert!(table.len() == 1 << (32 - cell_shift), "an entry for each cell");
+        let Cells { multipliers, bias, low, high, .. } = self.0;
         let load = |values: &[i32]| load(lanes(values, channel));
-        ([load(low), load(high)], load(multipliers), load(bias))
+        ([load(low), load(high)], load(multipliers), load(bias), self.0.entries())
     }
 
     #[inline(always)]
@@ -54,7 +53,7 @@ impl Convert<1> for Gathered<'_> {
 #[inline(always)]
 unsafe fn half(
     form: &Cells,
-    &([low, high], multipliers, bias): &([Words; 2], Words, Words),
+    &([low, high], multipliers, bias, table): &([Words; 2], Words, Words, *const i32),
     accumulators: __m256i,
     half: usize,
 ) -> __m256i {
@@ -69,7 +68,7 @@ unsafe fn half(
         let odd = _mm256_sll_epi64(_mm256_mul_epi32(odd_lanes.0, odd_lanes.1), left);
         let axis = _mm256_add_epi32(_mm256_blend_epi32::<0b1010_1010>(even, odd), bias[half]);
         let cells = _mm256_srl_epi32(axis, _mm_cvtsi32_si128(form.cell_shift as i32));
-        let entries = _mm256_i32gather_epi32::<4>(form.table.as_ptr(), cells);
+        let entries = _mm256_i32gather_epi32::<4>(table, cells);
         let sums = _mm256_add_epi32(entries, axis);
         let levels = _mm256_xor_si256(sums, _mm256_srai_epi32::<31>(sums));
         _mm256_srli_epi32::<{ LEVEL_SHIFT as i32 }>(levels)
