@@ -5,6 +5,7 @@
 //! | [`qoperator`] | `QLinearConv` and other operators on codes | floats between quantizers |
 //! | [`constants`] | scales behind `Identity`, `Cast`, `Mul`; shape arithmetic; open extents | every tensor that does not depend on the picture is a constant with its codes, every other has a shape |
 //! | [`trunc`] | QONNX `Trunc` | the arithmetic that it stands for |
+//! | [`straight_through`] | `x + (q − x)` | `q` |
 //! | [`quantizers`] | each format's way of writing an activation quantizer | `FakeQuant` nodes |
 //! | [`decode`] | quantizers in the decode of the boxes | none, or an error |
 //! | [`heads`](crate::heads) | a decode, or none | the outputs are the heads; what the decode computes is known |
@@ -20,6 +21,8 @@ pub mod prune;
 pub mod qoperator;
 pub mod quantizers;
 mod shapes;
+mod spelled;
+pub mod straight_through;
 pub mod trunc;
 
 #[cfg(test)]

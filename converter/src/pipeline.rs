@@ -115,6 +115,15 @@ pub(crate) fn run_passes(
     if truncations > 0 {
         report.passes.push(format!("trunc: {truncations} truncations written as arithmetic"));
     }
+    progress(Progress::Pass("straight_through"));
+    let estimators = passes::straight_through::run(graph);
+    let count = estimators.exact + estimators.rounded.len();
+    if count > 0 {
+        report.passes.push(format!(
+            "straight_through: {count} straight-through estimators taken as what they estimate"
+        ));
+    }
+    report.warnings.extend(estimators.warning());
     progress(Progress::Pass("quantizers"));
     let found = passes::quantizers::run(graph)?;
     report.format = format_name(found, integer_operators).to_owned();

@@ -66,6 +66,8 @@ pub enum WarningKind {
     Picture,
     /// Quantizers inside the decode of the boxes were dropped, as asked.
     DecodeQuantizers,
+    /// Quantizers are written as straight-through estimators, which floats round.
+    StraightThrough,
     /// Values of different scales were requantized, as asked.
     RequantizedJoin,
     /// Values near a step may get the neighbouring code.

@@ -15,6 +15,7 @@ mod gates_and_joins;
 mod heads;
 mod pictures;
 mod rounding;
+mod spelling;
 mod stems;
 mod weights;
 

@@ -9,12 +9,13 @@ fn root() -> PathBuf {
 }
 
 /// Sources that a prefix stands for, as the page says: files, or folders of them.
-const PLACES: [(&str, &[&str]); 14] = [
+const PLACES: [(&str, &[&str]); 15] = [
     ("cases", &["converter/tests/cases.rs"]),
     ("exports", &["converter/src/tests/exports.rs"]),
     ("heads", &["converter/src/tests/heads.rs"]),
     ("pictures", &["converter/src/tests/pictures.rs"]),
     ("rounding", &["converter/src/tests/rounding.rs"]),
+    ("spelling", &["converter/src/tests/spelling"]),
     ("stems", &["converter/src/tests/stems.rs"]),
     ("passes", &["converter/src/passes/tests.rs", "converter/src/passes/tests/hostile.rs"]),
     ("trunc", &["converter/src/passes/trunc/tests.rs"]),
