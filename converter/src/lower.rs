@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `picture` | the input: what range its numbers have, and what it is as codes |
 //! | `elementwise` | nodes that extend expressions |
+//! | `cast` | casts, which may round |
 //! | `linear` | expressions that are sums of scaled codes: what a convolution can read |
 //! | `join` | concats and sums of values |
 //! | `slices` | channels of values, where the parts of two concats end at different ones |
@@ -35,6 +36,7 @@ use crate::heads::Heads;
 use crate::passes::trunc;
 use crate::report::{Row, Warning};
 
+mod cast;
 mod conv;
 mod cut;
 mod elementwise;
@@ -185,9 +187,8 @@ impl Lowering<'_> {
             (Domain::Onnx, "Floor") => self.written_out(node, Unary::Round(Rounding::Floor))?,
             (Domain::Onnx, "Ceil") => self.written_out(node, Unary::Round(Rounding::Ceil))?,
             (Domain::Onnx, "Sign") => self.written_out(node, Unary::Sign)?,
-            (Domain::Onnx, "Identity" | "Dropout" | "Cast") => {
-                self.feature(node.required_input(0)?)?.as_ref().clone()
-            }
+            (Domain::Onnx, "Cast") => self.cast(node)?,
+            (Domain::Onnx, "Identity" | "Dropout") => self.feature(node.required_input(0)?)?.as_ref().clone(),
             (Domain::Onnx, _) => self.elementwise(node)?,
             _ => {
                 return Err(ConvertError::unsupported("an operator that the converter does not know"));

@@ -5,7 +5,10 @@
 //! | [`qoperator`] | `QLinearConv` and other operators on codes | floats between quantizers |
 //! | [`constants`] | scales behind `Identity`, `Cast`, `Mul`; shape arithmetic; open extents | every tensor that does not depend on the picture is a constant with its codes, every other has a shape |
 //! | [`trunc`] | QONNX `Trunc` | the arithmetic that it stands for |
+//! | [`roundings`] | `Sign(x) · Floor(Abs(x) + 0.5)`, casts to integers | operators that round by a mode |
 //! | [`straight_through`] | `x + (q − x)` | `q` |
+//! | [`clamps`] | `Round`, then `Clip` to integers | `Clip`, then `Round` |
+//! | [`written_out`] | `Div`, `Clip`, `Round`, `Mul` | `FakeQuant` nodes |
 //! | [`quantizers`] | each format's way of writing an activation quantizer | `FakeQuant` nodes |
 //! | [`decode`] | quantizers in the decode of the boxes | none, or an error |
 //! | [`heads`](crate::heads) | a decode, or none | the outputs are the heads; what the decode computes is known |
@@ -13,6 +16,7 @@
 //! | [`focus`] | slices of every second pixel, and a convolution | one convolution of twice the stride |
 //! | [`grids`] | weights whose quantizer was folded away | weights with codes |
 
+pub mod clamps;
 pub mod constants;
 pub mod decode;
 pub mod focus;
@@ -20,10 +24,12 @@ pub mod grids;
 pub mod prune;
 pub mod qoperator;
 pub mod quantizers;
+pub mod roundings;
 mod shapes;
 mod spelled;
 pub mod straight_through;
 pub mod trunc;
+pub mod written_out;
 
 #[cfg(test)]
 mod tests;

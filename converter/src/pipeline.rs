@@ -115,15 +115,7 @@ pub(crate) fn run_passes(
     if truncations > 0 {
         report.passes.push(format!("trunc: {truncations} truncations written as arithmetic"));
     }
-    progress(Progress::Pass("straight_through"));
-    let estimators = passes::straight_through::run(graph);
-    let count = estimators.exact + estimators.rounded.len();
-    if count > 0 {
-        report.passes.push(format!(
-            "straight_through: {count} straight-through estimators taken as what they estimate"
-        ));
-    }
-    report.warnings.extend(estimators.warning());
+    spelled(graph, report, progress)?;
     progress(Progress::Pass("quantizers"));
     let found = passes::quantizers::run(graph)?;
     report.format = format_name(found, integer_operators).to_owned();
@@ -150,6 +142,32 @@ pub(crate) fn run_passes(
     progress(Progress::Pass("grids"));
     report.passes.push(grids_sentence(&passes::grids::run(graph)?));
     Ok(heads)
+}
+
+/// The passes that read quantizers spelled as arithmetic.
+fn spelled(
+    graph: &mut ir::Graph,
+    report: &mut Report,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(), ConvertError> {
+    progress(Progress::Pass("roundings"));
+    let roundings = passes::roundings::run(graph);
+    progress(Progress::Pass("straight_through"));
+    let estimators = passes::straight_through::run(graph);
+    progress(Progress::Pass("clamps"));
+    let clamps = passes::clamps::run(graph)?;
+    progress(Progress::Pass("written_out"));
+    let quantizers = passes::written_out::run(graph);
+    let found = [
+        ("roundings", roundings, "roundings spelled as arithmetic"),
+        ("straight_through", estimators.count(), "straight-through estimators taken as what they estimate"),
+        ("clamps", clamps, "clamps moved in front of a rounding"),
+        ("written_out", quantizers, "activation quantizers written as arithmetic"),
+    ];
+    let found = found.into_iter().filter(|(_, count, _)| *count > 0);
+    report.passes.extend(found.map(|(pass, count, what)| format!("{pass}: {count} {what}")));
+    report.warnings.extend(estimators.warning());
+    Ok(())
 }
 
 fn format_name(found: passes::quantizers::Found, integer_operators: usize) -> &'static str {

@@ -103,8 +103,8 @@ impl Lowering<'_> {
         }
         if !(high > low && high - low <= 255.0 && low >= -255.0 && high <= 255.0) {
             return Err(ConvertError::unsupported(format!(
-                "rounds to integers from {low} to {high}; expected at most 8 bits, from a Clip before \
-                 it"
+                "rounds to integers from {low} to {high}; expected at most 8 bits, from a Clip to integers before \
+                 or behind it"
             )));
         }
         let levels = Levels { low: low as i64, step: 1, max_level: (high - low) as u8 };
@@ -121,7 +121,7 @@ impl Lowering<'_> {
     }
 
     /// Bounds of an integer expression over everything its inputs can be.
-    fn code_range(&self, expr: &Rc<Expr>, channel: usize) -> Interval {
+    pub(super) fn code_range(&self, expr: &Rc<Expr>, channel: usize) -> Interval {
         let leaves = expr.leaves();
         let mut inputs = Vec::new();
         let values: Vec<ValueIndex> = leaves.values.iter().copied().collect();

@@ -30,6 +30,11 @@ pub struct Found {
 }
 
 impl Found {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.exact + self.rounded.len()
+    }
+
     /// What the user should know.
     pub fn warning(&self) -> Option<Warning> {
         let first = self.rounded.first()?;

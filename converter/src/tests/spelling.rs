@@ -3,6 +3,7 @@
 use super::*;
 
 mod straight_through;
+mod written_out;
 
 /// A convolution and a ReLU: what activation quantizers stand behind.
 fn activation(net: &mut Net) -> TensorId {
