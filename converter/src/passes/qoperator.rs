@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! QLinearConv(x, w, B)        ─►  DequantizeLinear ×3 ─ Conv ─ QuantizeLinear
+//! ConvInteger(x, w)           ─►  DequantizeLinear ×2 ─ Div ─ Conv
 //! QLinearAdd, QLinearConcat   ─►  DequantizeLinear … ─ Add, Concat ─ QuantizeLinear
 //! MaxPool on codes            ─►  DequantizeLinear ─ MaxPool
 //! ```
@@ -13,7 +14,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ylb_source::eval;
-use ylb_source::ir::{Attribute, Domain, Graph, Node, Tensor, TensorId, TensorInfo};
+use ylb_source::ir::{Attribute, Domain, ElementType, Graph, Node, Tensor, TensorId, TensorInfo};
 
 use crate::error::ConvertError;
 
@@ -106,7 +107,8 @@ impl Rewriter<'_> {
             "QLinearSigmoid" => self.element_wise(node, "Sigmoid", 1)?,
             "QLinearLeakyRelu" => self.element_wise(node, "LeakyRelu", 1)?,
             "QLinearConcat" => self.concat(node)?,
-            "DynamicQuantizeLinear" | "ConvInteger" | "MatMulInteger" => {
+            "ConvInteger" => self.integer_convolution(node)?,
+            "DynamicQuantizeLinear" | "MatMulInteger" => {
                 return Err(ConvertError::unsupported(
                     "an operator of dynamic quantization, whose scales depend on the picture; expected \
                      static quantization",
@@ -236,6 +238,42 @@ impl Rewriter<'_> {
         let real = self.push(node, "Conv", &inputs, &[]);
         self.keep_attributes(node);
         self.quantize(node, real, parameters(node, 6)?)
+    }
+
+    /// Sums of products of codes, their zero points taken off: the convolution of numbers whose unit is 1.
+    fn integer_convolution(&mut self, node: &Node) -> Result<(), ConvertError> {
+        let codes = node.required_input(0)?;
+        let one = self.one()?;
+        let (read, written) = match self.parameters.get(&codes) {
+            Some(&written) => (Parameters { zero_point: node.input(2), ..written }, true),
+            // The picture's bytes.
+            None if self.graph.input_types.get(&codes) == Some(&ElementType::Unsigned(8)) => {
+                (Parameters { scale: one, zero_point: node.input(2) }, false)
+            }
+            None => {
+                return Err(ConvertError::unsupported(
+                    "its codes come from no QuantizeLinear; expected static quantization of its input",
+                ));
+            }
+        };
+        let mut x = self.real(node, codes, read)?;
+        if written {
+            x = self.push(node, "Div", &[Some(x), Some(read.scale)], &[]);
+        }
+        let weights = [Some(node.required_input(1)?), Some(one), node.input(3)];
+        let w = self.push(node, "DequantizeLinear", &weights, &[("axis", Attribute::Int(0))]);
+        self.push(node, "Conv", &[Some(x), Some(w)], &[]);
+        self.keep_attributes(node);
+        if let Some(last) = self.graph.nodes.last_mut() {
+            last.outputs = vec![node.output()?];
+        }
+        Ok(())
+    }
+
+    /// The number 1 as a constant.
+    fn one(&mut self) -> Result<TensorId, ConvertError> {
+        let constant = Some(Arc::new(Tensor::f32(&[], vec![1.0])?));
+        Ok(self.graph.add_tensor(TensorInfo { shape: Some(Vec::new()), constant, ..TensorInfo::default() }))
     }
 
     /// The bias counts units of the accumulator, which are the product of both scales. A product of 32

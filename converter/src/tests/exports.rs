@@ -215,7 +215,7 @@ fn codes_of_integer_operators_must_be_read_as_written() {
 fn other_integer_operators_are_refused_by_name() {
     for (op_type, what) in [
         ("DynamicQuantizeLinear", "dynamic quantization"),
-        ("ConvInteger", "dynamic quantization"),
+        ("ConvInteger", "come from no QuantizeLinear"),
         ("microsoft::QLinearGlobalAveragePool", "that no YOLOv5 has"),
         ("qonnx::MultiThreshold", "that no YOLOv5 has"),
     ] {

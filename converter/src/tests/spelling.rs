@@ -2,6 +2,7 @@
 
 use super::*;
 
+mod integers;
 mod straight_through;
 mod written_out;
 

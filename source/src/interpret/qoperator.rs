@@ -8,6 +8,9 @@ use crate::ir::{Domain, Node, Tensor};
 
 /// The result of a QOperator; `None` for other operators.
 pub(super) fn evaluate(node: &Node, inputs: &Inputs<'_>, opset: i64) -> Result<Option<Tensor>, SourceError> {
+    if node.is("ConvInteger") {
+        return integer_convolution(node, inputs, opset).map(Some);
+    }
     let (operator, reals, output) = match (&node.domain, node.op_type.as_str()) {
         (Domain::Onnx | Domain::Microsoft, "QLinearConv") => ("Conv", conv_operands(inputs)?, 6),
         (Domain::Microsoft, "QLinearAdd") => ("Add", vec![real(inputs, 0)?, real(inputs, 3)?], 6),
@@ -28,6 +31,19 @@ pub(super) fn evaluate(node: &Node, inputs: &Inputs<'_>, opset: i64) -> Result<O
     let element = zero.element();
     let [scale, zero] = [scale, zero].map(|numbers| Along::axis(numbers, 1, result.shape()));
     saturated(result, &scale?, &zero?, element, true).map(Some)
+}
+
+/// A convolution of codes, each less its zero point; its sums are integers.
+fn integer_convolution(node: &Node, inputs: &Inputs<'_>, opset: i64) -> Result<Tensor, SourceError> {
+    let one = Tensor::f32(&[], vec![1.0])?;
+    let operand = |position: usize, axis: i64| {
+        let zero = inputs.get(position + 2).copied().flatten();
+        dequantized(required(inputs, position)?, &one, zero, axis)
+    };
+    let (x, w) = (operand(0, 1)?, operand(1, 0)?);
+    let inner = Node { op_type: "Conv".into(), ..node.clone() };
+    let results = super::evaluate(&inner, &[Some(&x), Some(&w)], true, opset)?.tensors;
+    results.into_iter().next().ok_or_else(|| SourceError::malformed("expected an output"))
 }
 
 /// What the codes at a position stand for; scale and zero point follow them.
