@@ -72,7 +72,7 @@ fn input_size(model: &Model) -> [usize; 2] {
 fn letterboxed(model: &Model, picture: &RgbImage) -> Result<Vec<u8>> {
     let [height, width] = input_size(model);
     let bytes: [u8; 256] = array::from_fn(|byte| byte as u8);
-    let mut letterbox = Letterbox::new(width, height, &bytes, model.input.preprocessing.fill[0]);
+    let mut letterbox = Letterbox::by_channel([width, height], [&bytes; 3], model.input.preprocessing.fill);
     let (columns, rows) = picture.dimensions();
     let picture = Picture::new(picture.as_raw(), columns as usize, rows as usize, PixelFormat::Rgb)?;
     letterbox.prepare(&picture)?;

@@ -36,7 +36,17 @@ pub fn model(
         outputs: heads.outputs,
         detect: lowered.detect,
     };
+    if let Some((value, tables)) = lowered.pixel_tables {
+        model.input.value = value;
+        model.input.pixel_levels = match tables[0] == tables[1] && tables[1] == tables[2] {
+            true => PixelLevels::Same(tables[0]),
+            false => PixelLevels::ByChannel(tables),
+        };
+    }
     remove_unread(&mut model, &mut rows);
+    if model.input.value != lowered.pixels {
+        drop_pixels(&mut model, lowered.pixels)?;
+    }
     absorb_input_quantizer(&mut model, &mut rows);
     ylb_format::validate(&model).map_err(|violation| {
         ConvertError::new(ErrorKind::Inexact, format!("the model does not fit the file format: {violation}"))
@@ -58,6 +68,19 @@ fn remove_unread(model: &mut Model, rows: &mut Vec<Row>) {
             remove_value(model, output);
         }
     }
+}
+
+/// Removes the picture's bytes, where tables by channel made another value the input.
+fn drop_pixels(model: &mut Model, pixels: ValueId) -> Result<(), ConvertError> {
+    let read = model.nodes.iter().any(|node| node.operator.inputs().contains(&pixels))
+        || model.detect.parts().any(|part| part.value == pixels);
+    if read {
+        return Err(ConvertError::unsupported(
+            "the picture is read both behind a function by channel and without it; expected one quantizer of it",
+        ));
+    }
+    remove_value(model, pixels);
+    Ok(())
 }
 
 /// Where nothing but one look-up reads the picture, the look-up becomes the input's.

@@ -88,6 +88,9 @@ struct LoweredValue {
     accumulators: bool,
 }
 
+/// A value, and its level for each byte of a pixel in each channel.
+pub type PixelTables = (ValueId, Box<[[u8; 256]; 3]>);
+
 /// What lowering gives.
 #[derive(Debug)]
 pub struct Lowered {
@@ -97,6 +100,8 @@ pub struct Lowered {
     pub nodes: Vec<model::Node>,
     /// Value of the picture's bytes.
     pub pixels: ValueId,
+    /// A value that the picture's bytes become by a table for each channel.
+    pub pixel_tables: Option<PixelTables>,
     /// The detection head.
     pub detect: model::Detect,
     /// A row for each node.
@@ -115,6 +120,7 @@ struct Lowering<'g> {
     convs: Vec<PendingConv>,
     rows: Vec<Row>,
     warnings: Vec<Warning>,
+    pixel_tables: Option<PixelTables>,
     concats: HashMap<Vec<ValueIndex>, ValueIndex>,
     sums: HashMap<Vec<ValueIndex>, ValueIndex>,
     /// Values of ones, or of minus ones, by the value whose shape they have.
@@ -160,6 +166,7 @@ impl<'g> Lowering<'g> {
             convs: Vec::new(),
             rows: Vec::new(),
             warnings: Vec::new(),
+            pixel_tables: None,
             concats: HashMap::new(),
             sums: HashMap::new(),
             ones: HashMap::new(),
@@ -188,6 +195,11 @@ impl Lowering<'_> {
             (Domain::Onnx, "Ceil") => self.written_out(node, Unary::Round(Rounding::Ceil))?,
             (Domain::Onnx, "Sign") => self.written_out(node, Unary::Sign)?,
             (Domain::Onnx, "Cast") => self.cast(node)?,
+            (Domain::Onnx, "Transpose") => {
+                return Err(ConvertError::unsupported(
+                    "nothing behind it undoes this transposition; expected layers over [1, channels, height, width]",
+                ));
+            }
             (Domain::Onnx, "Identity" | "Dropout") => self.feature(node.required_input(0)?)?.as_ref().clone(),
             (Domain::Onnx, _) => self.elementwise(node)?,
             _ => {
@@ -254,6 +266,7 @@ impl Lowering<'_> {
             values,
             nodes: self.nodes,
             pixels: id_of(PIXELS),
+            pixel_tables: self.pixel_tables,
             detect,
             rows: self.rows,
             warnings: self.warnings,

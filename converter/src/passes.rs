@@ -10,6 +10,7 @@
 //! | [`clamps`] | `Round`, then `Clip` to integers | `Clip`, then `Round` |
 //! | [`written_out`] | `Div`, `Clip`, `Round`, `Mul` | `FakeQuant` nodes |
 //! | [`quantizers`] | each format's way of writing an activation quantizer | `FakeQuant` nodes |
+//! | [`rearranged`] | transpositions and back; a picture of blue, green, red | layers in the order of the weights |
 //! | [`decode`] | quantizers in the decode of the boxes | none, or an error |
 //! | [`heads`](crate::heads) | a decode, or none | the outputs are the heads; what the decode computes is known |
 //! | [`prune`] | nodes that nothing needs any more | gone; again behind the next pass |
@@ -24,6 +25,7 @@ pub mod grids;
 pub mod prune;
 pub mod qoperator;
 pub mod quantizers;
+pub mod rearranged;
 pub mod roundings;
 mod shapes;
 mod spelled;

@@ -1,7 +1,7 @@
 //! The order of things: from a source to a model and an account of it.
 
-use ylb_format::model::Metadata;
-use ylb_source::picture::PictureRange;
+use ylb_format::model::{Metadata, TensorLayout};
+use ylb_source::picture::{PictureRange, is_channels_last};
 use ylb_source::{Source, ir, names};
 
 use crate::heads::{Heads, Hints, families};
@@ -76,6 +76,7 @@ pub(crate) fn convert_graph(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Converted, ConvertError> {
     let mut report = Report::default();
+    let layout = layout_of(&graph);
     let heads = run_passes(&mut graph, options, &mut report, progress)?;
     let picture = lower::understand(&graph)?;
     report.passes.push(picture_sentence(picture.range).into());
@@ -90,7 +91,8 @@ pub(crate) fn convert_graph(
     if let Some([_, _, height, width]) = input.and_then(|info| info.shape.as_deref()) {
         report.image_size = [*height, *width];
     }
-    let (model, rows) = emit::model(lowered, heads, (&input_name, picture.range), metadata)?;
+    let (mut model, rows) = emit::model(lowered, heads, (&input_name, picture.range), metadata)?;
+    model.input.preprocessing.layout = layout;
     report.warnings.extend(advice::warnings(&model, &rows));
     report.rows = rows;
     Ok(Converted { model, report })
@@ -103,6 +105,9 @@ pub(crate) fn run_passes(
     report: &mut Report,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Heads, ConvertError> {
+    if passes::rearranged::put_channels_first(graph) {
+        report.passes.push("picture: its channels come last".into());
+    }
     let nodes = graph.nodes.len();
     progress(Progress::Pass("qoperator"));
     let integer_operators = passes::qoperator::run(graph)?;
@@ -123,6 +128,8 @@ pub(crate) fn run_passes(
         "quantizers: {} activation quantizers of QONNX, {} of QuantizeLinear ({} with Clip)",
         found.qonnx, found.linear, found.clipped
     ));
+    progress(Progress::Pass("rearranged"));
+    rearranged(graph, report)?;
     progress(Progress::Pass("decode"));
     report.warnings.extend(passes::decode::run(graph, options.ignore_decode_quantizers)?);
     progress(Progress::Pass("heads"));
@@ -168,6 +175,28 @@ fn spelled(
     report.passes.extend(found.map(|(pass, count, what)| format!("{pass}: {count} {what}")));
     report.warnings.extend(estimators.warning());
     Ok(())
+}
+
+/// The pass of this name, and what the user should know of it.
+fn rearranged(graph: &mut ir::Graph, report: &mut Report) -> Result<(), ConvertError> {
+    let found = passes::rearranged::run(graph)?;
+    if found.undone > 0 {
+        report.passes.push(format!("rearranged: {} operators that undo a rearrangement", found.undone));
+    }
+    if let (true, &[input]) = (found.reversed, graph.inputs.as_slice()) {
+        let message = format!(
+            "input \"{}\": it is taken to be blue, green, red, since the graph itself reverses the picture's channels",
+            graph.tensor(input).name
+        );
+        report.warnings.push(Warning::of_model(WarningKind::Picture, message));
+    }
+    Ok(())
+}
+
+/// Order of the extents of a graph's input.
+fn layout_of(graph: &ir::Graph) -> TensorLayout {
+    let shape = graph.inputs.first().and_then(|&input| graph.tensor(input).shape.as_deref());
+    if shape.is_some_and(is_channels_last) { TensorLayout::Nhwc } else { TensorLayout::Nchw }
 }
 
 fn format_name(found: passes::quantizers::Found, integer_operators: usize) -> &'static str {

@@ -13,6 +13,7 @@ mod exports;
 mod float;
 mod gates_and_joins;
 mod heads;
+mod picture_orders;
 mod pictures;
 mod rounding;
 mod spelling;

@@ -5,7 +5,7 @@
 
 pub mod letterbox;
 
-use ylb_format::model::{ChannelOrder, Input, PicturePlacement, PixelLevels, Preprocessing, TensorLayout};
+use ylb_format::model::{ChannelOrder, Input, PicturePlacement, Preprocessing};
 
 pub use letterbox::{Band, Letterbox, Placement, RowCache};
 
@@ -237,16 +237,13 @@ impl<'a> Picture<'a> {
 
 /// What an input asks for that this version does not do, if anything.
 pub(crate) fn unsupported(input: &Input) -> Option<&'static str> {
-    let Preprocessing { mean, deviation, order, layout, placement, fill, .. } = &input.preprocessing;
+    let Preprocessing { mean, deviation, order, placement, .. } = &input.preprocessing;
     let table = [
         (*order != ChannelOrder::Rgb, "pictures of blue, green, red"),
-        (*layout != TensorLayout::Nchw, "pictures of shape [1, height, width, 3]"),
         (*placement == PicturePlacement::Corner, "pictures in the top left corner"),
         (*placement == PicturePlacement::Stretch, "stretched pictures"),
         (mean.iter().any(|&mean| mean != 0.0), "a picture's mean"),
         (deviation.iter().any(|&deviation| deviation.to_bits() != 1f32.to_bits()), "a picture's deviation"),
-        (matches!(input.pixel_levels, PixelLevels::ByChannel(_)), "levels of pixels by channel"),
-        (fill.iter().any(|&byte| byte != fill[0]), "borders that are not grey"),
     ];
     table.iter().find(|(asked, _)| *asked).map(|&(_, what)| what)
 }

@@ -102,11 +102,10 @@ impl Session {
         let mut nms = Nms::new(model.detect.classes as usize);
         nms.reserve(most);
         let input = model.picture();
-        let letterbox = Letterbox::new(
-            input.width as usize,
-            input.height as usize,
-            model.input.pixel_levels.of(0),
-            model.input.preprocessing.fill[0],
+        let letterbox = Letterbox::by_channel(
+            [input.width as usize, input.height as usize],
+            [0, 1, 2].map(|channel| model.input.pixel_levels.of(channel)),
+            model.input.preprocessing.fill,
         );
         Ok(Self {
             nms,
@@ -191,8 +190,12 @@ impl Session {
     /// If the length is wrong.
     pub fn run_pixels(&mut self, pixels: &[u8]) -> Result<(), SessionError> {
         self.check_length(pixels.len())?;
-        let levels = *self.network.model().input.pixel_levels.of(0);
-        let identity = levels.iter().zip(0..=u8::MAX).all(|(&level, pixel)| level == pixel);
+        let network = Arc::clone(&self.network);
+        let levels = &network.model().input.pixel_levels;
+        let identity = levels
+            .tables()
+            .iter()
+            .all(|table| table.iter().zip(0..=u8::MAX).all(|(&level, byte)| level == byte));
         self.fill_and_infer(|store, bytes| {
             let row_len = store.layout.width * 3;
             for (y, row) in pixels.chunks_exact(row_len).enumerate() {
@@ -201,7 +204,14 @@ impl Session {
                     out.copy_from_slice(row);
                     continue;
                 }
-                out.iter_mut().zip(row).for_each(|(level, &pixel)| *level = levels[usize::from(pixel)]);
+                let tables = [0, 1, 2].map(|channel| levels.of(channel));
+                for (levels, pixel) in out.chunks_exact_mut(3).zip(row.chunks_exact(3)) {
+                    let level = |(&byte, table): (&u8, &[u8; 256])| table[usize::from(byte)];
+                    levels
+                        .iter_mut()
+                        .zip(pixel.iter().zip(tables).map(level))
+                        .for_each(|(out, level)| *out = level);
+                }
             }
         })
     }
@@ -217,12 +227,14 @@ impl Session {
         if let Some(index) = tensor.iter().position(|&value| byte(value).is_none()) {
             return Err(SessionError::TensorValue { index, value: tensor[index] });
         }
-        let levels = *self.network.model().input.pixel_levels.of(0);
+        let network = Arc::clone(&self.network);
+        let levels = &network.model().input.pixel_levels;
         self.fill_and_infer(|store, bytes| {
             let (width, height) = (store.layout.width, store.layout.height);
             for (index, pixel) in tensor.iter().map(|&value| byte(value).unwrap_or_default()).enumerate() {
                 let (channel, y, x) = (index / (width * height), index / width % height, index % width);
-                bytes[store.offset(y as isize, x as isize) + channel] = levels[usize::from(pixel)];
+                bytes[store.offset(y as isize, x as isize) + channel] =
+                    levels.of(channel)[usize::from(pixel)];
             }
         })
     }

@@ -244,3 +244,23 @@ fn pictures_with_contradictory_sizes_are_refused() {
     let mut letterbox = Letterbox::new(8, 8, &identity(), FILL);
     assert!(letterbox.prepare(&broken).is_err());
 }
+
+/// Tables and borders by channel are three networks of one table, a channel of each.
+#[test]
+fn tables_by_channel() {
+    let tables: [[u8; 256]; 3] = std::array::from_fn(|channel| {
+        std::array::from_fn(|byte| (byte as u8).wrapping_mul(3 + 2 * channel as u8))
+    });
+    let (size, input, fill) = ([50, 21], [64, 40], [9, 114, 200]);
+    let pixels = rgb(size[0], size[1]);
+    let picture = Picture::new(&pixels, size[0], size[1], PixelFormat::Rgb).expect("valid");
+    let [first, second, third] = &tables;
+    let mut letterbox = Letterbox::by_channel(input, [first, second, third], fill);
+    let all = letterboxed(&mut letterbox, &picture, input);
+    for channel in 0..3 {
+        let mut letterbox = Letterbox::new(input[0], input[1], &tables[channel], fill[channel]);
+        let own = letterboxed(&mut letterbox, &picture, input);
+        let same = |levels: &[u8]| levels.iter().skip(channel).step_by(3).copied().collect::<Vec<u8>>();
+        assert_eq!(same(&all), same(&own), "{channel}");
+    }
+}

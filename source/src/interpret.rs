@@ -20,6 +20,7 @@ use crate::error::{ErrorKind, SourceError};
 use crate::eval::{self, Budget, Inputs};
 use crate::ir::{Data, Domain, ElementType, Graph, Node, Tensor, TensorId};
 use crate::onnx;
+use crate::picture::is_channels_last;
 
 mod elementwise;
 mod picture;
@@ -229,7 +230,10 @@ fn check_input(graph: &Graph, size: [usize; 2]) -> Result<(), SourceError> {
         ));
     };
     let info = graph.tensor(input);
-    let picture = [1, 3, size[0], size[1]];
+    let picture = match info.shape.as_deref().is_some_and(is_channels_last) {
+        true => [1, size[0], size[1], 3],
+        false => [1, 3, size[0], size[1]],
+    };
     let fits = |declared: &Vec<usize>| {
         declared.len() == 4 && declared.iter().zip(picture).all(|(&own, given)| own == 0 || own == given)
     };

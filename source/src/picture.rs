@@ -26,6 +26,11 @@ pub enum PictureRange {
     Bytes,
 }
 
+/// Whether an input of this shape is a picture whose channels come last; open extents are 0.
+pub fn is_channels_last(shape: &[usize]) -> bool {
+    matches!(shape, &[_, rows, _, 3] if rows != 3)
+}
+
 /// A part of a quantizer's levels, or of the distance from black to white where there is no quantizer: a picture that
 /// reaches less is crushed. A picture of the wrong range reaches two levels, 2 of 64 and less from 6 bits on.
 const LEAST_PART: f64 = 1.0 / 16.0;

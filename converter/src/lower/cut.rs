@@ -10,7 +10,7 @@ use ylb_source::quantizer::{Order, PerAxis, Quantizer, Rounding};
 
 use super::elementwise::slice;
 use super::requantize::Requantized;
-use super::{Feature, LoweredValue, Lowering, Segment, id_of, product};
+use super::{Feature, LoweredValue, Lowering, PIXELS, Segment, id_of, product};
 use crate::error::{ConvertError, ErrorKind};
 use crate::expr::{Binary, ConvIndex, Expr, Interval, Program, Unary, ValueIndex};
 use crate::report::{Row, Warning, WarningKind};
@@ -199,6 +199,9 @@ impl Lowering<'_> {
         match (values.as_slice(), convs.as_slice()) {
             ([], &[conv]) => self.cut_conv(conv, &expr, codes.levels, output),
             ([_, ..], []) => match self.common_root(&values) {
+                Some(PIXELS) if !expr.is_uniform() && values.len() == 1 => {
+                    self.cut_pixels(&expr, codes.levels, output)
+                }
                 Some(root) if expr.is_uniform() => {
                     self.cut_map(&node.name, root, &values, &expr, codes.levels, output)
                 }
@@ -314,6 +317,31 @@ impl Lowering<'_> {
             table.push(levels.level(program.value(&inputs, &mut scratch))?);
         }
         Ok(self.add_map(node_name, root, output, table))
+    }
+
+    /// A function of the picture by channel, which becomes the input's tables: no operator looks up by channel.
+    fn cut_pixels(
+        &mut self,
+        expr: &Rc<Expr>,
+        levels: Levels,
+        output: LoweredValue,
+    ) -> Result<ValueIndex, ConvertError> {
+        let mut tables = [[0; 256]; 3];
+        let mut scratch = Vec::new();
+        for (channel, table) in tables.iter_mut().enumerate() {
+            let program = Program::compile(expr, channel, |_| 0, |_| unreachable_conv());
+            for (level, byte) in table.iter_mut().zip(0u8..=255) {
+                *level = levels.level(program.value(&[f64::from(byte)], &mut scratch))?;
+            }
+        }
+        if self.pixel_tables.is_some() {
+            return Err(ConvertError::unsupported(
+                "the picture is quantized in more than one way, by channel; expected one quantizer of it",
+            ));
+        }
+        let value = self.add_value(output);
+        self.pixel_tables = Some((id_of(value), Box::new(tables)));
+        Ok(value)
     }
 
     /// Appends a look-up of a value.

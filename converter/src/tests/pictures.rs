@@ -9,7 +9,7 @@ use crate::compare::{Bar, Codes, Executed, Reference, Verdict, planar, synthetic
 const FLOAT: i64 = 1;
 
 /// A network over what `prepare` makes of the picture. `scale` is that of the first layer's codes.
-fn network(
+pub(super) fn network(
     element: Option<ElementType>,
     scale: f32,
     prepare: impl FnOnce(&mut Net, TensorId) -> TensorId,
@@ -24,16 +24,16 @@ fn network(
     (net, last)
 }
 
-fn with_number(net: &mut Net, op_type: &str, x: TensorId, number: f32) -> TensorId {
+pub(super) fn with_number(net: &mut Net, op_type: &str, x: TensorId, number: f32) -> TensorId {
     let number = net.builder.float(number);
     net.builder.node(op_type, &[x, number], &[])
 }
 
-fn cast(net: &mut Net, x: TensorId, to: i64) -> TensorId {
+pub(super) fn cast(net: &mut Net, x: TensorId, to: i64) -> TensorId {
     net.builder.node("Cast", &[x], &[("to", Attribute::Int(to))])
 }
 
-fn note(converted: &Converted) -> String {
+pub(super) fn note(converted: &Converted) -> String {
     let notes = converted.report.warnings.iter().filter(|warning| warning.message.starts_with("input \""));
     notes.map(|warning| warning.message.clone()).collect()
 }
@@ -43,18 +43,18 @@ fn takes_bytes(converted: &Converted) -> bool {
 }
 
 /// What a model of `byte / 255` and a quantizer of it is, whatever the spelling.
-fn plain() -> Model {
+pub(super) fn plain() -> Model {
     let (mut net, last) = network(None, 0.25, |net, image| net.input(image));
     let converted = net.check(last, 4);
     assert!(note(&converted).is_empty() && !takes_bytes(&converted));
     converted.model
 }
 
-fn operators(model: &Model) -> Vec<&Operator> {
+pub(super) fn operators(model: &Model) -> Vec<&Operator> {
     model.nodes.iter().map(|node| &node.operator).collect()
 }
 
-type Prepare = fn(&mut Net, TensorId) -> TensorId;
+pub(super) type Prepare = fn(&mut Net, TensorId) -> TensorId;
 
 #[test]
 fn graphs_that_divide_by_255_are_those_that_do_not() {
@@ -234,12 +234,18 @@ fn converted_as(net: &Net, range: PictureRange) -> Model {
 
 /// How a model compares with a network's graph on a picture of bytes, as `compare` and `--verify` see it.
 pub fn verdict(net: &Net, model: &Model) -> Verdict {
+    verdict_of_pictures(net, model, |pixels| pixels)
+}
+
+/// The same of a model that takes another picture than it should.
+pub fn verdict_of_pictures(net: &Net, model: &Model, other: impl Fn(Vec<u8>) -> Vec<u8>) -> Verdict {
     let graph = net.builder.graph.clone();
     let files = Vec::new();
     let source = Source { graph, name: String::new(), sha256: [0; 32], bytes: 0, files, described: None };
     let reference = Reference::of_source(&source, model).unwrap();
     let pixels = planar(&synthetic_picture([SIZE; 2]));
-    let execution = reference::execute(model, &pixels);
+    let seen = other(pixels.clone());
+    let execution = reference::execute(model, &seen);
     let named = model.values.iter().enumerate().filter(|(_, value)| !value.name.is_empty());
     let codes = named.filter_map(|(index, value)| {
         Some(Codes { name: value.name.clone(), data: execution.codes(ValueId(index as u32))? })
@@ -248,10 +254,42 @@ pub fn verdict(net: &Net, model: &Model) -> Verdict {
     reference.compare(&pixels, &executed, &mut |_, _| {}).unwrap().verdict(Bar::Usual)
 }
 
+/// The same of a stem that slices bytes before it divides them.
+#[test]
+fn a_wrong_idea_of_a_sliced_picture_is_found() {
+    let (mut net, image) = Net::new();
+    let stem = stems::focus(&mut net, image);
+    let divided = with_number(&mut net, "Div", stem, 255.0);
+    let quantized = net.input(divided);
+    let first = net.layer(quantized, [5, 12, 3, 3], 0.25);
+    let last = net.layer(first, [4, 5, 1, 1], 0.3);
+    assert!(takes_bytes(&net.convert(last, 4).unwrap()));
+    assert_eq!(verdict(&net, &converted_as(&net, PictureRange::Bytes)), Verdict::Equal);
+    assert_eq!(verdict(&net, &converted_as(&net, PictureRange::Unit)), Verdict::Different);
+}
+
 /// The guard: the source is fed by what its file says, so that a converter with a wrong idea of the picture is found out.
 #[test]
 fn a_wrong_idea_of_the_picture_is_found() {
-    let spellings: [(Option<ElementType>, Prepare, PictureRange); 6] = [
+    let uint8 = Some(ElementType::Unsigned(8));
+    let spellings: [(Option<ElementType>, Prepare, PictureRange); 8] = [
+        (
+            uint8,
+            |net, image| {
+                let floats = cast(net, image, FLOAT);
+                let multiplied = with_number(net, "Mul", floats, 1.0 / 255.0);
+                net.input(multiplied)
+            },
+            PictureRange::Bytes,
+        ),
+        (
+            uint8,
+            |net, image| {
+                let floats = cast(net, image, FLOAT);
+                spellings_scale_1(net, floats)
+            },
+            PictureRange::Bytes,
+        ),
         (None, |net, image| net.input(image), PictureRange::Unit),
         (None, |_, image| image, PictureRange::Unit),
         (None, spellings_scale_1, PictureRange::Bytes),

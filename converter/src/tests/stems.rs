@@ -14,7 +14,7 @@ fn every_second(net: &mut Net, x: TensorId, phase: [i64; 2]) -> TensorId {
     sliced
 }
 
-fn focus(net: &mut Net, x: TensorId) -> TensorId {
+pub(super) fn focus(net: &mut Net, x: TensorId) -> TensorId {
     let quarters = [[0, 0], [1, 0], [0, 1], [1, 1]].map(|phase| every_second(net, x, phase));
     net.builder.node("Concat", &quarters, &[("axis", Attribute::Int(1))])
 }

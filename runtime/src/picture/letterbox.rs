@@ -36,14 +36,51 @@ pub struct Placement {
 pub struct Letterbox {
     width: usize,
     height: usize,
-    /// Level of a byte; `None`: the byte itself.
-    levels: Option<Box<[u8; 256]>>,
-    /// The border's level.
-    fill: u8,
+    levels: Levels,
+    /// The border's levels.
+    fill: [u8; 3],
     source: Option<([usize; 2], PixelFormat)>,
     placement: Placement,
     columns: Columns,
     rows: Vec<RowTap>,
+}
+
+/// Levels of bytes.
+#[derive(Clone, Debug)]
+enum Levels {
+    /// The bytes themselves.
+    Bytes,
+    /// A table.
+    Same(Box<[u8; 256]>),
+    /// A table for each channel.
+    ByChannel(Box<[[u8; 256]; 3]>),
+}
+
+impl Levels {
+    fn of(tables: [&[u8; 256]; 3]) -> Self {
+        let [first, second, third] = tables;
+        if first != second || second != third {
+            return Self::ByChannel(Box::new(tables.map(|table| *table)));
+        }
+        let identity = first.iter().zip(0..=255).all(|(&level, byte)| level == byte);
+        if identity { Self::Bytes } else { Self::Same(Box::new(*first)) }
+    }
+
+    /// Makes levels of the bytes of whole pixels.
+    fn apply(&self, bytes: &mut [u8]) {
+        match self {
+            Self::Bytes => {}
+            Self::Same(table) => bytes.iter_mut().for_each(|byte| *byte = table[usize::from(*byte)]),
+            Self::ByChannel(tables) => {
+                for pixel in bytes.chunks_exact_mut(3) {
+                    pixel
+                        .iter_mut()
+                        .zip(tables.iter())
+                        .for_each(|(byte, table)| *byte = table[usize::from(*byte)]);
+                }
+            }
+        }
+    }
 }
 
 /// Rows of the network's input to be filled.
@@ -99,12 +136,19 @@ impl Letterbox {
     /// # Panics
     /// If the input has no columns or rows.
     pub fn new(width: usize, height: usize, pixel_levels: &[u8; 256], fill: u8) -> Self {
-        let identity = pixel_levels.iter().zip(0..=255).all(|(&level, byte)| level == byte);
+        Self::by_channel([width, height], [pixel_levels; 3], [fill; 3])
+    }
+
+    /// The same with a table and a byte of the border for each channel; `size` is columns and rows.
+    ///
+    /// # Panics
+    /// If the input has no columns or rows.
+    pub fn by_channel([width, height]: [usize; 2], pixel_levels: [&[u8; 256]; 3], fill: [u8; 3]) -> Self {
         Self {
             width,
             height,
-            levels: (!identity).then(|| Box::new(*pixel_levels)),
-            fill: pixel_levels[usize::from(fill)],
+            levels: Levels::of(pixel_levels),
+            fill: std::array::from_fn(|channel| pixel_levels[channel][usize::from(fill[channel])]),
             source: None,
             placement: Placement::new([width, height], [width, height]),
             columns: Columns::with_capacity(width),
@@ -157,19 +201,23 @@ impl Letterbox {
         for (index, y) in band.rows.enumerate() {
             let row = &mut band.levels[index * band.row_stride..][..3 * self.width];
             let Some(y) = y.checked_sub(top).filter(|&y| y < height) else {
-                row.fill(self.fill);
+                self.border(row);
                 continue;
             };
             let (before, rest) = row.split_at_mut(3 * left);
             let (inside, after) = rest.split_at_mut(3 * width);
-            before.fill(self.fill);
+            self.border(before);
             resampler.row(y, cache, inside);
-            if let Some(levels) = &self.levels {
-                for byte in inside {
-                    *byte = levels[usize::from(*byte)];
-                }
-            }
-            after.fill(self.fill);
+            self.levels.apply(inside);
+            self.border(after);
+        }
+    }
+
+    /// Fills whole pixels with the border.
+    fn border(&self, row: &mut [u8]) {
+        match self.fill {
+            [first, second, third] if first == second && second == third => row.fill(first),
+            fill => row.chunks_exact_mut(3).for_each(|pixel| pixel.copy_from_slice(&fill)),
         }
     }
 }

@@ -10,11 +10,21 @@ use super::{Interpreter, evaluate};
 use crate::error::SourceError;
 use crate::eval;
 use crate::ir::{Domain, ElementType, Node, Tensor, TensorId};
-use crate::picture::{BEYOND, DIVISOR_TOLERANCE, Reach, is_crushed};
+use crate::picture::{BEYOND, DIVISOR_TOLERANCE, Reach, is_channels_last, is_crushed};
 
-/// How a byte of the picture is written into the source's input.
+/// How a picture is written into the source's input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Feed {
+pub(super) struct Feed {
+    element: Element,
+    /// Whether its shape is `[1, height, width, 3]`.
+    channels_last: bool,
+    /// Whether it takes blue, green, red.
+    reversed: bool,
+}
+
+/// What a byte of the picture becomes in the source's input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Element {
     /// A float: `byte / 255`, divided in 32 bits, which is the number that an exported network gets.
     #[default]
     Unit,
@@ -34,9 +44,17 @@ impl Feed {
     /// If it takes no picture of floats or bytes.
     pub(super) fn of(source: &Interpreter) -> Result<Self, SourceError> {
         let input = source.graph.inputs[0];
+        let shape = source.graph.tensor(input).shape.as_deref();
+        let mut feed = Self { channels_last: shape.is_some_and(is_channels_last), ..Self::default() };
+        feed.element = feed.element_of(source, input)?;
+        feed.reversed = Probe::reverses_channels(source, feed);
+        Ok(feed)
+    }
+
+    fn element_of(self, source: &Interpreter, input: TensorId) -> Result<Element, SourceError> {
         match source.graph.input_types.get(&input) {
             None | Some(ElementType::F32 | ElementType::F64) => {}
-            Some(ElementType::Unsigned(8)) => return Ok(Self::Bytes),
+            Some(ElementType::Unsigned(8)) => return Ok(Element::Bytes),
             Some(other) => {
                 let name = &source.graph.tensor(input).name;
                 return Err(SourceError::unsupported(format!(
@@ -44,29 +62,45 @@ impl Feed {
                 )));
             }
         }
-        let probe =
-            Probe { source, ends: Probe::sinks(source, |byte| if byte < 128 { -BEYOND } else { BEYOND }) };
-        if !source.divides_by_255(input) && !probe.crushes(Self::Unit) {
-            return Ok(Self::Unit);
+        let ends = Probe::sinks(source, self, |byte| if byte < 128 { -BEYOND } else { BEYOND });
+        let probe = Probe { source, feed: self, ends };
+        if !source.divides_by_255(input) && !probe.crushes(Element::Unit) {
+            return Ok(Element::Unit);
         }
-        Ok(if probe.crushes(Self::Numbers) { Self::Unit } else { Self::Numbers })
-    }
-
-    fn number(self, byte: u8) -> f64 {
-        match self {
-            Self::Unit => f64::from(f32::from(byte) / 255.0),
-            Self::Numbers | Self::Bytes => f64::from(byte),
-        }
+        Ok(if probe.crushes(Element::Numbers) { Element::Unit } else { Element::Numbers })
     }
 
     /// The input for a picture of bytes.
     pub(super) fn picture(self, pixels: &[u8], [height, width]: [usize; 2]) -> Result<Tensor, SourceError> {
-        let shape = [1, 3, height, width];
-        match self {
-            Self::Bytes => {
-                Tensor::integers(&shape, ElementType::Unsigned(8), pixels.iter().map(|&byte| byte.into()))
+        let plane = height * width;
+        if pixels.len() != 3 * plane {
+            let problem = format!("{} bytes for a picture of {height}x{width} pixels", pixels.len());
+            return Err(SourceError::malformed(problem));
+        }
+        let channel = |channel: usize| if self.reversed { 2 - channel } else { channel };
+        let arranged: Vec<u8> = match self.channels_last {
+            true => (0..3 * plane).map(|index| pixels[channel(index % 3) * plane + index / 3]).collect(),
+            false => (0..3).flat_map(|c| pixels[channel(c) * plane..][..plane].iter().copied()).collect(),
+        };
+        let shape = self.shape([height, width]);
+        match self.element {
+            Element::Bytes => {
+                Tensor::integers(&shape, ElementType::Unsigned(8), arranged.iter().map(|&byte| byte.into()))
             }
-            _ => Tensor::f64(&shape, pixels.iter().map(|&byte| self.number(byte)).collect()),
+            element => Tensor::f64(&shape, arranged.iter().map(|&byte| element.number(byte)).collect()),
+        }
+    }
+
+    fn shape(self, [height, width]: [usize; 2]) -> [usize; 4] {
+        if self.channels_last { [1, height, width, 3] } else { [1, 3, height, width] }
+    }
+}
+
+impl Element {
+    fn number(self, byte: u8) -> f64 {
+        match self {
+            Self::Unit => f64::from(f32::from(byte) / 255.0),
+            Self::Numbers | Self::Bytes => f64::from(byte),
         }
     }
 }
@@ -82,7 +116,7 @@ impl Interpreter {
             if !node.inputs.iter().any(reads) {
                 continue;
             }
-            if node.is("Cast") || node.is("Identity") {
+            if node.is("Cast") || (node.domain == Domain::Onnx && eval::moves_elements(&node.op_type)) {
                 same.extend(&node.outputs);
                 continue;
             }
@@ -115,24 +149,67 @@ struct Sink {
 /// The source up to its first sinks.
 struct Probe<'s> {
     source: &'s Interpreter,
+    feed: Feed,
     /// What becomes of numbers that no picture has.
     ends: Vec<Sink>,
 }
 
 impl Probe<'_> {
-    fn crushes(&self, feed: Feed) -> bool {
-        let sinks = Self::sinks(self.source, |byte| feed.number(byte));
+    fn crushes(&self, element: Element) -> bool {
+        let sinks = Self::sinks(self.source, self.feed, |byte| element.number(byte));
         sinks.iter().zip(&self.ends).any(|(sink, ends)| is_crushed(sink.reach(ends)))
     }
 
-    /// Runs the source on a picture of all bytes, as far as every operator takes its elements one by one. Where the
-    /// interpreter does not get further, the real run tells.
-    fn sinks(source: &Interpreter, number: impl Fn(u8) -> f64) -> Vec<Sink> {
+    /// What sinks get of a picture of all bytes.
+    fn sinks(source: &Interpreter, feed: Feed, number: impl Fn(u8) -> f64) -> Vec<Sink> {
         let [height, width] = source.size;
-        // Bytes without a pattern, so that slices of the picture hold all of them too (Fibonacci hashing).
-        let byte = |index: usize| ((index as u32).wrapping_mul(2_654_435_769) >> 24) as u8;
         let numbers = (0..3 * height * width).map(|index| number(byte(index))).collect();
-        let Ok(picture) = Tensor::f64(&[1, 3, height, width], numbers) else { return Vec::new() };
+        let picture = Tensor::f64(&feed.shape(source.size), numbers);
+        picture.map_or_else(|_| Vec::new(), |picture| Self::walk(source, picture, false))
+    }
+
+    /// Whether all that reads several elements gets the channels of the picture in reversed order: of each channel alone
+    /// it is looked at where it arrives.
+    fn reverses_channels(source: &Interpreter, feed: Feed) -> bool {
+        // Most graphs leave the picture as it is.
+        let nodes = source.steps.iter().map(|&index| &source.graph.nodes[index]);
+        if !nodes
+            .take_while(|node| !node.is("Conv"))
+            .any(|node| ["Gather", "Slice", "Split"].iter().any(|op| node.is(op)))
+        {
+            return false;
+        }
+        let [height, width] = source.size;
+        let plane = height * width;
+        let arrivals = |channel: usize| {
+            let own = |index: usize| if index / plane == channel { byte(index) } else { 0 };
+            let pixels: Vec<u8> = (0..3 * plane).map(own).collect();
+            let picture = feed.picture(&pixels, source.size).and_then(|picture| match feed.element {
+                // Quantizers and arithmetic of the probe take floats.
+                Element::Bytes => Tensor::f64(picture.shape(), picture.to_f64()),
+                _ => Ok(picture),
+            });
+            let sinks = picture.map_or_else(|_| Vec::new(), |picture| Self::walk(source, picture, true));
+            sinks
+                .into_iter()
+                .map(|sink| sink.channels.iter().map(|numbers| is_lively(numbers)).collect())
+                .collect::<Vec<Vec<bool>>>()
+        };
+        let [first, second, third] = [0, 1, 2].map(arrivals);
+        let reversed = |sink: usize| {
+            let all = [&first[sink], &second[sink], &third[sink]];
+            (0..first[sink].len()).all(|at| (0..3).all(|channel| all[channel][at] == (at % 3 == 2 - channel)))
+                && first[sink].len() % 3 == 0
+        };
+        !first.is_empty()
+            && first.len() == second.len()
+            && first.len() == third.len()
+            && (0..first.len()).all(reversed)
+    }
+
+    /// Runs the source on a picture, as far as every operator takes its elements one by one. Where the interpreter does
+    /// not get further, the real run tells. `through`: beyond quantizers, so that only what reads several elements is a sink.
+    fn walk(source: &Interpreter, picture: Tensor, through: bool) -> Vec<Sink> {
         let mut known = BTreeMap::from([(source.graph.inputs[0], picture)]);
         let (mut sinks, mut seen) = (Vec::new(), BTreeSet::new());
         for &index in &source.steps {
@@ -140,7 +217,8 @@ impl Probe<'_> {
             let Some(read) = node.inputs.iter().flatten().find(|id| known.contains_key(id)).copied() else {
                 continue;
             };
-            if !takes_single_elements(node) {
+            let through_codes = through && node.is_linear_quantizer("DequantizeLinear");
+            if !takes_single_elements(node) && !through_codes {
                 if seen.insert(read) {
                     sinks.push(Sink::of(&known[&read], !known[&read].element().is_float()));
                 }
@@ -152,7 +230,9 @@ impl Probe<'_> {
             };
             let Some(inputs) = node.inputs.iter().map(operand).collect::<Option<Vec<_>>>() else { continue };
             let Ok(results) = evaluate(node, &inputs, true, source.graph.opset) else { continue };
-            if let (Some(codes), Some(real)) = (&results.codes, results.tensors.first()) {
+            if through {
+                known.extend(node.outputs.iter().copied().zip(results.tensors));
+            } else if let (Some(codes), Some(real)) = (&results.codes, results.tensors.first()) {
                 if let Ok(codes) = Tensor::f64(real.shape(), codes.clone()) {
                     sinks.push(Sink::of(&codes, true));
                 }
@@ -164,6 +244,16 @@ impl Probe<'_> {
         }
         sinks
     }
+}
+
+/// Bytes without a pattern, so that slices of the picture hold all of them too (Fibonacci hashing).
+fn byte(index: usize) -> u8 {
+    ((index as u32).wrapping_mul(2_654_435_769) >> 24) as u8
+}
+
+/// Whether numbers differ from each other.
+fn is_lively(numbers: &[f64]) -> bool {
+    numbers.iter().any(|number| number != &numbers[0])
 }
 
 /// Whether an operator computes each element of its output from one of its input, or moves it.

@@ -1,0 +1,463 @@
+//! Takes out what only rearranges the picture or a feature map: transpositions to NHWC and back, and a reversal of the
+//! picture's channels.
+//!
+//! ```text
+//! x ─ Transpose ─ Relu ─ quantizer ─ Transpose⁻¹ ─ Conv   ─►   x ─ Relu ─ quantizer ─ Conv
+//! BGR picture ─ Sub, Div ─ reversed channels ─ Conv       ─►   RGB picture ─ Sub′, Div′ ─ Conv
+//! ```
+//!
+//! Operators that work element by element do so in any arrangement, with their constants arranged alike. So each is done
+//! once more on the tensor as it was; where an arrangement is undone, what was done so is read, and the rest is read by
+//! nothing any more. A graph that reverses the picture's channels takes blue, green, red and computes with red, green,
+//! blue, so its input becomes the RGB picture. What is not undone is left as it was.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ylb_source::eval;
+use ylb_source::ir::{Attribute, Domain, Graph, Node, Tensor, TensorId, TensorInfo};
+use ylb_source::picture::is_channels_last;
+use ylb_source::quantizer::{PerAxis, Quantizer};
+
+use super::spelled::is_elementwise;
+use super::{prune, trunc};
+use crate::error::ConvertError;
+
+/// Most operators that one reversal of channels is written with, one behind the other.
+const MAX_DEPTH: usize = 4;
+
+/// A tensor as an arrangement of another one: its axis `a` is axis `axes[a]` of `source`, whose channels are reversed
+/// before that, if `reversed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Arranged {
+    source: TensorId,
+    axes: [usize; 4],
+    reversed: bool,
+    /// A function of the picture, element by element.
+    picture: bool,
+}
+
+/// What was undone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Operators that undo an arrangement.
+    pub undone: usize,
+    /// Whether the picture is taken as blue, green, red.
+    pub reversed: bool,
+}
+
+/// Makes the input of a graph that takes `[1, height, width, 3]` one of `[1, 3, height, width]`, with a transposition behind
+/// it. Returns whether it did.
+pub fn put_channels_first(graph: &mut Graph) -> bool {
+    let &[input] = graph.inputs.as_slice() else { return false };
+    match graph.tensor(input).shape.as_deref() {
+        Some(&[batch, height, width, channels]) if is_channels_last(&[batch, height, width, channels]) => {
+            let axes = Attribute::Ints(vec![0, 2, 3, 1]);
+            replace_input(graph, vec![batch, channels, height, width], "Transpose", None, ("perm", axes));
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Puts a new input before the graph's, which a node makes of it.
+fn replace_input(
+    graph: &mut Graph,
+    shape: Vec<usize>,
+    op_type: &str,
+    operand: Option<TensorId>,
+    (key, value): (&str, Attribute),
+) {
+    let old = graph.inputs[0];
+    let name = graph.tensor(old).name.clone();
+    let new =
+        graph.add_tensor(TensorInfo { name: name.clone(), shape: Some(shape), ..TensorInfo::default() });
+    graph.inputs[0] = new;
+    if let Some(element) = graph.input_types.remove(&old) {
+        graph.input_types.insert(new, element);
+    }
+    let node = Node {
+        name,
+        domain: Domain::Onnx,
+        op_type: op_type.to_owned(),
+        inputs: [Some(new)].into_iter().chain(operand.map(Some)).collect(),
+        outputs: vec![old],
+        attributes: [(key.to_owned(), value)].into(),
+        quantizer: None,
+    };
+    graph.nodes.insert(0, node);
+}
+
+/// Runs the pass.
+///
+/// # Errors
+/// If the picture's channels are read both as they are and reversed, or a constant contradicts its shape.
+pub fn run(graph: &mut Graph) -> Result<Found, ConvertError> {
+    let mut pass = Pass::new(graph);
+    pass.walk()?;
+    let reversed = pass.reverses_picture;
+    if reversed {
+        let mut flipped = graph.clone();
+        let old = flipped.inputs[0];
+        let shape = flipped.tensor(old).shape.clone().unwrap_or_default();
+        let order = Some(Arc::new(Tensor::indices(&[2, 1, 0])));
+        let order =
+            flipped.add_tensor(TensorInfo { shape: Some(vec![3]), constant: order, ..Default::default() });
+        replace_input(&mut flipped, shape, "Gather", Some(order), ("axis", Attribute::Int(1)));
+        pass = Pass::new(&flipped);
+        let source = flipped.inputs[0];
+        pass.arranged.insert(old, Arranged { source, axes: IDENTITY, reversed: true, picture: true });
+        pass.walk()?;
+    }
+    let Pass { graph: mut changed, nodes, undone, .. } = pass;
+    changed.nodes = nodes;
+    prune::unread(&mut changed);
+    check_input(&changed)?;
+    if undone > 0 {
+        *graph = changed;
+    }
+    Ok(Found { undone, reversed })
+}
+
+/// What was put before the old input must be gone.
+fn check_input(graph: &Graph) -> Result<(), ConvertError> {
+    let (Some(node), &[input]) = (graph.nodes.first(), graph.inputs.as_slice()) else { return Ok(()) };
+    let name = &graph.tensor(input).name;
+    if node.input(0) != Some(input) || node.name != *name {
+        return Ok(());
+    }
+    let problem = match node.op_type.as_str() {
+        "Gather" => {
+            "its channels are read reversed in one place and as they are in another; expected one order of colours"
+        }
+        "Transpose" => {
+            "its channels come last, and nothing brings them to the front; expected a Transpose to [1, 3, height, \
+                        width] before the first layer"
+        }
+        _ => return Ok(()),
+    };
+    Err(ConvertError::unsupported(format!("input \"{name}\": {problem}")))
+}
+
+const IDENTITY: [usize; 4] = [0, 1, 2, 3];
+
+impl Arranged {
+    /// The tensor itself.
+    fn itself(source: TensorId, picture: bool) -> Self {
+        Self { source, axes: IDENTITY, reversed: false, picture }
+    }
+
+    fn is_plain(&self) -> bool {
+        self.axes == IDENTITY && !self.reversed
+    }
+
+    fn same_way(&self, other: &Self) -> bool {
+        (self.axes, self.reversed) == (other.axes, other.reversed)
+    }
+
+    /// Where the source's channels are.
+    fn channel_axis(&self) -> usize {
+        self.axes.iter().position(|&axis| axis == 1).unwrap_or(1)
+    }
+}
+
+struct Pass {
+    graph: Graph,
+    producers: Vec<Option<usize>>,
+    arranged: HashMap<TensorId, Arranged>,
+    nodes: Vec<Node>,
+    undone: usize,
+    reverses_picture: bool,
+}
+
+impl Pass {
+    fn new(graph: &Graph) -> Self {
+        let mut arranged = HashMap::new();
+        if let &[input] = graph.inputs.as_slice() {
+            arranged.insert(input, Arranged::itself(input, true));
+        }
+        Self {
+            producers: graph.producers(),
+            graph: graph.clone(),
+            arranged,
+            nodes: Vec::new(),
+            undone: 0,
+            reverses_picture: false,
+        }
+    }
+
+    fn walk(&mut self) -> Result<(), ConvertError> {
+        for node in self.graph.nodes.clone() {
+            let known = node.outputs.iter().any(|id| self.arranged.contains_key(id));
+            match node.outputs.as_slice() {
+                &[output] if !known && self.graph.constant(output).is_none() => {
+                    self.node(node, output)?;
+                }
+                _ => self.nodes.push(node),
+            }
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, node: Node, output: TensorId) -> Result<(), ConvertError> {
+        let arranged =
+            if node.is("Transpose") { self.transposed(&node) } else { self.reversed(&node, output) };
+        if let Some(arranged) = arranged {
+            if arranged.is_plain() {
+                self.undone += 1;
+                self.arranged.insert(output, Arranged::itself(output, arranged.picture));
+                let inputs = vec![Some(arranged.source)];
+                self.nodes.push(Node {
+                    op_type: "Identity".into(),
+                    inputs,
+                    attributes: Default::default(),
+                    ..node
+                });
+                return Ok(());
+            }
+            self.arranged.insert(output, arranged);
+        } else if let Some(arranged) = self.common(&node, output) {
+            if arranged.is_plain() {
+                self.arranged.insert(output, Arranged::itself(output, arranged.picture));
+            } else if let Some(copy) = self.on_source(&node, &arranged).map_err(|error| node.blame(error))? {
+                self.arranged.insert(output, Arranged { source: copy.outputs[0], ..arranged });
+                self.nodes.push(copy);
+            }
+        }
+        self.nodes.push(node);
+        Ok(())
+    }
+
+    fn rank_4(&self, id: TensorId) -> Option<[usize; 4]> {
+        self.graph.tensor(id).shape.as_deref()?.try_into().ok()
+    }
+
+    fn transposed(&self, node: &Node) -> Option<Arranged> {
+        let input = node.input(0)?;
+        self.rank_4(input)?;
+        let arranged = self.arranged.get(&input).copied().unwrap_or(Arranged::itself(input, false));
+        let axes: Vec<usize> = match node.ints("perm") {
+            Some(perm) => perm.iter().map(|&axis| usize::try_from(axis).ok()).collect::<Option<_>>()?,
+            None => vec![3, 2, 1, 0],
+        };
+        let mut sorted = axes.clone();
+        sorted.sort_unstable();
+        (sorted == IDENTITY)
+            .then(|| Arranged { axes: std::array::from_fn(|a| arranged.axes[axes[a]]), ..arranged })
+    }
+
+    /// What a node gives that completes a reversal of the picture's channels.
+    fn reversed(&mut self, node: &Node, output: TensorId) -> Option<Arranged> {
+        if node.domain != Domain::Onnx || node.is("Identity") || !eval::moves_elements(&node.op_type) {
+            return None;
+        }
+        let (base, moved) = self.probe(node, 0, 0)?;
+        let arranged = self.arranged.get(&base).copied().filter(|arranged| arranged.picture)?;
+        let axis = arranged.channel_axis();
+        let whole = self.rank_4(base).filter(|shape| shape[axis] == 3);
+        if whole.is_none() || self.rank_4(output) != whole {
+            return None;
+        }
+        let probe = probe_of(axis)?;
+        if moved == probe {
+            return Some(arranged);
+        }
+        if moved != reversed_along(&probe, axis)? {
+            return None;
+        }
+        self.reverses_picture |= !arranged.reversed;
+        Some(Arranged { reversed: !arranged.reversed, ..arranged })
+    }
+
+    /// Runs operators that move elements on a small tensor of different numbers, from the arranged tensor on that they all
+    /// read. Gives that one, and the result at a position of the last node's outputs.
+    fn probe(&self, node: &Node, position: usize, depth: usize) -> Option<(TensorId, Tensor)> {
+        if depth > MAX_DEPTH || node.domain != Domain::Onnx || !eval::moves_elements(&node.op_type) {
+            return None;
+        }
+        let (mut base, mut inputs) = (None, Vec::with_capacity(node.inputs.len()));
+        for id in &node.inputs {
+            let Some(id) = *id else {
+                inputs.push(None);
+                continue;
+            };
+            if let Some(constant) = self.graph.constant(id) {
+                inputs.push(Some(Tensor::clone(constant)));
+                continue;
+            }
+            let (source, tensor) = match self.arranged.get(&id).filter(|arranged| arranged.picture) {
+                Some(arranged) => (id, probe_of(arranged.channel_axis())?),
+                None => {
+                    let producer = &self.graph.nodes[self.producers[id.0]?];
+                    let position = producer.outputs.iter().position(|output| *output == id)?;
+                    self.probe(producer, position, depth + 1)?
+                }
+            };
+            if base.replace(source).is_some_and(|other| other != source) {
+                return None;
+            }
+            inputs.push(Some(tensor));
+        }
+        let inputs: Vec<Option<&Tensor>> = inputs.iter().map(Option::as_ref).collect();
+        let outputs = eval::evaluate(node, &inputs, self.graph.opset).ok()??;
+        Some((base?, outputs.into_iter().nth(position)?))
+    }
+
+    /// How all that a node reads is arranged, if it works element by element or joins.
+    fn common(&self, node: &Node, output: TensorId) -> Option<Arranged> {
+        if !(keeps_elements(node) || node.is("Concat")) {
+            return None;
+        }
+        let mut all = node.inputs.iter().flatten().filter(|id| self.graph.constant(**id).is_none());
+        let mut common = *self.arranged.get(all.next()?)?;
+        for id in all {
+            let other = self.arranged.get(id).filter(|other| other.same_way(&common))?;
+            common.picture &= other.picture;
+        }
+        if node.is("Concat") {
+            common.picture = false;
+            return (!common.reversed
+                && node.inputs.iter().all(|id| id.is_some_and(|id| self.graph.constant(id).is_none())))
+            .then_some(common);
+        }
+        let shape = self.rank_4(output)?;
+        let fits = |id: &TensorId| self.graph.constant(*id).is_some() || self.rank_4(*id) == Some(shape);
+        node.inputs.iter().flatten().all(fits).then_some(common)
+    }
+
+    /// A node that does the same with the sources.
+    fn on_source(&mut self, node: &Node, arranged: &Arranged) -> Result<Option<Node>, ConvertError> {
+        let mut copy = node.clone();
+        for input in copy.inputs.iter_mut().flatten() {
+            *input = match self.graph.constant(*input).cloned() {
+                Some(constant) => match self.constant(&constant, node, arranged)? {
+                    Some(None) => *input,
+                    Some(Some(own)) => own,
+                    None => return Ok(None),
+                },
+                None => self.arranged[input].source,
+            };
+        }
+        if let Some(quantizer) = &node.quantizer {
+            let Some(quantizer) = quantizer_of_source(quantizer, arranged) else { return Ok(None) };
+            copy.quantizer = Some(Arc::new(quantizer));
+        }
+        if node.is("Concat") {
+            let axis = node.int("axis", 0);
+            let axis = usize::try_from(if axis < 0 { axis + 4 } else { axis }).ok();
+            let Some(axis) = axis.and_then(|axis| arranged.axes.get(axis)) else { return Ok(None) };
+            copy.attributes.insert("axis".into(), Attribute::Int(*axis as i64));
+        }
+        let Some(shape) = node.outputs.first().and_then(|&id| self.rank_4(id)) else { return Ok(None) };
+        let shape = Some(source_shape(shape, arranged).to_vec());
+        copy.outputs = vec![self.graph.add_tensor(TensorInfo { shape, ..TensorInfo::default() })];
+        Ok(Some(copy))
+    }
+
+    /// A constant operand as it lies beside the sources: `Some(None)` if it does as it is, `None` if it has no place there.
+    fn constant(
+        &mut self,
+        constant: &Tensor,
+        node: &Node,
+        arranged: &Arranged,
+    ) -> Result<Option<Option<TensorId>>, ConvertError> {
+        if constant.len() == 1 && constant.shape().len() <= 4 {
+            return Ok(Some(None));
+        }
+        let own = constant.shape();
+        if own.len() > 4 || node.is_linear_quantizer("DequantizeLinear") {
+            return Ok(None);
+        }
+        let mut shape = [1; 4];
+        shape[4 - own.len()..].copy_from_slice(own);
+        let target = source_shape(shape, arranged);
+        let strides: [usize; 4] = std::array::from_fn(|a| shape[a + 1..].iter().product());
+        let order: Vec<usize> = (0..constant.len())
+            .map(|index| {
+                let mut rest = index;
+                let mut at = [0; 4];
+                for axis in (0..4).rev() {
+                    at[axis] = rest % target[axis];
+                    rest /= target[axis];
+                }
+                if arranged.reversed {
+                    at[1] = target[1] - 1 - at[1];
+                }
+                (0..4).map(|a| at[arranged.axes[a]] * strides[a]).sum()
+            })
+            .collect();
+        let tensor = constant.gathered(&target, &order)?;
+        let constant = Some(Arc::new(tensor));
+        let info = TensorInfo { shape: Some(target.to_vec()), constant, ..TensorInfo::default() };
+        Ok(Some(Some(self.graph.add_tensor(info))))
+    }
+}
+
+/// Extents of the source of a tensor of this shape.
+fn source_shape(shape: [usize; 4], arranged: &Arranged) -> [usize; 4] {
+    let mut source = [1; 4];
+    for (&axis, extent) in arranged.axes.iter().zip(shape) {
+        source[axis] = extent;
+    }
+    source
+}
+
+/// The same quantizer of the source; its codes are those of the file in another arrangement, so their name would mislead.
+fn quantizer_of_source(quantizer: &Quantizer, arranged: &Arranged) -> Option<Quantizer> {
+    let along = |numbers: &PerAxis| {
+        if numbers.values.len() == 1 {
+            return Some(numbers.clone());
+        }
+        let axis = *arranged.axes.get(numbers.axis)?;
+        let mut values = numbers.values.clone();
+        if arranged.reversed && axis == 1 {
+            values.reverse();
+        }
+        Some(PerAxis { values, axis })
+    };
+    let (scale, zero_point) = (along(&quantizer.scale)?, along(&quantizer.zero_point)?);
+    Some(Quantizer { scale, zero_point, codes_name: String::new(), ..quantizer.clone() })
+}
+
+/// Whether a node computes each element of its output from the same one of each input.
+fn keeps_elements(node: &Node) -> bool {
+    const FUNCTIONS: [&str; 11] = [
+        "Elu",
+        "Exp",
+        "HardSigmoid",
+        "HardSwish",
+        "LeakyRelu",
+        "Mish",
+        "PRelu",
+        "Sigmoid",
+        "Softplus",
+        "Sqrt",
+        "Tanh",
+    ];
+    let own =
+        node.domain == Domain::Converter && [trunc::ROUND, trunc::TRUNC].contains(&node.op_type.as_str());
+    node.quantizer.is_some()
+        || own
+        || is_elementwise(node)
+        || node.is_linear_quantizer("DequantizeLinear")
+        || (node.domain == Domain::Onnx && FUNCTIONS.contains(&node.op_type.as_str()))
+}
+
+/// A small tensor of different numbers with three channels.
+fn probe_of(channel_axis: usize) -> Option<Tensor> {
+    let mut shape = [1, 2, 2, 2];
+    shape[channel_axis] = 3;
+    let len: usize = shape.iter().product();
+    Tensor::f32(&shape, (0..len).map(|index| index as f32).collect()).ok()
+}
+
+fn reversed_along(tensor: &Tensor, axis: usize) -> Option<Tensor> {
+    let inner: usize = tensor.shape()[axis + 1..].iter().product();
+    let order: Vec<usize> = (0..tensor.len())
+        .map(|index| {
+            let channel = index / inner % 3;
+            index - channel * inner + (2 - channel) * inner
+        })
+        .collect();
+    tensor.gathered(tensor.shape(), &order).ok()
+}
