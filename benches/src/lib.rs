@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ylb_format::model::Operator;
 use ylb_kernels::registry::Dispatch;
 use ylb_runtime::{Network, Session, SessionOptions};
-use ylb_zoo::synthetic::{Specification, yolov5};
+use ylb_zoo::synthetic::{Activation, Grid, Specification, yolov5};
 use ylb_zoo::yolov5::Size;
 
 /// Rows and columns of the networks' input.
@@ -29,6 +29,8 @@ pub fn network([weight_bits, activation_bits]: [u8; 2]) -> Arc<Network> {
         activation_bits,
         edge_weight_bits: 8,
         classes: 80,
+        activation: Activation::Relu,
+        grid: Grid::Signed,
         seed: 1,
     });
     let dispatch = Dispatch::from_environment().expect("YLB_KERNELS names micro-kernels of this CPU");

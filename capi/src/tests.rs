@@ -6,7 +6,7 @@ use std::ptr::{null, null_mut};
 
 use ylb_kernels::registry::Dispatch;
 use ylb_runtime::{LoadErrorKind, Network, SessionError};
-use ylb_zoo::synthetic::{Specification, yolov5};
+use ylb_zoo::synthetic::{Activation, Grid, Specification, yolov5};
 use ylb_zoo::yolov5::Size;
 
 use crate::failure::{Failure, guard, guard_value};
@@ -26,6 +26,8 @@ fn model_that_panics() -> ylb_model {
         activation_bits: 2,
         edge_weight_bits: 8,
         classes: 4,
+        activation: Activation::Relu,
+        grid: Grid::Signed,
         seed: 1,
     });
     let map = model.detect.maps[0].clone();

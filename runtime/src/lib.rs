@@ -52,4 +52,5 @@ pub use error::{LoadError, LoadErrorKind, OutOfMemory, SessionError};
 pub use network::{Network, StepInfo};
 pub use picture::{Picture, PixelFormat};
 pub use program::MAX_MEMORY;
+pub use requantize::Requantization;
 pub use session::{CodesTensor, OutputTensor, Session, SessionOptions, StageTimes};

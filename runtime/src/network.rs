@@ -12,6 +12,7 @@ use crate::executor;
 use crate::file;
 use crate::picture;
 use crate::program::Program;
+use crate::requantize::Requantization;
 
 /// A model, ready to run on this CPU. It never changes: any number of sessions on any number of
 /// threads may share one.
@@ -32,6 +33,9 @@ pub struct StepInfo<'a> {
     pub macs: u64,
     /// Bytes of the weights as packed for this CPU.
     pub packed_bytes: usize,
+    /// How sums become levels; `None` where there are no sums, they stay accumulators, or a table gives the levels of
+    /// all pairs.
+    pub requantization: Option<Requantization>,
 }
 
 impl Network {
@@ -85,6 +89,7 @@ impl Network {
             kernel: step.name,
             macs: step.macs,
             packed_bytes: step.packed_len(),
+            requantization: step.requantization(),
         })
     }
 

@@ -24,6 +24,7 @@ use crate::bands::Band;
 use crate::error::LoadErrorKind;
 use crate::plan::Plan;
 use crate::plan::demand::Planned;
+use crate::requantize::Requantization;
 use crate::storage::{Borrowed, Store, ValueStorage};
 
 /// An operator, ready to run.
@@ -37,6 +38,11 @@ pub trait Op: Send + Sync {
     /// Bytes of packed weights.
     fn packed_len(&self) -> usize {
         0
+    }
+
+    /// How its sums become levels; `None` where there are none, or a table gives the levels of all pairs.
+    fn requantization(&self) -> Option<Requantization> {
+        None
     }
 
     /// Computes the band's rows.

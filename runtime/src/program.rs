@@ -11,6 +11,7 @@ use crate::ops::concat::CopyOp;
 use crate::ops::{Draft, Pass, Setting, drafts};
 use crate::plan::demand::Planned;
 use crate::plan::{Plan, plan};
+use crate::requantize::Requantization;
 use crate::storage::{MAX_WRITTEN, Store, ValueStorage};
 
 /// Most bytes of memory for the tensors of a network: some fifty times what YOLOv5x takes for a picture of 640 pixels.
@@ -84,6 +85,11 @@ impl Step {
     /// Bytes of packed weights.
     pub fn packed_len(&self) -> usize {
         self.passes.iter().map(|pass| pass.op.packed_len()).sum()
+    }
+
+    /// See [`Op::requantization`](crate::ops::Op::requantization).
+    pub fn requantization(&self) -> Option<Requantization> {
+        self.passes.iter().find_map(|pass| pass.op.requantization())
     }
 }
 

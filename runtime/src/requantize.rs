@@ -7,6 +7,26 @@ use ylb_kernels::ukernel::Engine;
 
 use crate::weight_codes::WeightCodes;
 
+/// The arithmetic by which sums become levels. It was chosen when the model was loaded, as the cheapest that is equal to
+/// the model's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Requantization {
+    /// [`Requantizer::form`], or `planes`: comparisons in the micro-kernel, which writes bit planes.
+    pub form: &'static str,
+    /// [`Requantizer::is_general`]: whether it takes several times as long as the others.
+    pub general: bool,
+}
+
+impl Requantization {
+    /// Levels as bit planes, by the micro-kernel itself.
+    pub const PLANES: Self = Self { form: "planes", general: false };
+
+    /// By a requantizer.
+    pub fn of(requantizer: &Requantizer) -> Self {
+        Self { form: requantizer.form(), general: requantizer.is_general() }
+    }
+}
+
 /// The same map in the kernels' words.
 pub fn spec(requantize: &Requantize, max_level: u8) -> RequantizeSpec {
     match requantize.clone() {

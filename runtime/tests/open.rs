@@ -7,7 +7,7 @@ use std::thread;
 
 use ylb_format::model::{ChannelOrder, Model, PicturePlacement, PixelRange, ScoreRule, TensorLayout};
 use ylb_runtime::{LoadError, LoadErrorKind, MAX_MEMORY, Network};
-use ylb_zoo::synthetic::{Specification, yolov5};
+use ylb_zoo::synthetic::{Activation, Grid, Specification, yolov5};
 use ylb_zoo::yolov5::Size;
 
 /// A fresh folder that is removed in the end.
@@ -36,6 +36,8 @@ fn model() -> Vec<u8> {
         activation_bits: 1,
         edge_weight_bits: 8,
         classes: 1,
+        activation: Activation::Relu,
+        grid: Grid::Signed,
         seed: 1,
     });
     ylb_format::write(&model).unwrap()

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ylb_kernels::registry::Dispatch;
 use ylb_runtime::{DetectOptions, Network, Picture, PixelFormat, Session, SessionOptions};
-use ylb_zoo::synthetic::{Specification, yolov5};
+use ylb_zoo::synthetic::{Activation, Grid, Specification, yolov5};
 use ylb_zoo::yolov5::Size;
 
 struct Counting;
@@ -54,6 +54,8 @@ fn network() -> Arc<Network> {
         activation_bits: 2,
         edge_weight_bits: 8,
         classes: 4,
+        activation: Activation::Relu,
+        grid: Grid::Signed,
         seed: 1,
     });
     let dispatch = Dispatch::restricted_to("").expect("all micro-kernels");

@@ -1,9 +1,12 @@
 //! Networks of known architectures with random weights, for measuring speed without a trained model, and for tests.
 //!
-//! The graph is that of the architecture with ReLU (for YOLOv5: P5 head, anchors of COCO), as a quantized
+//! The graph is that of the architecture (for YOLOv5: P5 head, anchors of COCO), as a quantized
 //! export with shared quantizers leaves it: every convolution requantizes, residual sums
-//! requantize, operands of a concat share one scale. Weights, multipliers and biases come from a seed and keep
+//! requantize, operands of a concat share one scale. Behind a convolution is ReLU, or another [`Activation`]: then
+//! requantization is what the converter makes of that. Weights, multipliers and biases come from a seed and keep
 //! activations spread over their levels; what such a network "detects" means nothing.
+
+mod activation;
 
 use std::collections::HashMap;
 
@@ -14,6 +17,9 @@ use ylb_format::model::{
 
 use crate::layer::{self, Layer, Op, PICTURE};
 use crate::yolov5::{self, Size};
+use activation::{Accumulators, Codes};
+
+pub use activation::{Activation, Grid};
 
 /// What to build.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +36,10 @@ pub struct Specification {
     pub edge_weight_bits: u8,
     /// Classes of the head.
     pub classes: u32,
+    /// What follows convolutions.
+    pub activation: Activation,
+    /// Codes of activations; those behind ReLU begin at 0 in any case.
+    pub grid: Grid,
     /// Seed of all random numbers.
     pub seed: u64,
 }
@@ -43,12 +53,23 @@ pub fn yolov5(specification: &Specification) -> Model {
     assert!(height % 32 == 0 && width % 32 == 0 && height * width > 0, "input {height} x {width}");
     let bits = [specification.weight_bits, specification.activation_bits, specification.edge_weight_bits];
     assert!(bits.iter().all(|bits| (1..=8).contains(bits)), "bits {bits:?}");
+    assert!(specification.has_codes(), "signed codes of one bit");
     let layers = yolov5::p5(specification.size.multiples()).expect("multiples of the family");
     Builder::new(*specification).build(&layers)
 }
 
+impl Specification {
+    /// Whether activations have codes for positive numbers: signed codes of one bit have none.
+    pub fn has_codes(&self) -> bool {
+        self.activation == Activation::Relu || self.grid == Grid::ZeroPoint || self.activation_bits > 1
+    }
+}
+
 struct Builder {
     specification: Specification,
+    codes: Codes,
+    /// Convolutions so far that requantize.
+    requantized: usize,
     random: u64,
     model: Model,
 }
@@ -73,7 +94,9 @@ impl Builder {
             outputs: vec![Output { name: "output0".to_owned(), kind: OutputKind::Decoded }],
             detect: Detect { classes: specification.classes, ..Detect::default() },
         };
-        Self { specification, random: specification.seed, model }
+        let Specification { activation, grid, activation_bits, .. } = specification;
+        let codes = Codes::new(activation, grid, activation_bits);
+        Self { specification, codes, requantized: 0, random: specification.seed, model }
     }
 
     fn build(mut self, layers: &[Layer]) -> Model {
@@ -117,8 +140,13 @@ impl Builder {
     fn add(&mut self, name: &str, inputs: Vec<ValueId>) -> ValueId {
         let shift = 16;
         let half = 1 << (shift - 1);
-        let requantize =
-            Requantize::Scale { multipliers: vec![half as i32; inputs.len()], bias: vec![half], shift };
+        // Half of the sum, rounded.
+        let zero = i64::from(self.codes.zero()) << shift;
+        let requantize = Requantize::Scale {
+            multipliers: vec![half as i32; inputs.len()],
+            bias: vec![zero + half],
+            shift,
+        };
         let output = self.levels(name, self.shape(inputs[0]));
         self.node(name, output, Operator::Add { inputs, requantize })
     }
@@ -183,13 +211,34 @@ impl Builder {
         Weights { shape, encoding, bits, planes, zero_points: Vec::new() }
     }
 
-    /// A multiplier that spreads sums of random signs over the levels, and a bias of half the range.
+    /// What makes levels of a convolution's accumulators.
     fn requantize(&mut self, input: ValueId, weights: &Weights) -> Requantize {
+        if self.specification.activation == Activation::Relu {
+            return self.relu(input, weights);
+        }
+        let weight_max = largest(weights);
+        let Encoding { max_level, low, zero_point, .. } = *self.model.encoding(input);
+        let least = low - zero_point;
+        let input_max = least.abs().max(least + i16::from(max_level));
+        let picture = input == self.model.input.value;
+        let sums = Accumulators {
+            products: weights.len() as f64 / f64::from(weights.shape[0]),
+            // Uniform numbers from −1 to 1 have a mean square of a third.
+            weight: [weight_max, if weights.bits == 1 { 1.0 } else { weight_max / 3f64.sqrt() }],
+            input: (f64::from(input_max), picture.then(|| 255.0 / 3f64.sqrt())),
+        };
+        let (codes, index, channels) = (self.codes, self.requantized, weights.shape[0] as usize);
+        self.requantized += 1;
+        codes.requantize(index, channels, sums, || (self.next() >> 11) as f64 / (1u64 << 53) as f64)
+    }
+
+    /// A multiplier that spreads sums of random signs over the levels, and a bias of half the range.
+    fn relu(&mut self, input: ValueId, weights: &Weights) -> Requantize {
         let terms = weights.len() as f64 / f64::from(weights.shape[0]);
         let input_max = f64::from(self.model.encoding(input).max_level);
-        let weight_max = if weights.bits == 1 { 1.0 } else { f64::from((1i32 << (weights.bits - 1)) - 1) };
+        let weight_max = largest(weights);
         let spread = terms.sqrt() * input_max * weight_max * 0.4;
-        let max_level = f64::from(self.max_level());
+        let max_level = f64::from(self.codes.max_level);
         let shift = 30;
         let unit = f64::from(1 << shift);
         let channels = weights.shape[0] as usize;
@@ -202,13 +251,9 @@ impl Builder {
         Requantize::Scale { multipliers, bias, shift }
     }
 
-    fn max_level(&self) -> u8 {
-        u8::MAX >> (8 - self.specification.activation_bits)
-    }
-
     fn levels(&mut self, name: &str, [channels, height, width]: [u32; 3]) -> ValueId {
-        let max_level = self.max_level();
-        let encoding = Encoding { max_level, step: 1, low: 0, zero_point: 0, scale: 1.0 };
+        let Codes { max_level, low, zero_point, .. } = self.codes;
+        let encoding = Encoding { max_level, step: 1, low, zero_point, scale: 1.0 };
         let kind = ValueKind::Levels(encoding);
         self.value(Value { name: name.to_owned(), channels, height, width, kind })
     }
@@ -235,6 +280,11 @@ impl Builder {
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
     }
+}
+
+/// The largest of random weights.
+fn largest(weights: &Weights) -> f64 {
+    if weights.bits == 1 { 1.0 } else { f64::from((1i32 << (weights.bits - 1)) - 1) }
 }
 
 /// A window in the format's terms.
@@ -265,6 +315,8 @@ mod tests {
             activation_bits: 2,
             edge_weight_bits: 8,
             classes: 80,
+            activation: Activation::Relu,
+            grid: Grid::Signed,
             seed: 1,
         };
         let model = yolov5(&specification);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use ylb_format::model::Operator;
 use ylb_format::{read, write};
-use ylb_zoo::synthetic::{Specification, yolov5};
+use ylb_zoo::synthetic::{Activation, Grid, Specification, yolov5};
 use ylb_zoo::yolov5::Size;
 
 #[test]
@@ -16,6 +16,8 @@ fn a_two_bit_yolov5n_takes_less_than_750_000_bytes() {
         activation_bits: 2,
         edge_weight_bits: 8,
         classes: 80,
+        activation: Activation::Relu,
+        grid: Grid::Signed,
         seed: 1,
     });
     // Names are as long as those of an export.

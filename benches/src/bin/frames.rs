@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! frames w2a2 FRAMES          random weights of so many bits, 80 classes, as `yolo-lowbit bench --net yolov5n` has
+//! frames w2a2-silu FRAMES     with another activation function than ReLU, on a signed grid
 //! frames MODEL.ylb FRAMES     a model file
 //! ```
 //!
@@ -15,7 +16,7 @@ use std::{env, process};
 
 use ylb_kernels::registry::Dispatch;
 use ylb_runtime::{Network, Session, SessionOptions};
-use ylb_zoo::synthetic::{Specification, yolov5};
+use ylb_zoo::synthetic::{Activation, Grid, Specification, yolov5};
 use ylb_zoo::yolov5::Size;
 
 fn main() {
@@ -28,10 +29,10 @@ fn main() {
 fn run() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [what, frames] = &arguments[..] else {
-        return Err("usage: frames BITS|MODEL.ylb FRAMES".into());
+        return Err("usage: frames BITS[-ACTIVATION]|MODEL.ylb FRAMES".into());
     };
-    let network = match bits(what) {
-        Some([weight_bits, activation_bits]) => {
+    let network = match made_up(what) {
+        Some(([weight_bits, activation_bits], activation)) => {
             let model = yolov5(&Specification {
                 size: Size::N,
                 input: [640, 640],
@@ -39,6 +40,8 @@ fn run() -> Result<(), Box<dyn Error>> {
                 activation_bits,
                 edge_weight_bits: 8,
                 classes: 80,
+                activation,
+                grid: Grid::Signed,
                 seed: 1,
             });
             Network::new(model, &Dispatch::from_environment()?)?
@@ -55,8 +58,9 @@ fn run() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Bits of weights and activations, such as `w2a4`.
-fn bits(text: &str) -> Option<[u8; 2]> {
-    let (weights, activations) = text.strip_prefix('w')?.split_once('a')?;
-    Some([weights.parse().ok()?, activations.parse().ok()?])
+/// Bits of weights and activations with an activation function, such as `w2a4` or `w8a8-silu`.
+fn made_up(text: &str) -> Option<([u8; 2], Activation)> {
+    let (bits, activation) = text.split_once('-').unwrap_or((text, "relu"));
+    let (weights, activations) = bits.strip_prefix('w')?.split_once('a')?;
+    Some(([weights.parse().ok()?, activations.parse().ok()?], activation.parse().ok()?))
 }

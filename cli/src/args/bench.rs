@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
+use ylb_zoo::synthetic::{Activation, Grid};
 
 use super::{Bits, ImageSize, Net, Threads, at_least_one};
 
@@ -12,6 +13,7 @@ Examples:
   yolo-lowbit bench model.ylb --profile
   yolo-lowbit bench model.ylb --iterations 200 --json > bench.json
   yolo-lowbit bench --net yolov5n --bits w2a2 --imgsz 640
+  yolo-lowbit bench --net yolov5n --bits w8a8 --activation silu
   yolo-lowbit bench --kernels
 
 The network alone is timed, on the same random input each time: no picture is read, resized or drawn.";
@@ -33,6 +35,15 @@ pub struct BenchArgs {
     #[arg(long, value_name = "wXaY", default_value = "w2a2", requires = "net")]
     pub bits: Bits,
 
+    /// What follows the convolutions of --net: relu, silu, leaky, hardswish, mish, sigmoid or prelu
+    #[arg(long, value_name = "NAME", default_value = "relu", requires = "net", conflicts_with = "model")]
+    pub activation: Activation,
+
+    /// Codes behind other functions than relu: signed, or from 0 on with a zero-point
+    #[arg(long, value_name = "signed|zero-point", default_value = "signed")]
+    #[arg(requires = "net", conflicts_with = "model")]
+    pub activation_grid: Grid,
+
     /// Input height and width of --net, multiples of 32
     #[arg(long, value_name = "H[,W]", default_value = "640", requires = "net")]
     pub imgsz: ImageSize,
@@ -40,6 +51,11 @@ pub struct BenchArgs {
     /// Give the first convolution and the heads of --net the same bits; otherwise they have 8-bit weights
     #[arg(long, requires = "net")]
     pub all_bits: bool,
+
+    /// Write the network of --net to a file and time nothing
+    #[arg(long, value_name = "FILE.ylb", requires = "net", value_hint = ValueHint::FilePath)]
+    #[arg(conflicts_with_all = ["model", "json", "profile", "row", "warmup", "iterations", "threads"])]
+    pub write: Option<PathBuf>,
 
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]

@@ -3,14 +3,16 @@
 mod kernels;
 mod statistics;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use serde::Serialize;
+use ylb_format::model::Model;
 use ylb_kernels::registry::Dispatch;
 use ylb_runtime::{Network, Session, SessionOptions};
-use ylb_zoo::synthetic::{self, Specification};
+use ylb_zoo::synthetic::{self, Activation, Grid, Specification};
 
 use super::{Outcome, UsageError};
 use crate::args::{BenchArgs, Bits, Net};
@@ -25,6 +27,9 @@ use statistics::Statistics;
 struct Document {
     version: &'static str,
     model: String,
+    /// Of `--net`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    activation: Option<&'static str>,
     input: [u32; 2],
     macs: u64,
     machine: Machine,
@@ -64,6 +69,9 @@ pub fn run(args: &BenchArgs, messages: Messages) -> Result<Outcome> {
     if args.kernels {
         return kernels::run(args.json);
     }
+    if let Some(path) = &args.write {
+        return write(args, path);
+    }
     let start = Instant::now();
     let (name, network) = network(args)?;
     let options =
@@ -81,6 +89,7 @@ pub fn run(args: &BenchArgs, messages: Messages) -> Result<Outcome> {
     let document = Document {
         version: env!("CARGO_PKG_VERSION"),
         model: name,
+        activation: args.net.map(|_| args.activation.name()),
         input: [input.height, input.width],
         macs: layers.iter().map(|layer| layer.macs).sum(),
         machine: Machine::this(),
@@ -108,11 +117,25 @@ pub fn run(args: &BenchArgs, messages: Messages) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// Writes the network that would be timed.
+fn write(args: &BenchArgs, path: &Path) -> Result<Outcome> {
+    let (name, model) = made_up(args)?;
+    ylb_format::write_file(&model, path)?;
+    output::print(format_args!("{name} written to {}\n", text::path(path)))?;
+    Ok(Outcome::Done)
+}
+
 /// The network to time and what to call it.
 fn network(args: &BenchArgs) -> Result<(String, Arc<Network>)> {
     if let Some(path) = &args.model {
         return Ok((path.display().to_string(), model::open(path)?));
     }
+    let (name, model) = made_up(args)?;
+    Ok((name, Arc::new(Network::new(model, &Dispatch::from_environment()?)?)))
+}
+
+/// A network with random weights and what to call it.
+fn made_up(args: &BenchArgs) -> Result<(String, Model)> {
     let Some(Net(size)) = args.net else { return Err(UsageError("nothing to time".to_owned()).into()) };
     let Bits { weights, activations } = args.bits;
     let extent =
@@ -120,19 +143,31 @@ fn network(args: &BenchArgs) -> Result<(String, Arc<Network>)> {
     let (Some(height), Some(width)) = (extent(args.imgsz.height), extent(args.imgsz.width)) else {
         return Err(UsageError("--imgsz must be multiples of 32, up to 8192".to_owned()).into());
     };
-    let model = synthetic::yolov5(&Specification {
+    let specification = Specification {
         size,
         input: [height, width],
         weight_bits: weights,
         activation_bits: activations,
         edge_weight_bits: if args.all_bits { weights } else { 8 },
         classes: 80,
+        activation: args.activation,
+        grid: args.activation_grid,
         seed: 1,
-    });
+    };
+    if !specification.has_codes() {
+        let message = "signed codes of 1 bit hold no positive number: give --activation-grid zero-point";
+        return Err(UsageError(message.to_owned()).into());
+    }
+    let model = synthetic::yolov5(&specification);
     ylb_format::validate(&model).map_err(|violation| anyhow!("cannot make this network: {violation}"))?;
-    let network = Network::new(model, &Dispatch::from_environment()?)?;
-    let name = format!("yolov5{size:?} w{weights}a{activations} with random weights").to_lowercase();
-    Ok((name, Arc::new(network)))
+    let function = match (args.activation, args.activation_grid) {
+        (activation, Grid::ZeroPoint) if activation != Activation::Relu => {
+            format!("{}, zero-point", activation.name())
+        }
+        (activation, _) => activation.name().to_owned(),
+    };
+    let name = format!("yolov5{size:?} w{weights}a{activations} {function} with random weights");
+    Ok((name.to_lowercase(), model))
 }
 
 /// Times the network: its first inference, all timed ones, and each layer summed over the timed ones

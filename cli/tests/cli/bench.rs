@@ -63,12 +63,43 @@ fn times_a_network_without_a_file() {
     let folder = folder("bench_net");
     let args = ["bench", "--net", "yolov5n", "--bits", "w1a2", "--imgsz", "32,64", "--json"];
     let document = folder.run(&[&args[..], &["--warmup", "0", "--iterations", "1"]].concat()).json();
-    assert_eq!(document["model"], "yolov5n w1a2 with random weights");
+    assert_eq!(document["model"], "yolov5n w1a2 relu with random weights");
+    assert_eq!(document["activation"], "relu");
     assert_eq!(document["input"], serde_json::json!([32, 64]));
     let error = folder.run(&["bench", "--net", "yolov5n", "--imgsz", "100"]).failed(2);
     assert_says(&error, &["multiples of 32"]);
     assert_eq!(folder.run(&["bench", "tiny.ylb", "--net", "yolov5n"]).status, 2);
     assert_eq!(folder.run(&["bench"]).status, 2);
+}
+
+#[test]
+fn activation_functions_have_networks() {
+    let folder = folder("bench_activation");
+    let silu = ["bench", "--net", "yolov5n", "--bits", "w4a4", "--imgsz", "32", "--activation", "silu"];
+    let once = ["--warmup", "0", "--iterations", "1"];
+    let text = folder.run(&[&silu[..], &once[..]].concat()).done();
+    assert_says(&text, &["yolov5n w4a4 silu with random weights: 32x32 input"]);
+    let zero_point = ["--activation-grid", "zero-point", "--json"];
+    let document = folder.run(&[&silu[..], &once[..], &zero_point[..]].concat()).json();
+    assert_eq!(document["model"], "yolov5n w4a4 silu, zero-point with random weights");
+    assert_eq!(document["activation"], "silu");
+    let row = folder.run(&[&silu[..], &once[..], &["--row"]].concat()).done();
+    assert_says(&row, &["| yolov5n w4a4 silu with random weights, 32x32 |"]);
+
+    let written = folder.run(&[&silu[..], &["--write", "silu.ylb"]].concat()).done();
+    assert_eq!(written, "yolov5n w4a4 silu with random weights written to silu.ylb\n");
+    let document = folder.run(&[&["bench", "silu.ylb", "--json"], &once[..]].concat()).json();
+    assert_eq!(document["activation"], serde_json::Value::Null);
+    assert_eq!(document["input"], serde_json::json!([32, 32]));
+
+    let one_bit = ["bench", "--net", "yolov5n", "--bits", "w1a1", "--activation", "silu", "--imgsz", "32"];
+    assert_says(&folder.run(&one_bit).failed(2), &["--activation-grid zero-point"]);
+    folder.run(&[&one_bit[..], &once[..], &zero_point[..]].concat()).json();
+    let unknown = folder.run(&["bench", "--net", "yolov5n", "--activation", "elu"]);
+    assert_eq!(unknown.status, 2);
+    assert_says(&unknown.stderr, &["expected one of relu, silu, leaky, hardswish, mish, sigmoid, prelu"]);
+    assert_eq!(folder.run(&["bench", "tiny.ylb", "--activation", "silu"]).status, 2);
+    assert_eq!(folder.run(&[&silu[..], &["--write", "a.ylb", "--json"]].concat()).status, 2);
 }
 
 #[test]

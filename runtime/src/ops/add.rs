@@ -16,7 +16,7 @@ use super::pairs::{self, PairTable};
 use super::{Context, Draft, Op, Prepared, Setting, level_stride};
 use crate::bands::{Band, read_row};
 use crate::plan::demand::{Demands, FormsRead, Planned};
-use crate::requantize;
+use crate::requantize::{self, Requantization};
 use crate::scratch::{Cutter, bytes_for};
 use crate::storage::Store;
 
@@ -168,6 +168,13 @@ impl AddOp {
 impl Op for AddOp {
     fn name(&self) -> &'static str {
         "add"
+    }
+
+    fn requantization(&self) -> Option<Requantization> {
+        match &self.method {
+            Method::Accumulators { requantizer, .. } => Some(Requantization::of(requantizer)),
+            _ => None,
+        }
     }
 
     /// A row for each addend, the result, and rows of accumulators.

@@ -44,7 +44,7 @@ pub use self::draft::ConvDraft;
 use self::terms::Terms;
 use super::{Context, Op, Setting, level_stride};
 use crate::bands::Band;
-use crate::requantize;
+use crate::requantize::{self, Requantization};
 use crate::storage::Borrowed;
 
 /// Output pixels whose sums are kept before they become levels: with 64 channels 8 KiB, a quarter of
@@ -113,6 +113,14 @@ impl Op for ConvOp {
 
     fn packed_len(&self) -> usize {
         self.terms.packed_len()
+    }
+
+    fn requantization(&self) -> Option<Requantization> {
+        match &self.end {
+            End::Planes(_) => Some(Requantization::PLANES),
+            End::Levels { requantizer, .. } => Some(Requantization::of(requantizer)),
+            End::Accumulators { .. } => None,
+        }
     }
 
     fn run(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {

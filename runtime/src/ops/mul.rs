@@ -10,7 +10,7 @@ use super::pairs::{PairTable, level_of};
 use super::{Context, Draft, Op, Prepared, Setting, level_stride};
 use crate::bands::{Band, read_row};
 use crate::plan::demand::{Demands, Planned};
-use crate::requantize;
+use crate::requantize::{self, Requantization};
 use crate::scratch::{Cutter, bytes_for};
 use crate::storage::Store;
 
@@ -94,6 +94,13 @@ impl MulOp {
 impl Op for MulOp {
     fn name(&self) -> &'static str {
         "mul"
+    }
+
+    fn requantization(&self) -> Option<Requantization> {
+        match &self.method {
+            Method::Products { requantizer, .. } => Some(Requantization::of(requantizer)),
+            Method::Table(_) => None,
+        }
     }
 
     /// A row of each factor, of the result and of accumulators, and a pixel of a gate.

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ylb_kernels::registry::Dispatch;
-use ylb_zoo::synthetic::{Specification, yolov5};
+use ylb_zoo::synthetic::{Activation, Grid, Specification, yolov5};
 use ylb_zoo::yolov5::Size;
 
 use super::*;
@@ -20,6 +20,8 @@ fn network(change: impl FnOnce(&mut Model)) -> Arc<Network> {
         activation_bits: 2,
         edge_weight_bits: 8,
         classes: 4,
+        activation: Activation::Relu,
+        grid: Grid::Signed,
         seed: 1,
     });
     change(&mut model);

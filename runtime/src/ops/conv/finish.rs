@@ -7,7 +7,7 @@ use super::blocks::{Block, Place};
 use super::candidate::Chosen;
 use super::to_accumulators::ToAccumulators;
 use crate::ops::Setting;
-use crate::requantize;
+use crate::requantize::{self, Requantization};
 
 /// Turns sums into accumulators, and accumulators into levels.
 pub struct Finish {
@@ -31,6 +31,11 @@ impl Finish {
     /// The requantizer, if sums are accumulators and nothing else is to be done.
     pub fn requantizer_of_sums(&self) -> Option<&Requantizer> {
         self.to_accumulators.is_nothing().then_some(&self.requantizer)
+    }
+
+    /// The requantizer's arithmetic.
+    pub fn requantization(&self) -> Requantization {
+        Requantization::of(&self.requantizer)
     }
 
     /// Levels of a block from its sums, `[pixel][nr]`, at a place. `levels` begins with

@@ -20,6 +20,7 @@ use super::candidate::{Candidate, Chosen, Coding, Family, Problem};
 use super::finish::Finish;
 use crate::bands::{Band, LevelsRows};
 use crate::ops::{Context, Op, Prepared, Setting, level_stride};
+use crate::requantize::Requantization;
 use crate::scratch::{Cutter, bytes_for};
 use crate::storage::{AlignedBytes, Borrowed, Store};
 use crate::weight_codes::WeightCodes;
@@ -187,6 +188,10 @@ impl LookupOp {
 impl Op for LookupOp {
     fn name(&self) -> &'static str {
         self.kernel.kernel().name
+    }
+
+    fn requantization(&self) -> Option<Requantization> {
+        Some(self.finish.requantization())
     }
 
     /// Sums of a strip, a row of levels, the tables of a window's rows.

@@ -20,6 +20,7 @@ use super::candidate::{Candidate, Chosen, Coding, Family, Problem};
 use super::finish::Finish;
 use crate::bands::{Band, LevelsRows};
 use crate::ops::{Context, Op, Prepared, Setting, level_stride};
+use crate::requantize::Requantization;
 use crate::scratch::{Cutter, bytes_for};
 use crate::storage::{AlignedBytes, Borrowed, Store};
 
@@ -129,6 +130,10 @@ impl WinogradOp {
 impl Op for WinogradOp {
     fn name(&self) -> &'static str {
         self.kernel.kernel().name
+    }
+
+    fn requantization(&self) -> Option<Requantization> {
+        Some(self.finish.requantization())
     }
 
     /// Sums and partial sums of a strip, two rows of levels, transformed levels of a strip.
