@@ -29,6 +29,7 @@ mod output;
 mod pipeline;
 mod progress;
 mod proof;
+mod requantization;
 mod stages;
 mod text;
 

@@ -87,6 +87,8 @@ pub struct Layer {
     pub packed_bytes: u64,
     /// Micro-kernel chosen on this CPU, or what is done in a layer without one.
     pub kernel: String,
+    /// How sums become levels, see [`crate::requantization`]; `None` where they do not.
+    pub requantization: Option<&'static str>,
 }
 
 /// All layers of a network, in the order of execution.
@@ -114,6 +116,7 @@ fn layer(model: &Model, step: &StepInfo<'_>) -> Layer {
         weight_bytes: terms.iter().map(|term| term.weights.planes.len() as u64).sum(),
         packed_bytes: step.packed_bytes as u64,
         kernel: step.kernel.to_owned(),
+        requantization: step.requantization.map(|requantization| requantization.form),
     }
 }
 

@@ -21,6 +21,7 @@ use crate::model::{self, Layer};
 use crate::output::{self, Align, Messages, Table, bytes, millions, milliseconds};
 use crate::progress::Progress;
 use crate::proof::{Proof, place, summary, verdict_name};
+use crate::requantization::Requantization;
 use crate::text;
 
 /// Runs the command.
@@ -63,6 +64,7 @@ pub fn run(args: &ConvertArgs, messages: Messages) -> Result<Outcome> {
     if !messages.quiet {
         output::print(format_args!("{}\n", layer_table(&model::layers(&network), &report)))?;
         report.passes.iter().try_for_each(|pass| output::print(format_args!("{}\n", text::line(pass))))?;
+        output::print(format_args!("{}\n", Requantization::of(&network).line()))?;
     }
     if let Some(comparison) = &comparison {
         let verdict = verdict_name(comparison.verdict(Bar::Usual));

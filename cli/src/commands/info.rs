@@ -16,6 +16,7 @@ use super::Outcome;
 use crate::args::InfoArgs;
 use crate::model::{self, Layer};
 use crate::output::{self, Align, Table, bytes, hex, millions};
+use crate::requantization::Requantization;
 use crate::text::line;
 
 #[derive(Debug, Serialize)]
@@ -30,6 +31,7 @@ struct Document {
     outputs: Vec<Output>,
     layers: Vec<Layer>,
     totals: Totals,
+    requantization: Requantization,
 }
 
 #[derive(Debug, Serialize)]
@@ -130,6 +132,7 @@ pub fn run(args: &InfoArgs) -> Result<Outcome> {
         detect: model.detect.maps.iter().map(map).collect(),
         outputs: model.outputs.iter().map(output).collect(),
         totals: totals(&layers, network.arena_len()),
+        requantization: Requantization::of(&network),
         layers,
     };
     if args.json {
@@ -266,6 +269,7 @@ fn text(document: &Document) -> Result<String> {
         bytes(totals.packed_bytes),
         bytes(totals.arena_bytes as u64)
     )?;
+    writeln!(text, "  {}", document.requantization.line())?;
 
     let mut sections =
         Table::new(&[("section", Align::Left), ("size", Align::Right), ("CRC-32", Align::Left)]);
@@ -343,6 +347,7 @@ mod tests {
             weight_bytes,
             packed_bytes: 2 * weight_bytes,
             kernel: String::new(),
+            requantization: None,
         }
     }
 

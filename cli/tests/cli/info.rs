@@ -24,6 +24,7 @@ fn says_what_is_in_the_file() {
             "W2A8",
             "0.10 M",
             "WEIGHTS",
+            "nothing is requantized",
         ],
     );
 }
@@ -66,4 +67,38 @@ fn json_has_the_same_facts() {
         (&384.into(), &serde_json::json!([8, 8, 8]))
     );
     assert!(!layer["kernel"].as_str().unwrap().is_empty());
+    // Its only convolution is a head, whose accumulators stay.
+    assert_eq!(layer["requantization"], serde_json::Value::Null);
+    let nothing = serde_json::json!({"levels": 0, "general_levels": 0, "by_form": []});
+    assert_eq!(json["requantization"], nothing);
+}
+
+#[test]
+fn says_by_which_arithmetic_levels_are_made() {
+    let folder = Folder::new("info_requantization");
+    let made = ["bench", "--net", "yolov5n", "--imgsz", "32", "--bits", "w8a8", "--activation", "silu"];
+    folder.run(&[&made[..], &["--write", "silu.ylb"]].concat()).done();
+    let json = folder.run(&["info", "silu.ylb", "--json"]).json();
+    let found = &json["requantization"];
+    assert_eq!(found["general_levels"], 0, "{found}");
+    let form = &found["by_form"][0];
+    assert_eq!(
+        (&form["form"], &form["general"], &form["layers"]),
+        (&"cells".into(), &false.into(), &57.into())
+    );
+    assert_eq!(json["layers"][0]["requantization"], "cells");
+    let text = folder.run(&["info", "silu.ylb"]).done();
+    assert_says(&text, &["by cells (57 layers)", "none by general arithmetic"]);
+
+    // The levels of a staircase by channel are searched, and that is said.
+    let made = ["bench", "--net", "yolov5n", "--imgsz", "32", "--bits", "w8a8", "--activation", "prelu"];
+    folder.run(&[&made[..], &["--write", "prelu.ylb"]].concat()).done();
+    let json = folder.run(&["info", "prelu.ylb", "--json"]).json();
+    let found = &json["requantization"];
+    assert_eq!(found["general_levels"], found["levels"], "{found}");
+    let text = folder.run(&["info", "prelu.ylb"]).done();
+    assert_says(
+        &text,
+        &["by search (57 layers)", "by general arithmetic, which takes several times as long"],
+    );
 }

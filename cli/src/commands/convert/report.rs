@@ -13,6 +13,7 @@ use crate::files;
 use crate::model::{self, Layer};
 use crate::output::hex;
 use crate::proof::verdict_name;
+use crate::requantization::Requantization;
 
 #[derive(Debug, Serialize)]
 struct Document<'a> {
@@ -22,6 +23,7 @@ struct Document<'a> {
     passes: &'a [String],
     warnings: Vec<NodeWarning<'a>>,
     layers: Vec<LayerReport>,
+    requantization: Requantization,
     /// `null` without `--verify`.
     verification: Option<Verification>,
 }
@@ -84,6 +86,7 @@ pub fn write(path: &Path, network: &Network, report: &Report, comparison: Option
         passes: &report.passes,
         warnings: report.warnings.iter().map(node_warning).collect(),
         layers: layers(network, &report.rows),
+        requantization: Requantization::of(network),
         verification: comparison.map(verification),
     };
     files::write(path, |writer| Ok(serde_json::to_writer_pretty(writer, &document)?))
