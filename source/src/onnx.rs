@@ -7,7 +7,7 @@ use std::sync::Arc;
 use prost::Message as _;
 
 use crate::error::{Blame as _, ErrorKind, SourceError};
-use crate::ir::{Attribute, Domain, ElementType, Graph, Node, TensorId, TensorInfo};
+use crate::ir::{Attribute, Domain, ElementType, Graph, Node, Tensor, TensorId, TensorInfo};
 
 mod external;
 pub mod schema;
@@ -162,6 +162,14 @@ impl Builder<'_> {
             });
         }
         let domain = decode_domain(proto.domain.as_deref().unwrap_or_default());
+        // Operator sets 7 and 8 have the scales as an attribute, later ones as an input.
+        if let (Domain::Onnx, "Upsample", 1, Some(Attribute::Floats(scales))) =
+            (&domain, op_type.as_str(), inputs.len(), attributes.get("scales"))
+        {
+            let scales = Tensor::f32(&[scales.len()], scales.clone()).map_err(blame)?;
+            let (shape, constant) = (Some(scales.shape().to_vec()), Some(Arc::new(scales)));
+            inputs.push(Some(self.graph.add_tensor(TensorInfo { shape, constant, ..TensorInfo::default() })));
+        }
         let node = Node { name, domain, op_type, inputs, outputs, attributes, quantizer: None };
         self.graph.nodes.push(node);
         Ok(())

@@ -46,15 +46,15 @@ pub fn of_node(node: &Node, input: &[usize], kernel: Option<[usize; 2]>) -> Resu
     if node.ints("dilations").is_some_and(|dilations| dilations.iter().any(|&d| d != 1)) {
         return Err(SourceError::unsupported("a dilated window; expected dilations of 1"));
     }
-    if node.int("ceil_mode", 0) != 0 {
-        return Err(SourceError::unsupported("ceil_mode 1; expected 0"));
-    }
     let stride = match node.ints("strides") {
         Some(&[rows, columns]) => [positive(rows)?, positive(columns)?],
         None => [1, 1],
         Some(other) => return Err(SourceError::malformed(format!("strides {other:?}"))),
     };
-    let padding = padding(node, [height, width], kernel, stride)?;
+    let mut padding = padding(node, [height, width], kernel, stride)?;
+    if node.int("ceil_mode", 0) != 0 {
+        round_up(node, [height, width], kernel, stride, &mut padding)?;
+    }
     let geometry = Geometry { kernel, stride, padding };
     let limits = [kernel[0], kernel[1], kernel[0], kernel[1]];
     if padding.iter().zip(limits).any(|(&padding, limit)| padding >= limit) {
@@ -63,6 +63,31 @@ pub fn of_node(node: &Node, input: &[usize], kernel: Option<[usize; 2]>) -> Resu
         )));
     }
     Ok(geometry)
+}
+
+/// What `ceil_mode` adds: a window more where the last step would leave elements over, which begins inside the input or
+/// its upper padding. Where nothing is left over it changes nothing. A maximum takes what is outside for nothing, so that
+/// padding below and on the right says the same; a mean does not.
+fn round_up(
+    node: &Node,
+    input: [usize; 2],
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: &mut [usize; 4],
+) -> Result<(), SourceError> {
+    for d in 0..2 {
+        let padded = input[d] + padding[d] + padding[d + 2];
+        let Some(rest) = padded.checked_sub(kernel[d]) else { continue };
+        let (steps, left) = (rest / stride[d], rest % stride[d]);
+        if left == 0 || (steps + 1) * stride[d] >= input[d] + padding[d] {
+            continue;
+        }
+        if node.op_type != "MaxPool" {
+            return Err(SourceError::unsupported("ceil_mode 1, which adds a window; expected 0"));
+        }
+        padding[d + 2] += stride[d] - left;
+    }
+    Ok(())
 }
 
 fn positive(extent: i64) -> Result<usize, SourceError> {
@@ -166,17 +191,44 @@ mod tests {
 
     #[test]
     fn windows_that_the_format_lacks_are_refused() {
-        let refused: [&[(&str, Attribute)]; 7] = [
+        let refused: [&[(&str, Attribute)]; 6] = [
             &[],
             &[("kernel_shape", ints(&[3]))],
             &[("kernel_shape", ints(&[0, 3]))],
             &[("kernel_shape", ints(&[65, 3]))],
             &[("kernel_shape", ints(&[3, 3])), ("dilations", ints(&[2, 2]))],
-            &[("kernel_shape", ints(&[3, 3])), ("ceil_mode", Attribute::Int(1))],
             &[("kernel_shape", ints(&[3, 3])), ("pads", ints(&[3, 0, 0, 0]))],
         ];
         for attributes in refused {
             assert!(window([8, 8], attributes).is_err(), "{attributes:?}");
         }
+    }
+
+    /// Output sizes as PyTorch's `MaxPool2d(kernel, stride, padding, ceil_mode=True)` has them.
+    #[test]
+    fn rounding_up_is_padding_where_it_adds_a_window() {
+        let pool = |input: [usize; 2], kernel: i64, stride: i64, pad: i64| {
+            let attributes = [
+                ("kernel_shape", ints(&[kernel; 2])),
+                ("strides", ints(&[stride; 2])),
+                ("pads", ints(&[pad; 4])),
+                ("ceil_mode", Attribute::Int(1)),
+            ];
+            let window = window(input, &attributes).unwrap();
+            (window.padding, window.output_size(input).unwrap())
+        };
+        assert_eq!(pool([8, 8], 2, 2, 0), ([0; 4], [4, 4]));
+        assert_eq!(pool([8, 8], 5, 1, 2), ([2; 4], [8, 8]));
+        assert_eq!(pool([7, 8], 2, 2, 0), ([0, 0, 1, 0], [4, 4]));
+        assert_eq!(pool([8, 8], 3, 2, 0), ([0, 0, 1, 1], [4, 4]));
+        assert_eq!(pool([8, 8], 3, 2, 1), ([1, 1, 2, 2], [5, 5]));
+        // The window that is left over would begin in the lower padding: there is none.
+        assert_eq!(pool([7, 7], 2, 2, 1), ([1; 4], [4, 4]));
+        assert_eq!(pool([3, 3], 1, 2, 0), ([0; 4], [2, 2]));
+        let (mut builder, image) = Builder::picture(7, 7);
+        let attributes =
+            [("kernel_shape", ints(&[2, 2])), ("strides", ints(&[2, 2])), ("ceil_mode", Attribute::Int(1))];
+        let mean = builder.node("AveragePool", &[image], &attributes);
+        assert!(of_node(builder.producer(mean), &[1, 3, 7, 7], None).is_err());
     }
 }

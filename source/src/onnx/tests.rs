@@ -4,7 +4,7 @@ use sha2::{Digest as _, Sha256};
 use super::schema::*;
 use super::*;
 use crate::interpret::Interpreter;
-use crate::ir::{ElementType, Tensor};
+use crate::ir::ElementType;
 use crate::source::Source;
 
 fn decode(bytes: &[u8]) -> Result<Graph, SourceError> {
@@ -247,4 +247,21 @@ fn inputs_say_their_type() {
     }
     let error = with_type(Some(8)).unwrap_err().to_string();
     assert_eq!(error, "input \"images\" holds elements of ONNX data type 8");
+}
+
+/// Operator sets 7 and 8 have the scales of `Upsample` as an attribute; they become an input, as later ones have them.
+#[test]
+fn scales_of_old_upsamples_become_an_input() {
+    let mut model = model();
+    let scales = AttributeProto {
+        name: Some("scales".into()),
+        r#type: Some(6),
+        floats: vec![1.0, 1.0, 2.0, 2.0],
+        ..Default::default()
+    };
+    let graph = model.graph.as_mut().unwrap();
+    graph.node[1] = NodeProto { attribute: vec![scales], ..node("Upsample", &["sum"], "out") };
+    let graph = decode(&model.encode_to_vec()).unwrap();
+    let upsample = graph.nodes.last().unwrap();
+    assert_eq!(graph.constant_input(upsample, 1).unwrap().to_f64(), [1.0, 1.0, 2.0, 2.0]);
 }
