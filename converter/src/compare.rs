@@ -24,6 +24,7 @@ use ylb_source::Source;
 use ylb_source::interpret::{Interpretation, Interpreter, Reals};
 
 use crate::error::{ConvertError, ErrorKind};
+use crate::passes;
 use crate::reference::FloatTensor;
 
 mod picture;
@@ -170,7 +171,13 @@ impl<'m> Reference<'m> {
         }
         let input = model.picture();
         let size = [input.height as usize, input.width as usize];
-        let interpreter = Interpreter::of_graph(source.graph.clone(), size)?;
+        let mut graph = source.graph.clone();
+        // A model may have been made of a part of the graph.
+        let names: Vec<String> = model.outputs.iter().map(|output| output.name.clone()).collect();
+        if passes::outputs::run(&mut graph, &names).is_err() {
+            graph.clone_from(&source.graph); // what is missing is said where outputs are compared
+        }
+        let interpreter = Interpreter::of_graph(graph, size)?;
         Ok(Self { model, interpreter })
     }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use ylb_source::quantizer::{Quantizer, Rounding};
 
+mod names;
 mod program;
 
 pub use program::{ConvReading, Interval, Program};

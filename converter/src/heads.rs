@@ -14,6 +14,7 @@ use ylb_format::model::Output;
 use crate::error::{ConvertError, ErrorKind};
 use ylb_source::ir::{Graph, TensorId};
 
+mod blame;
 mod check;
 pub mod families;
 mod find;
@@ -22,6 +23,7 @@ use check::Checker;
 use families::Family;
 use find::Finder;
 
+pub use blame::check_kinds;
 pub use find::is_head;
 
 /// The detection head as the graph has it.
@@ -92,7 +94,8 @@ pub fn run(graph: &mut Graph, hints: Hints) -> Result<Heads, ConvertError> {
         if map.channels % fields != 0 || map.channels / fields > MAX_ANCHORS as usize {
             let (channels, classes) = (map.channels, checker.classes);
             let message = format!(
-                "a head of {channels} channels; expected anchors times {fields}, for {classes} classes"
+                "a head of {channels} channels; expected anchors times {fields}, for {classes} classes: if it is no \
+                 head, leave its output out (--outputs, with the names of the others)"
             );
             return Err(finder.blame(map.tensor, not_a_detector(message)));
         }

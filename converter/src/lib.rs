@@ -65,6 +65,9 @@ pub struct Options {
     /// keeps an accumulator for each scale. 16 bits are two values of 8, so a convolution over them has
     /// two accumulators. Other widths are an error.
     pub requantize_joins: Option<u8>,
+    /// Names of tensors to take for the outputs in place of the graph's own, whatever a tool put behind them; empty: its
+    /// own.
+    pub outputs: Vec<String>,
     /// The model file's folder, for models with weights in files beside it. Nothing else is read.
     pub model_folder: Option<PathBuf>,
 }

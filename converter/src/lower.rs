@@ -33,7 +33,7 @@ use ylb_source::window::Geometry;
 use crate::error::{ConvertError, ErrorKind};
 use crate::expr::{Expr, Unary, ValueIndex};
 use crate::heads::Heads;
-use crate::passes::trunc;
+use crate::passes::{self, trunc};
 use crate::report::{Row, Warning};
 
 mod cast;
@@ -202,9 +202,7 @@ impl Lowering<'_> {
             }
             (Domain::Onnx, "Identity" | "Dropout") => self.feature(node.required_input(0)?)?.as_ref().clone(),
             (Domain::Onnx, _) => self.elementwise(node)?,
-            _ => {
-                return Err(ConvertError::unsupported("an operator that the converter does not know"));
-            }
+            _ => return Err(passes::why_without_shape(self.graph, node)),
         };
         self.features[output.0] = Some(Rc::new(feature));
         Ok(())

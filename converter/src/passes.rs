@@ -2,6 +2,7 @@
 //!
 //! | pass | before | after |
 //! |---|---|---|
+//! | [`outputs`] | what a tool put behind the heads | gone, on request |
 //! | [`qoperator`] | `QLinearConv` and other operators on codes | floats between quantizers |
 //! | [`constants`] | scales behind `Identity`, `Cast`, `Mul`; shape arithmetic; open extents | every tensor that does not depend on the picture is a constant with its codes, every other has a shape |
 //! | [`trunc`] | QONNX `Trunc` | the arithmetic that it stands for |
@@ -11,6 +12,7 @@
 //! | [`written_out`] | `Div`, `Clip`, `Round`, `Mul` | `FakeQuant` nodes |
 //! | [`quantizers`] | each format's way of writing an activation quantizer | `FakeQuant` nodes |
 //! | [`rearranged`] | transpositions and back; a picture of blue, green, red | layers in the order of the weights |
+//! | [`pad`] | zeros around a feature map | the padding of the convolutions and poolings behind |
 //! | [`decode`] | quantizers in the decode of the boxes | none, or an error |
 //! | [`heads`](crate::heads) | a decode, or none | the outputs are the heads; what the decode computes is known |
 //! | [`prune`] | nodes that nothing needs any more | gone; again behind the next pass |
@@ -22,6 +24,8 @@ pub mod constants;
 pub mod decode;
 pub mod focus;
 pub mod grids;
+pub mod outputs;
+pub mod pad;
 pub mod prune;
 pub mod qoperator;
 pub mod quantizers;
@@ -32,6 +36,8 @@ mod spelled;
 pub mod straight_through;
 pub mod trunc;
 pub mod written_out;
+
+pub use shapes::why_without_shape;
 
 #[cfg(test)]
 mod tests;

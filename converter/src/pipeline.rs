@@ -105,6 +105,7 @@ pub(crate) fn run_passes(
     report: &mut Report,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Heads, ConvertError> {
+    passes::outputs::run(graph, &options.outputs)?;
     if passes::rearranged::put_channels_first(graph) {
         report.passes.push("picture: its channels come last".into());
     }
@@ -131,6 +132,11 @@ pub(crate) fn run_passes(
     progress(Progress::Pass("rearranged"));
     rearranged(graph, report)?;
     progress(Progress::Pass("decode"));
+    let pads = passes::pad::run(graph)?;
+    if pads > 0 {
+        report.passes.push(format!("pad: {pads} merged into what reads them"));
+    }
+    heads::check_kinds(graph)?;
     report.warnings.extend(passes::decode::run(graph, options.ignore_decode_quantizers)?);
     progress(Progress::Pass("heads"));
     let names = class_names(graph, options).len();

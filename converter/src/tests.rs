@@ -13,6 +13,8 @@ mod exports;
 mod float;
 mod gates_and_joins;
 mod heads;
+mod messages;
+mod pad;
 mod picture_orders;
 mod pictures;
 mod rounding;

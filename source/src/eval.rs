@@ -12,12 +12,14 @@ use crate::quantizer::QuantizedConstant;
 mod arithmetic;
 mod budget;
 mod movement;
+mod pad;
 mod quantize;
 mod reduce;
 
 pub use arithmetic::broadcast_shape;
 pub use budget::Budget;
 pub use movement::moves_elements;
+pub use pad::{Padding, padding_of};
 pub use quantize::known_clip;
 pub use quantize::quantizer_of;
 

@@ -100,6 +100,9 @@ pub struct Graph {
 }
 
 impl Node {
+    /// The attribute of an operator of [`Domain::Converter`] that says which operator of the file it stands for.
+    pub const WRITTEN_FOR: &'static str = "written_for";
+
     /// An attribute by name.
     pub fn attribute(&self, name: &str) -> Option<&Attribute> {
         self.attributes.get(name)
@@ -170,10 +173,11 @@ impl Node {
         matches!(self.domain, Domain::Onnx | Domain::Microsoft) && self.op_type == op_type
     }
 
-    /// The operator with its domain where that is not the default, for messages.
+    /// The operator as the file has it, with its domain where that is not the default, for messages.
     pub fn full_type(&self) -> String {
         match &self.domain {
-            Domain::Onnx | Domain::Converter => self.op_type.clone(),
+            Domain::Onnx => self.op_type.clone(),
+            Domain::Converter => self.text(Self::WRITTEN_FOR, &self.op_type).to_owned(),
             Domain::Qonnx => format!("qonnx.custom_op.general::{}", self.op_type),
             Domain::Microsoft => format!("com.microsoft::{}", self.op_type),
             Domain::Other(domain) => format!("{domain}::{}", self.op_type),

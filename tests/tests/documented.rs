@@ -9,10 +9,13 @@ fn root() -> PathBuf {
 }
 
 /// Sources that a prefix stands for, as the page says: files, or folders of them.
-const PLACES: [(&str, &[&str]); 15] = [
+const PLACES: [(&str, &[&str]); 18] = [
     ("cases", &["converter/tests/cases.rs"]),
     ("exports", &["converter/src/tests/exports.rs"]),
     ("heads", &["converter/src/tests/heads.rs"]),
+    ("messages", &["converter/src/tests/messages.rs"]),
+    ("pad", &["converter/src/tests/pad.rs"]),
+    ("window", &["source/src/window.rs"]),
     ("pictures", &["converter/src/tests/pictures.rs"]),
     ("rounding", &["converter/src/tests/rounding.rs"]),
     ("spelling", &["converter/src/tests/spelling"]),

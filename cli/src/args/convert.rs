@@ -29,7 +29,7 @@ pub struct ConvertArgs {
     /// Instead of an ONNX file: a folder with network.json and .npy arrays of integer weights and
     /// scales, as docs/weights-folder.md describes it
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    #[arg(conflicts_with_all = ["names", "imgsz", "anchors", "head", "ignore_decode_quantizers"])]
+    #[arg(conflicts_with_all = ["names", "imgsz", "anchors", "outputs", "head", "ignore_decode_quantizers"])]
     pub weights: Option<PathBuf>,
 
     /// Where to write the result [default: the input's name with the extension .ylb]
@@ -47,6 +47,11 @@ pub struct ConvertArgs {
     /// Anchors, for exports without box decoding: w,h,w,h,... and a slash between feature maps, finest first
     #[arg(long, value_name = "LIST")]
     pub anchors: Option<Anchors>,
+
+    /// Tensors to take for the outputs in place of the export's own, whatever a tool put behind them:
+    /// NAME,NAME,... such as the heads, or the boxes before non-maximum suppression
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub outputs: Vec<String>,
 
     /// What boxes are computed by, for exports without box decoding: yolov5 or yolov3 [default: yolov5]
     #[arg(long, value_name = "FAMILY", value_parser = head)]

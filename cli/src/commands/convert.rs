@@ -156,6 +156,7 @@ fn options(args: &ConvertArgs) -> Result<Options> {
         class_names: args.names.as_deref().map(read_names).transpose()?.unwrap_or_default(),
         image_size: args.imgsz.map(|size| [size.height, size.width]),
         anchors: args.anchors.clone().map(|anchors| anchors.0),
+        outputs: args.outputs.clone(),
         head: args.head,
         model_folder: None,
         ignore_decode_quantizers: args.ignore_decode_quantizers,

@@ -25,7 +25,7 @@ impl<'g> Finder<'g> {
         Self { graph, producers: graph.producers() }
     }
 
-    fn producer(&self, id: TensorId) -> Option<&Node> {
+    pub(super) fn producer(&self, id: TensorId) -> Option<&Node> {
         self.producers[id.0].map(|index| &self.graph.nodes[index])
     }
 
@@ -74,8 +74,7 @@ impl<'g> Finder<'g> {
             return Err(not_a_detector("expected a picture as input"));
         };
         let Some(&[1, channels, height, width]) = self.graph.tensor(tensor).shape.as_deref() else {
-            let error = not_a_detector("expected a head of shape [1, channels, h, w]");
-            return Err(self.blame(tensor, error));
+            return Err(self.shapeless(tensor));
         };
         let stride = image_height / height.max(1);
         if stride == 0 || stride * height != image_height || stride * width != image_width {
@@ -119,9 +118,9 @@ impl<'g> Finder<'g> {
             };
             values.extend(node.outputs.iter().copied().zip(outputs));
         }
-        values.remove(&output).ok_or_else(|| {
-            let error = not_a_detector("expected heads, or the decode of a known family of them");
-            self.blame(output, error)
-        })
+        match values.remove(&output) {
+            Some(value) => Ok(value),
+            None => Err(self.not_run(output, &values)),
+        }
     }
 }

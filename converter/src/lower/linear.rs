@@ -96,7 +96,7 @@ impl Lowering<'_> {
             (_, Form::Number(_) | Form::Numbers(_)) => Err(ConvertError::unsupported("an unfolded constant")),
             _ => Err(ConvertError::new(
                 ErrorKind::NotQuantized,
-                format!("its input is not quantized: expected a quantizer behind {function:?}"),
+                format!("its input is not quantized: expected a quantizer behind {function}"),
             )),
         }
     }
@@ -243,7 +243,7 @@ fn linear_binary(function: Binary, a: Form, b: Form) -> Result<Form, ConvertErro
             return Err(ConvertError::new(
                 ErrorKind::NotQuantized,
                 format!(
-                    "its input is not quantized: {function:?} of feature maps; expected a quantizer \
+                    "its input is not quantized: {function} of feature maps; expected a quantizer \
                      behind it"
                 ),
             ));

@@ -112,7 +112,7 @@ fn sum_below(expr: &Rc<Expr>) -> Result<Rc<Expr>, ConvertError> {
                 _ if matches!(function, Binary::Add | Binary::Sub) => return Ok(current),
                 _ => {
                     return Err(ConvertError::unsupported(format!(
-                        "{function:?} of quantized values; expected a sum"
+                        "{function} of quantized values; expected a sum"
                     )));
                 }
             },

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use ylb_source::ir::{Domain, Graph, Node, TensorId};
 
-use crate::error::ConvertError;
+use crate::error::{ConvertError, ErrorKind};
 use crate::heads;
 use crate::report::{Warning, WarningKind};
 
@@ -24,6 +24,9 @@ pub fn run(graph: &mut Graph, ignore: bool) -> Result<Option<Warning>, ConvertEr
     let quantizers = find(graph);
     let Some(&first) = quantizers.first() else { return Ok(None) };
     if !ignore {
+        if let Some(output) = feature_map(graph, first) {
+            return Err(output);
+        }
         return Err(graph.nodes[first].blame(ConvertError::unsupported(format!(
             "quantizes inside the decode of the boxes, the first of {} that do; expected a decode in \
              floats: exclude it from quantization, or drop these quantizers (--ignore-decode-quantizers)",
@@ -46,6 +49,24 @@ pub fn run(graph: &mut Graph, ignore: bool) -> Result<Option<Warning>, ConvertEr
         }
     }
     Ok(Some(Warning::of_model(WarningKind::DecodeQuantizers, message)))
+}
+
+/// The refusal of an output that is a feature map behind its quantizer.
+fn feature_map(graph: &Graph, quantizer: usize) -> Option<ConvertError> {
+    let output = graph.nodes[quantizer].outputs.iter().find(|id| graph.outputs.contains(id))?;
+    let info = graph.tensor(*output);
+    let shape = info.shape.as_ref().filter(|shape| shape.len() == 4)?;
+    let others = graph.outputs.iter().filter(|id| *id != output);
+    let others: Vec<&str> = others.map(|&id| graph.tensor(id).name.as_str()).collect();
+    let cut = if others.is_empty() { String::new() } else { format!(" (--outputs {})", others.join(",")) };
+    Some(graph.nodes[quantizer].blame(ConvertError::new(
+        ErrorKind::NotADetector,
+        format!(
+            "output \"{}\" (shape {shape:?}) is quantized behind an activation function, as feature maps are, and no \
+             head: leave it out{cut}; if it is a head, drop its quantizer (--ignore-decode-quantizers)",
+            info.name
+        ),
+    )))
 }
 
 /// Nodes between heads and outputs that quantize activations, or constants such as the grid.

@@ -13,10 +13,10 @@
 //! as a fit that is merely good. The coarsest step is taken; where all codes of a channel have a
 //! common factor the quantizer's own step was finer, with the same products.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ylb_source::ir::{Graph, Node, Tensor};
+use ylb_source::ir::{Graph, Node, Tensor, TensorId};
 use ylb_source::quantizer::QuantizedConstant;
 
 use crate::error::{ConvertError, ErrorKind};
@@ -51,21 +51,48 @@ pub fn run(graph: &mut Graph) -> Result<Found, ConvertError> {
         let Some(id) = node.input(1).filter(|_| node.is("Conv")) else { continue };
         let info = graph.tensor(id);
         let Some(weights) = info.constant.as_ref().filter(|_| info.quantized.is_none()) else { continue };
-        let quantized = of_weights(node, &info.name, weights)?;
+        let quantized = of_weights(node, &info.name, weights, &graph_end(graph, node))?;
         *found.entry(bits_for(quantized.high - quantized.low)).or_insert(0) += 1;
         graph.tensors[id.0].quantized = Some(Arc::new(quantized));
     }
     Ok(found)
 }
 
-fn of_weights(node: &Node, name: &str, weights: &Tensor) -> Result<QuantizedConstant, ConvertError> {
+/// What is to be done about a convolution at an end of the network, which recipes of training often leave in floats.
+fn graph_end(graph: &Graph, node: &Node) -> String {
+    let producers = graph.producers();
+    let producer = |id: TensorId| producers[id.0].map(|index| &graph.nodes[index]);
+    let mut pending: Vec<TensorId> = node.inputs.first().copied().flatten().into_iter().collect();
+    let mut seen: BTreeSet<TensorId> = pending.iter().copied().collect();
+    let mut first = true;
+    while let Some(before) = pending.pop().map(producer) {
+        let Some(before) = before else { continue };
+        first &= !before.is("Conv");
+        pending.extend(before.inputs.iter().flatten().filter(|&&id| seen.insert(id)));
+    }
+    let reads = |quantizer: &Node| quantizer.input(0).is_some_and(|id| node.outputs.contains(&id));
+    let last = graph.outputs.iter().any(|&id| node.outputs.contains(&id) || producer(id).is_some_and(reads));
+    let which = match (first, last) {
+        (true, _) => "the first convolution",
+        (_, true) => "the detection convolution",
+        _ => return String::new(),
+    };
+    format!(". It is {which}: train the first and the last layers with 8-bit weights in place of floats")
+}
+
+fn of_weights(
+    node: &Node,
+    name: &str,
+    weights: &Tensor,
+    advice: &str,
+) -> Result<QuantizedConstant, ConvertError> {
     let refused = |what: &str| {
         node.blame(ConvertError::new(
             ErrorKind::NotQuantized,
             format!(
                 "its weights \"{name}\" are plain floats; {what}: expected a weight quantizer (Quant, \
                  BipolarQuant, DequantizeLinear, or Round of scaled weights), or weights folded onto \
-                 its grid"
+                 its grid{advice}"
             ),
         ))
     };

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ylb_source::eval;
-use ylb_source::ir::{Domain, ElementType, Graph, Node, Tensor, TensorId};
+use ylb_source::ir::{Attribute, Domain, ElementType, Graph, Node, Tensor, TensorId};
 use ylb_source::quantizer::{PerAxis, Quantizer};
 
 use crate::error::ConvertError;
@@ -96,7 +96,7 @@ fn fake_quant(node: &Node, input: TensorId, quantizer: Quantizer) -> Node {
         domain: Domain::Converter,
         op_type: "FakeQuant".into(),
         inputs: vec![Some(input)],
-        attributes: Default::default(),
+        attributes: [(Node::WRITTEN_FOR.to_owned(), Attribute::Text(node.full_type()))].into(),
         quantizer: Some(Arc::new(quantizer)),
         ..node.clone()
     }

@@ -30,10 +30,12 @@ pub fn run(graph: &mut Graph) -> usize {
         whole[output.0] = rounding.is_some() || gives_integers(graph, &whole, node);
         let Some((source, mode)) = rounding else { continue };
         let node = &mut graph.nodes[index];
+        let written_for = (Node::WRITTEN_FOR.to_owned(), Attribute::Text(node.full_type()));
         node.domain = Domain::Converter;
         node.op_type = TRUNC.into();
         node.inputs = vec![Some(source)];
-        node.attributes = BTreeMap::from([("rounding_mode".to_owned(), Attribute::Text(mode.into()))]);
+        node.attributes =
+            BTreeMap::from([("rounding_mode".to_owned(), Attribute::Text(mode.into())), written_for]);
         found += 1;
     }
     found

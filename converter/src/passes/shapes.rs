@@ -24,6 +24,32 @@ pub(super) fn infer(graph: &Graph, node: &Node) -> Vec<Option<Vec<usize>>> {
     shapes
 }
 
+/// Why the shape of a node's output cannot be told, though those of its inputs are known.
+pub fn why_without_shape(graph: &Graph, node: &Node) -> ConvertError {
+    // Some tools give theirs no domain.
+    let named = ["FakeQuant", "Affine"].iter().any(|part| node.op_type.contains(part));
+    if named || matches!(node.domain, Domain::Other(_)) {
+        return ConvertError::unsupported(
+            "an operator of a tool's own, which the converter does not know; expected operators of ONNX: export \
+             quantizers as QuantizeLinear and DequantizeLinear, or as Quant of QONNX",
+        );
+    }
+    let first = node.input(0).and_then(|id| graph.tensor(id).shape.clone()).unwrap_or_default();
+    let reason = match node.op_type.as_str() {
+        "Conv" => convolution(graph, node, &first).err(),
+        "MaxPool" | "AveragePool" => window_extents(node, &first, None, None).err(),
+        "Pad" => padded(graph, node, &first).err(),
+        op_type if eval::moves_elements(op_type) => moved(graph, node).err(),
+        "Resize" | "Upsample" => {
+            Some(ConvertError::unsupported("its scales are not known; expected constants"))
+        }
+        _ => None,
+    };
+    reason.unwrap_or_else(|| {
+        ConvertError::unsupported("an operator that the converter does not know in the body of a detector")
+    })
+}
+
 fn inferred(graph: &Graph, node: &Node) -> Vec<Option<Vec<usize>>> {
     let unknown = vec![None; node.outputs.len()];
     let Some(first) = node.input(0).and_then(|id| graph.tensor(id).shape.clone()) else {
@@ -52,6 +78,7 @@ fn inferred(graph: &Graph, node: &Node) -> Vec<Option<Vec<usize>>> {
                 .collect();
             one(shapes.and_then(|shapes| eval::broadcast_shape(&shapes).ok()))
         }
+        "Pad" => one(padded(graph, node, &first).ok()),
         op_type if eval::moves_elements(op_type) => moved(graph, node).ok().flatten().unwrap_or(unknown),
         "QuantizeLinear" | "DequantizeLinear" | "BatchNormalization" | "Clip" | "Cast" => one(Some(first)),
         _ if KEEP_SHAPE.contains(&node.op_type.as_str()) => one(Some(first)),
@@ -104,6 +131,20 @@ fn moved(graph: &Graph, node: &Node) -> Result<Option<Vec<Option<Vec<usize>>>>, 
     let operands: Vec<Option<&Tensor>> = operands.iter().map(Option::as_ref).collect();
     let outputs = eval::evaluate(node, &operands, graph.opset)?;
     Ok(outputs.map(|outputs| outputs.iter().map(|t| Some(t.shape().to_vec())).collect()))
+}
+
+fn padded(graph: &Graph, node: &Node, input: &[usize]) -> Result<Vec<usize>, ConvertError> {
+    let constants: Vec<Option<&Tensor>> = (0..node.inputs.len())
+        .map(|position| graph.constant_input(node, position).map(AsRef::as_ref))
+        .collect();
+    let padding = eval::padding_of(node, &constants, input.len())?;
+    let extent = |(axis, &own): (usize, &usize)| {
+        let sum =
+            i64::try_from(own).ok()?.checked_add(padding.before[axis])?.checked_add(padding.after[axis])?;
+        usize::try_from(sum).ok()
+    };
+    let shape: Option<Vec<usize>> = input.iter().enumerate().map(extent).collect();
+    shape.ok_or_else(|| ConvertError::malformed("pads that leave less than nothing"))
 }
 
 fn convolution(graph: &Graph, node: &Node, input: &[usize]) -> Result<Vec<usize>, ConvertError> {

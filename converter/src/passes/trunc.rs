@@ -142,14 +142,15 @@ fn rewrite(graph: &mut Graph, node: &Node) -> Result<(), ConvertError> {
     if has_zero_point {
         x = writer.binary("Add", x, &zero_point)?;
     }
-    x = writer.push(Domain::Converter, ROUND, &[x], BTreeMap::new());
+    let written_for = (Node::WRITTEN_FOR.to_owned(), Attribute::Text(node.full_type()));
+    x = writer.push(Domain::Converter, ROUND, &[x], BTreeMap::from([written_for.clone()]));
     x = writer.number("Mul", x, factor)?;
     if let Some(output) = &output {
         let [low, high] = output.range.map(|bound| Tensor::f64(&[], vec![bound]));
         let bounds = [writer.constant(low?), writer.constant(high?)];
         x = writer.push(Domain::Onnx, "Clip", &[x, bounds[0], bounds[1]], BTreeMap::new());
     }
-    let attributes = BTreeMap::from([("rounding_mode".to_owned(), Attribute::Text(mode))]);
+    let attributes = BTreeMap::from([("rounding_mode".to_owned(), Attribute::Text(mode)), written_for]);
     x = writer.push(Domain::Converter, TRUNC, &[x], attributes);
     // The codes are known by the name of the tensor that stands for them in the source.
     let name = writer.graph.tensor(node.output()?).name.clone();

@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use ylb_source::ir::{Domain, Graph, Node, TensorId};
+use ylb_source::ir::{Attribute, Domain, Graph, Node, TensorId};
 use ylb_source::quantizer::{Order, PerAxis, Quantizer, Rounding};
 
 use super::spelled::{clamp, integer_origin, offset, origin, producer, rounds, with_number};
@@ -37,7 +37,7 @@ pub fn run(graph: &mut Graph) -> usize {
             domain: Domain::Converter,
             op_type: "FakeQuant".into(),
             inputs: vec![Some(input)],
-            attributes: Default::default(),
+            attributes: [(Node::WRITTEN_FOR.to_owned(), Attribute::Text(node.full_type()))].into(),
             quantizer: Some(Arc::new(quantizer)),
             ..node.clone()
         };

@@ -164,6 +164,6 @@ fn truncations_to_more_than_8_bits_are_refused() {
     let conv = net.conv(input, weights);
     let truncated = truncated(&mut net, conv, &[0.0001, 0.0, 16.0, 15.0], &[]);
     let error = net.convert(truncated, 4).unwrap_err();
-    assert_eq!(error.op_type(), Some("Trunc"), "{error}");
+    assert_eq!(error.op_type(), Some("qonnx.custom_op.general::Trunc"), "{error}");
     assert!(error.to_string().contains("expected at most 8 bits"), "{error}");
 }

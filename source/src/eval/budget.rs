@@ -81,6 +81,16 @@ fn made(node: &Node, inputs: &Inputs<'_>) -> usize {
             Some(((number(1)? - number(0)?) / number(2)?).ceil().max(0.0) as usize)
         })(),
         "Concat" => Some(inputs.iter().flatten().map(|tensor| tensor.len()).fold(0, usize::saturating_add)),
+        "Pad" => tensor(0).map(|input| {
+            let padding = super::padding_of(node, inputs, input.shape().len());
+            let added = |axis: usize| {
+                let padding = padding.as_ref().ok();
+                padding.map_or(0, |padding| padding.before[axis].saturating_add(padding.after[axis]))
+            };
+            let extent =
+                |(axis, &own): (usize, &usize)| own.saturating_add(usize::try_from(added(axis)).unwrap_or(0));
+            input.shape().iter().enumerate().map(extent).fold(1, usize::saturating_mul)
+        }),
         "Gather" => tensor(0).zip(tensor(1)).map(|(data, indices)| {
             let axis = super::movement::axis(node.int("axis", 0), data.shape().len());
             let extent = axis.map_or(1, |axis| data.shape()[axis].max(1));

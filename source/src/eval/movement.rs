@@ -51,6 +51,7 @@ pub(super) fn evaluate(
         "Split" => split(node, inputs, opset).map(Some),
         "Gather" => one(gather(node, inputs)?),
         "Expand" => one(expand(inputs)?),
+        "Pad" => one(super::pad::evaluate(node, inputs)?),
         "ConstantOfShape" => one(constant_of_shape(node, inputs)?),
         "Range" => one(range(inputs)?),
         "ScatterND" => one(scatter_nd(node, inputs)?),
@@ -192,7 +193,7 @@ fn squeeze(node: &Node, inputs: &Inputs<'_>) -> Result<Tensor, SourceError> {
     input.clone().reshaped(&shape)
 }
 
-fn concat(node: &Node, inputs: &Inputs<'_>) -> Result<Tensor, SourceError> {
+pub(super) fn concat(node: &Node, inputs: &Inputs<'_>) -> Result<Tensor, SourceError> {
     let first = required(inputs, 0)?;
     let at = axis(node.int("axis", 0), first.shape().len())?;
     let mut shape = first.shape().to_vec();
