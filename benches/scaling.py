@@ -15,16 +15,23 @@ import subprocess
 
 from published import ROOT, commit, publish
 
+RELU, SILU = "relu", "silu"
 NETWORKS = [("n", 320), ("n", 480), ("n", 640), ("n", 960), ("n", 1280),
             ("s", 640), ("m", 640), ("l", 640), ("x", 640)]
 BITS = "w2a2"
+# Size, side, bits, activation function.
+NETWORKS = [(size, side, BITS, RELU) for size, side in NETWORKS]
+NETWORKS += [(size, 640, bits, function) for bits in ("w4a4", "w8a8") for function in (RELU, SILU) for size in "ns"]
+NETWORKS += [("n", 640, BITS, SILU), ("s", 640, BITS, SILU)]
 SECONDS = 3  # Of timed inferences, about.
 TURNS = 9
 
 
-def bench(program, size, side, threads, warmup, iterations, *more, processes=1):
+def bench(program, network, threads, warmup, iterations, *more, processes=1):
     """The documents of as many processes side by side."""
-    command = [program, "bench", "--net", f"yolov5{size}", "--bits", BITS, "--imgsz", str(side)]
+    size, side, bits, function = network
+    command = [program, "bench", "--net", f"yolov5{size}", "--bits", bits, "--imgsz", str(side)]
+    command += ["--activation", function]
     command += ["--threads", str(threads), "--warmup", str(warmup), "--iterations", str(iterations), "--json", *more]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
     printed = [process.communicate()[0] for process in running]
@@ -33,16 +40,16 @@ def bench(program, size, side, threads, warmup, iterations, *more, processes=1):
     return [json.loads(text) for text in printed]
 
 
-def timed(program, size, side):
+def timed(program, network):
     """Turns: documents of one thread, of two, and of one thread in each of two processes side by side. What the
     second of these takes longer than the first, the machine takes, and no program gets back. A virtual machine has
     slow seconds: what is compared is of one turn."""
-    pilot = bench(program, size, side, 1, 1, 1)[0]
+    pilot = bench(program, network, 1, 1, 1)[0]
     iterations = max(3, int(1e3 * SECONDS / TURNS / pilot["latency_ms"]["median"]))
     turns = []
     for _ in range(TURNS):
-        one, two = (bench(program, size, side, threads, 2, iterations)[0] for threads in (1, 2))
-        turns.append({"one": one, "two": two, "pair": bench(program, size, side, 1, 2, iterations, processes=2)})
+        one, two = (bench(program, network, threads, 2, iterations)[0] for threads in (1, 2))
+        turns.append({"one": one, "two": two, "pair": bench(program, network, 1, 2, iterations, processes=2)})
     return turns
 
 
@@ -62,13 +69,20 @@ def fastest(turns):
     return [min((turn[threads] for turn in turns), key=least) for threads in ("one", "two")]
 
 
+def title(network):
+    """A network's name in tables."""
+    size, side, bits, function = network
+    of_bits = "" if bits == BITS else f", {bits.upper()}"
+    return f"{size} at {side}{of_bits}" + (", SiLU" if function == SILU else "")
+
+
 def scaling(measured):
-    """Rows of (size, side) -> turns of `timed`."""
+    """Rows of network -> turns of `timed`."""
     text = "\n| network | MACs | one thread, ms | two threads, ms | as fast | two processes |"
     text += f" activations, MB | process, MB | load, ms |\n|{'---|' * 9}\n"
-    for (size, side), turns in measured.items():
+    for network, turns in measured.items():
         one, two = fastest(turns)
-        cells = [f"{size} at {side}", f"{one['macs'] / 1e9:.1f} G"]
+        cells = [title(network), f"{one['macs'] / 1e9:.1f} G"]
         for document in (one, two):
             latency = document["latency_ms"]
             cells.append(f"{latency['min']:.2f} / {latency['median']:.2f}")
@@ -84,7 +98,7 @@ def balance(program):
     """For each height of an output, the share of the time that threads are busy."""
     text = ""
     for side in (640, 320):
-        layers = {threads: bench(program, "n", side, threads, 0, 1, "--profile")[0]["layers"]
+        layers = {threads: bench(program, ("n", side, BITS, RELU), threads, 0, 1, "--profile")[0]["layers"]
                   for threads in (1, 2, 3, 4)}
         groups = {}
         for number, layer in enumerate(layers[1]):
@@ -118,16 +132,16 @@ def main():
     options = parser.parse_args()
     program = options.program or str(release_build())
     sections = {"balance": balance(program)}
-    measured = {network: timed(program, *network) for network in NETWORKS}
-    first = measured["n", 640][0]["one"]
+    measured = {network: timed(program, network) for network in NETWORKS}
+    first = measured["n", 640, BITS, RELU][0]["one"]
     machine, tree = first["machine"], commit()
-    head = f"\n{BITS.upper()}, {machine['cpu']} ({', '.join(machine['features'])}), commit {tree}, "
+    head = f"\n{BITS.upper()} with ReLU unless a row says otherwise, {machine['cpu']} ({', '.join(machine['features'])}), commit {tree}, "
     head += f"{datetime.date.today().isoformat()}. Times are the least and the median of the fastest turn.\n"
     sections["scaling"] = head + scaling(measured)
     print(sections["scaling"] + sections["balance"])
     if options.update:
-        kept = {f"{size} {side}": {"fastest": fastest(turns), "as_fast": [as_fast(turn) for turn in turns]}
-                for (size, side), turns in measured.items()}
+        kept = {title(network): {"fastest": fastest(turns), "as_fast": [as_fast(turn) for turn in turns]}
+                for network, turns in measured.items()}
         result = {"command": "make bench-scaling UPDATE=1", "commit": tree, "bits": BITS, "results": kept}
         publish(machine["cpu"], "scaling", result, sections)
 

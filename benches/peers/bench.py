@@ -38,9 +38,10 @@ PEERS = {
     "ONNX Runtime FP32": ("onnxruntime", "fp32.onnx", {}),
     "ncnn FP32": ("ncnn", "fp32", {}),
 }
-# Title -> bits, environment.
-OURS = {bits.upper(): (bits, {}) for bits in ("w1a1", "w1a2", "w2a2", "w4a4", "w8a8")}
-OURS |= {f"{title}, no AMX": (bits, {"YLB_KERNELS": "avx512"}) for title, (bits, _) in OURS.items()}
+# Title -> bits, activation function, environment. The peers' networks have SiLU.
+OURS = {bits.upper(): (bits, "relu", {}) for bits in ("w1a1", "w1a2", "w2a2", "w4a4", "w8a8")}
+OURS |= {f"{bits.upper()} SiLU": (bits, "silu", {}) for bits in ("w2a2", "w4a4", "w8a8")}
+OURS |= {f"{title}, no AMX": (*network, {"YLB_KERNELS": "avx512"}) for title, (*network, _) in OURS.items()}
 PACKAGES = {"LiteRT": "ai-edge-litert", "OpenVINO": "openvino", "ONNX Runtime": "onnxruntime", "ncnn": "ncnn"}
 
 
@@ -78,9 +79,9 @@ class Own:
     """The command, once for each turn: it makes its network in the process."""
 
     def __init__(self, program, size, title, side, threads):
-        bits, environment = OURS[title]
+        bits, function, environment = OURS[title]
         self.command = [program, "bench", "--net", f"yolov5{size}", "--bits", bits, "--imgsz", str(side)]
-        self.command += ["--threads", str(threads), "--json"]
+        self.command += ["--activation", function, "--threads", str(threads), "--json"]
         self.environment = os.environ | environment
         self.documents = [self.run(1, 3)]
 
