@@ -5,7 +5,7 @@
 # does not fail: they are not comparable to 1 %.
 #
 #   UPDATE=1                  write the committed file anew
-#   ARM_CYCLES="w1a1 w2a2"    count these only
+#   ARM_CYCLES="w1a1 w8a8-silu"   count these only; with UPDATE=1, add them to the committed file
 #   JOBS=2                    QEMU processes at a time
 #   CACHE=1                   count cache misses at W2A2 instead, by a model of the Cortex-A72's caches
 #
