@@ -207,3 +207,80 @@ fn wide_accumulators_of_many_channels_find_an_axis() {
     assert!(found > first, "the first shares are enough: {first} of {found}");
     assert!(found >= 11, "only {found} of 12");
 }
+
+/// Two channels: steps of 1000 between the first one's sums leave wide windows, which the second one narrows.
+fn beside_a_coarse_channel(
+    (multiplier, bias): (i32, i64),
+    thresholds: [i64; 2],
+    range: [i32; 2],
+) -> (RequantizeSpec, [AccumulatorRange; 2]) {
+    let spec = RequantizeSpec::ScaledStaircase {
+        multipliers: vec![1000, multiplier],
+        bias: vec![0, bias],
+        // The last one, which the first channel alone reaches, makes the axis long enough.
+        thresholds: [&thresholds[..], &[25_000]].concat(),
+        levels: vec![5, 6, 7, 8],
+    };
+    (spec, [AccumulatorRange { min: -5, max: 30 }, AccumulatorRange { min: range[0], max: range[1] }])
+}
+
+#[test]
+fn ends_of_ranges_bound_thresholds_that_lie_outside() {
+    for (line, thresholds, range) in [
+        // All sums up to 800 lie below the second threshold; that without them would lie before the first.
+        ((1, 0), [700, 990], [0, 800]),
+        // All from 200 on are above the first.
+        ((1, 0), [10, 300], [200, 1500]),
+        ((-1, 0), [700, 990], [-800, 0]),
+        ((-1, 0), [10, 300], [-1500, -200]),
+        // One that is always the same, and below; and above.
+        ((0, 700), [-500, 990], [-9, 9]),
+        ((0, 300), [10, 1990], [-9, 9]),
+    ] {
+        let (spec, ranges) = beside_a_coarse_channel(line, thresholds, range);
+        check(&Cells::new(&spec, &ranges).expect("an axis is exact"), &spec, &ranges);
+    }
+}
+
+#[test]
+fn what_saturates_between_the_limits_is_refused() {
+    // At the last threshold the product is five sixths of the distance between both: of six tenths of the axis that is
+    // just more than its half.
+    let spec = RequantizeSpec::ScaledStaircase {
+        multipliers: vec![10],
+        bias: vec![1_665],
+        thresholds: vec![0, 10_000],
+        levels: vec![5, 6, 7],
+    };
+    let ranges = [AccumulatorRange { min: -1_000, max: 2_000 }];
+    let staircase = Staircase::new(&spec, &ranges).unwrap();
+    let axis = |span: i128| staircase.axis(0, 10_000, span).unwrap();
+    assert_eq!(staircase.limits(&axis(620)), None);
+    assert!(staircase.limits(&axis(600)).is_some());
+    check(&Cells::new(&spec, &ranges).expect("a smaller share"), &spec, &ranges);
+
+    let axis = |bias: i32| Axis { multipliers: vec![1 << 20], bias: vec![bias], shift: 4 };
+    let just = (1 << 15) - 1;
+    assert!(axis(0).fits(0, just) && axis(0).fits(0, -1 << 15));
+    // The product, then the sum.
+    assert!(!axis(-1).fits(0, just + 1) && !axis(i32::MIN).fits(0, 1 << 15));
+    assert!(!axis(1 << 30).fits(0, just) && axis(1 << 30).fits(0, just / 2));
+    assert!(!axis(-1).fits(0, -1 << 15));
+}
+
+#[test]
+fn thresholds_at_the_ends_of_what_occurs_count() {
+    let spec = |thresholds: Vec<i64>, levels: Vec<u8>| RequantizeSpec::ScaledStaircase {
+        multipliers: vec![1],
+        bias: vec![0],
+        thresholds,
+        levels,
+    };
+    let ranges = [AccumulatorRange { min: -100, max: 100 }];
+    // The largest accumulator alone reaches the last threshold.
+    let last = spec(vec![0, 100], vec![1, 2, 3]);
+    check(&Cells::new(&last, &ranges).expect("an axis is exact"), &last, &ranges);
+    // Every one reaches the first, whatever the level before.
+    let first = spec(vec![-100, 0, 60], vec![9, 2, 3, 4]);
+    check(&Cells::new(&first, &ranges).expect("an axis is exact"), &first, &ranges);
+}

@@ -100,3 +100,58 @@ fn narrow_bias(multiplier: i32, pre_shift: u32, max_level: u8, steps: &Steps) ->
     }
     (low <= top).then(|| (low + (top - low) / 2) as i32)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::AccumulatorRange;
+    use super::*;
+
+    /// The level as instructions compute it: shifted and added in 32 bits.
+    fn level(narrow: &Narrow, accumulator: i32) -> u8 {
+        let shifted = i64::from(accumulator << narrow.pre_shift);
+        let high = ((shifted * i64::from(narrow.multipliers[0])) >> 32) as i32;
+        (high.wrapping_add(narrow.bias[0]) >> 16).clamp(0, narrow.max_level.into()) as u8
+    }
+
+    /// Multipliers from coarse to fine: of many a bias would be wrong by one accumulator, and those have none.
+    #[test]
+    fn biases_are_exact_or_there_are_none() {
+        let (mut random, mut exact, mut none) = (1u64, 0, 0);
+        let mut next = |below: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % below
+        };
+        for round in 0..60_000 {
+            let shift = 24 + (round % 8) as u8;
+            // Accumulators of a level: about the 2^16 units of a level, so that rounding decides.
+            let distance = 1 << (4 + round % 14);
+            let multiplier = ((1u64 << shift) / distance) as i32 - next(1 << 6) as i32;
+            let reach = (distance * 20) as i32;
+            let (max_level, one) = ([3, 7, 15][round % 3], 1u64 << shift);
+            let spec = RequantizeSpec::Scale {
+                multipliers: vec![if round % 5 == 0 { -multiplier } else { multiplier }],
+                bias: vec![next(u64::from(max_level) * one) as i64],
+                shift,
+                max_level,
+            };
+            let range = AccumulatorRange { min: -reach - next(99) as i32, max: reach };
+            let steps = Steps::of(&spec, 0, range, MOST_STEPS);
+            let problem =
+                Problem { spec: &spec, ranges: &[range], steps: steps.clone().map(|own| vec![own]) };
+            let (Some(narrow), Some(steps)) = (of(&problem), steps) else {
+                none += 1;
+                continue;
+            };
+            exact += 1;
+            let around = steps.positions.iter().flat_map(|&position| [position - 1, position]);
+            for accumulator in around.chain([range.min, range.max]) {
+                assert_eq!(
+                    level(&narrow, accumulator),
+                    spec.level(0, accumulator),
+                    "{accumulator} of {spec:?}"
+                );
+            }
+        }
+        assert!(exact > 5_000 && none > 1_000, "{exact} and {none}");
+    }
+}
