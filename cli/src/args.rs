@@ -172,6 +172,8 @@ mod tests {
         for line in [
             "yolo-lowbit convert a.onnx -o b.ylb --names names.txt --imgsz 640 --anchors 1,2/3,4",
             "yolo-lowbit convert a.onnx --verify --report a.json --ignore-decode-quantizers",
+            "yolo-lowbit convert a.onnx --verify --close --keep-decode-quantizers",
+            "yolo-lowbit compare a.onnx a.ylb --close",
             "yolo-lowbit compare a.onnx a.ylb",
             "yolo-lowbit compare a.onnx a.ylb b.jpg c --strict --threads 2 --json",
             "yolo-lowbit run a.ylb b.jpg c --conf 0.25 --iou 0.45 --max-det 300 --classes 0,cat --threads 4 --out d --json",

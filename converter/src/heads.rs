@@ -19,6 +19,7 @@ mod check;
 pub mod families;
 mod find;
 
+pub(crate) use check::COARSE_GRID;
 use check::Checker;
 use families::Family;
 use find::Finder;

@@ -57,9 +57,9 @@ pub struct Options {
     /// What is computed of raw heads to get boxes: YOLOv5's if it is not said. Where the graph decodes them, it must be
     /// what the graph does.
     pub head: Option<&'static dyn families::Family>,
-    /// Drop quantizers inside the decode of the boxes, which would otherwise be an error: a `.ylb`
+    /// Refuse a model with quantizers inside the decode of the boxes, which are otherwise dropped with a warning: a `.ylb`
     /// model decodes in floats. Quantizers of the heads themselves stay.
-    pub ignore_decode_quantizers: bool,
+    pub keep_decode_quantizers: bool,
     /// `Some(8)` or `Some(16)`: sums and concats of values of different scales, without a quantizer behind
     /// them, are requantized to so many bits, with a warning each, where otherwise a convolution over them
     /// keeps an accumulator for each scale. 16 bits are two values of 8, so a convolution over them has

@@ -1,6 +1,6 @@
 //! The order of things: from a source to a model and an account of it.
 
-use ylb_format::model::{Metadata, TensorLayout};
+use ylb_format::model::{Metadata, TensorLayout, WITHOUT_DECODE_QUANTIZERS};
 use ylb_source::picture::{PictureRange, is_channels_last};
 use ylb_source::{Source, ir, names};
 
@@ -85,7 +85,9 @@ pub(crate) fn convert_graph(
     let lowered = lower::run(&graph, &heads, picture.range, options.requantize_joins, step)?;
     report.warnings.extend(lowered.warnings.iter().cloned());
     let class_names = checked_names(class_names(&graph, options), &heads, options, &mut report)?;
-    let metadata = Metadata { source_format: report.format.clone(), class_names, ..origin };
+    let dropped = report.warnings.iter().any(|warning| warning.kind == WarningKind::DecodeQuantizers);
+    let suffix = if dropped { WITHOUT_DECODE_QUANTIZERS } else { "" };
+    let metadata = Metadata { source_format: format!("{}{suffix}", report.format), class_names, ..origin };
     let input = graph.inputs.first().map(|&id| graph.tensor(id));
     let input_name = input.map(|info| info.name.clone()).unwrap_or_default();
     if let Some([_, _, height, width]) = input.and_then(|info| info.shape.as_deref()) {
@@ -137,11 +139,12 @@ pub(crate) fn run_passes(
         report.passes.push(format!("pad: {pads} merged into what reads them"));
     }
     heads::check_kinds(graph)?;
-    report.warnings.extend(passes::decode::run(graph, options.ignore_decode_quantizers)?);
+    let feature_map = passes::decode::quantized_feature_map(graph);
+    report.warnings.extend(passes::decode::run(graph, options.keep_decode_quantizers)?);
     progress(Progress::Pass("heads"));
     let names = class_names(graph, options).len();
     let hints = Hints { classes: (names > 0).then_some(names), family: options.head };
-    let mut heads = heads::run(graph, hints)?;
+    let mut heads = heads::run(graph, hints).map_err(|error| feature_map.unwrap_or(error))?;
     supply_anchors(&mut heads, options, report)?;
     report.passes.push(heads_sentence(&heads));
     progress(Progress::Pass("prune"));

@@ -77,17 +77,18 @@ fn lsq_binary_w1a2_onnxsim() {
     assert_eq!(bits.iter().filter(|&&bits| bits == 1).count(), 56, "{bits:?}");
 }
 
-/// The decode is quantized too, with steps of one pixel for boxes and scores alike: it is refused,
-/// or its quantizers are dropped on request. Then boxes and scores differ by what they rounded
+/// The decode is quantized too, with steps of one pixel for boxes and scores alike: its
+/// quantizers are dropped, or it is refused on request. Then boxes and scores differ by what they rounded
 /// away, and no codes are missing but theirs.
 #[test]
 fn ort_static_u8u8_pt_relu() {
     let Some(case) = Case::open("ort_static_u8u8_pt_relu") else { return };
-    let error = case.convert().map(|_| ()).unwrap_err();
+    let options = Options { keep_decode_quantizers: true, ..Options::default() };
+    let error = case.convert_with(options).map(|_| ()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.to_string().contains("--ignore-decode-quantizers"), "{error}");
-    let options = Options { ignore_decode_quantizers: true, ..Options::default() };
-    let converted = case.convert_with(options).unwrap();
+    assert!(error.to_string().contains("--keep-decode-quantizers"), "{error}");
+    let converted = case.convert().unwrap();
+    assert!(converted.model.metadata.drops_decode_quantizers());
     assert!(converted.report.warnings.iter().any(|w| w.message.contains("/model.24/Add_output_0")));
     for picture in 0..2 {
         let execution = run(&case, &converted.model, picture).unwrap();

@@ -151,7 +151,7 @@ fn a_changed_weight_is_found_in_its_layer() {
         weights.planes[top_plane] ^= 0xff;
         let name = changed.nodes[node].name.clone();
         let comparison = compare(&changed);
-        assert_eq!(comparison.verdict(Bar::Usual), Verdict::Different);
+        assert_eq!(comparison.verdict(Bar::Close), Verdict::Different);
         assert_eq!(comparison.first_divergence().map(|d| d.node.to_owned()), Some(name));
     }
 }

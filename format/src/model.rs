@@ -58,6 +58,16 @@ pub struct Metadata {
     pub class_names: Vec<String>,
 }
 
+/// What [`Metadata::source_format`] ends with where quantizers inside the decode of the boxes were dropped.
+pub const WITHOUT_DECODE_QUANTIZERS: &str = ", quantizers of the decode dropped";
+
+impl Metadata {
+    /// Whether the source quantizes inside the decode of the boxes, which the model does not.
+    pub fn drops_decode_quantizers(&self) -> bool {
+        self.source_format.ends_with(WITHOUT_DECODE_QUANTIZERS)
+    }
+}
+
 /// Index of a [`Value`] in [`Model::values`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ValueId(pub u32);

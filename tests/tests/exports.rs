@@ -38,7 +38,7 @@ impl Export {
         let given = &self.facts["options"];
         let options = Options {
             image_size: (given["imgsz"] == true).then(|| self.size()),
-            ignore_decode_quantizers: given["ignore_decode_quantizers"] == true,
+            keep_decode_quantizers: given["keep_decode_quantizers"] == true,
             class_names: (0..given["classes"].as_u64().unwrap_or(0)).map(|k| format!("c{k}")).collect(),
             model_folder: Some(fixtures::exports()),
             ..Options::default()

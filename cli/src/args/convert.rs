@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
+use ylb_converter::compare::Bar;
 use ylb_converter::families::{self, Family};
 
 use super::{Anchors, ImageSize};
@@ -29,7 +30,7 @@ pub struct ConvertArgs {
     /// Instead of an ONNX file: a folder with network.json and .npy arrays of integer weights and
     /// scales, as docs/weights-folder.md describes it
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    #[arg(conflicts_with_all = ["names", "imgsz", "anchors", "outputs", "head", "ignore_decode_quantizers"])]
+    #[arg(conflicts_with_all = ["names", "imgsz", "anchors", "outputs", "head", "keep_decode_quantizers"])]
     pub weights: Option<PathBuf>,
 
     /// Where to write the result [default: the input's name with the extension .ylb]
@@ -57,8 +58,13 @@ pub struct ConvertArgs {
     #[arg(long, value_name = "FAMILY", value_parser = head)]
     pub head: Option<&'static dyn Family>,
 
-    /// Drop quantizers inside the box decoding, which is done in floats; otherwise they are an error
-    #[arg(long)]
+    /// Refuse a model with quantizers inside the box decoding, which is done in floats; otherwise they are
+    /// dropped with a warning
+    #[arg(long, conflicts_with = "ignore_decode_quantizers")]
+    pub keep_decode_quantizers: bool,
+
+    /// What is done without --keep-decode-quantizers
+    #[arg(long, hide = true)]
     pub ignore_decode_quantizers: bool,
 
     /// Requantize sums and concats of different scales to BITS bits, 8 or 16 (two values of 8), instead of
@@ -71,12 +77,21 @@ pub struct ConvertArgs {
     #[arg(long)]
     pub verify: bool,
 
+    /// With --verify: accept a model that is "close", as "compare --close" does
+    #[arg(long, requires = "verify")]
+    pub close: bool,
+
     /// Write a JSON report: bits, scales and kernel of each layer, warnings
     #[arg(long, value_name = "FILE.json", value_hint = ValueHint::FilePath)]
     pub report: Option<PathBuf>,
 }
 
 impl ConvertArgs {
+    /// What --verify asks of the model.
+    pub fn bar(&self) -> Bar {
+        if self.close { Bar::Close } else { Bar::Strict }
+    }
+
     /// What is converted: clap sees to it that there is one.
     pub fn source(&self) -> &Path {
         self.weights.as_deref().or(self.model.as_deref()).unwrap_or(Path::new(""))

@@ -10,7 +10,7 @@ use crate::images;
 use crate::model;
 use crate::output::{self, Align, Messages, Table};
 use crate::progress::Progress;
-use crate::proof::{Proof, place, summary, verdict_name};
+use crate::proof::{CLOSE_ALLOWS, Proof, place, summary, verdict_name};
 use crate::text;
 
 /// What is printed with `--json`.
@@ -123,9 +123,7 @@ fn print_text(args: &CompareArgs, verdict: Verdict, compared: &[(Option<String>,
     let (model, source) = (text::path(&args.model), text::path(&args.source));
     output::print(match verdict {
         Verdict::Equal => format!("{model} equals {source}\n"),
-        Verdict::Close => format!(
-            "{model} is close to {source}: as near as activations of more than 4 bits are asked to be\n"
-        ),
+        Verdict::Close => format!("{model} is close to {source}: {CLOSE_ALLOWS}\n"),
         Verdict::Different => format!("{model} differs from {source}\n"),
     })
 }
@@ -188,7 +186,7 @@ fn document(args: &CompareArgs, verdict: Verdict, compared: Vec<(Option<String>,
     Document {
         source: args.source.display().to_string(),
         model: args.model.display().to_string(),
-        strict: args.strict,
+        strict: !args.close,
         verdict: verdict_name(verdict),
         images: compared.into_iter().map(image).collect(),
     }

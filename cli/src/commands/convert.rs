@@ -20,7 +20,7 @@ use crate::files::Reserved;
 use crate::model::{self, Layer};
 use crate::output::{self, Align, Messages, Table, bytes, millions, milliseconds};
 use crate::progress::Progress;
-use crate::proof::{Proof, place, summary, verdict_name};
+use crate::proof::{CLOSE_ALLOWS, Proof, place, summary, verdict_name};
 use crate::requantization::Requantization;
 use crate::text;
 
@@ -54,10 +54,16 @@ pub fn run(args: &ConvertArgs, messages: Messages) -> Result<Outcome> {
     let network = Network::new(model, &Dispatch::from_environment()?)
         .context("the converted model cannot be loaded")?;
     let network = Arc::new(network);
-    let comparison = if args.verify { Some(verify(&source, &network, path, messages)?) } else { None };
+    let comparison =
+        if args.verify { Some(verify(&source, &network, (path, args.bar()), messages)?) } else { None };
     ylb_format::write_file(network.model(), &result)?;
     if let Some(path) = &args.report {
-        report::write(path, &network, &report, comparison.as_ref())?;
+        report::write(
+            path,
+            &network,
+            &report,
+            comparison.as_ref().map(|comparison| (comparison, args.bar())),
+        )?;
     }
     let written = fs::metadata(&result).with_context(|| format!("cannot read {}", result.display()))?.len();
 
@@ -67,9 +73,12 @@ pub fn run(args: &ConvertArgs, messages: Messages) -> Result<Outcome> {
         output::print(format_args!("{}\n", Requantization::of(&network).line()))?;
     }
     if let Some(comparison) = &comparison {
-        let verdict = verdict_name(comparison.verdict(Bar::Usual));
-        let summary = summary(comparison);
-        output::print(format_args!("verified on a synthetic picture ({verdict}): {summary}\n"))?;
+        let (verdict, summary) = (comparison.verdict(args.bar()), summary(comparison));
+        let name = verdict_name(verdict);
+        output::print(format_args!("verified on a synthetic picture ({name}): {summary}\n"))?;
+        if verdict == Verdict::Close {
+            output::print(format_args!("{CLOSE_ALLOWS}\n"))?;
+        }
     }
     output::print(format_args!(
         "{} ({}) converted to {} ({}) in {}\n",
@@ -96,17 +105,22 @@ fn open(args: &ConvertArgs, cannot: impl Fn() -> String) -> Result<Source> {
 }
 
 /// Compares the network with its source on a synthetic picture.
-fn verify(source: &Source, network: &Arc<Network>, path: &Path, messages: Messages) -> Result<Comparison> {
+fn verify(
+    source: &Source,
+    network: &Arc<Network>,
+    (path, bar): (&Path, Bar),
+    messages: Messages,
+) -> Result<Comparison> {
     let progress = Progress::new(0, !messages.quiet);
     let comparison = Proof::new(source, network, 0)?.compare(None, &mut |done, total| {
         progress.set_steps(total);
         progress.set(done, "nodes interpreted, to verify");
     })?;
-    if let (Verdict::Different, Some(divergence)) =
-        (comparison.verdict(Bar::Usual), comparison.first_divergence())
-    {
+    if let (Verdict::Different, Some(divergence)) = (comparison.verdict(bar), comparison.first_divergence()) {
+        let near = comparison.verdict(Bar::Close) == Verdict::Close;
+        let advice = if near { "; it is close, which --close accepts" } else { "" };
         bail!(
-            "the converted model differs from {}, first at {} ({}); nothing was written",
+            "the converted model differs from {}, first at {} ({}); nothing was written{advice}",
             path.display(),
             place(divergence),
             summary(&comparison)
@@ -159,7 +173,7 @@ fn options(args: &ConvertArgs) -> Result<Options> {
         outputs: args.outputs.clone(),
         head: args.head,
         model_folder: None,
-        ignore_decode_quantizers: args.ignore_decode_quantizers,
+        keep_decode_quantizers: args.keep_decode_quantizers,
         requantize_joins: args.requantize_joins,
     })
 }
@@ -216,7 +230,7 @@ mod tests {
             let converted = ylb_converter::convert_source(&source, &Options::default(), &mut |_| {}).unwrap();
             let verified = |model| {
                 let network = Network::new(model, &Dispatch::from_environment().unwrap()).unwrap();
-                verify(&source, &Arc::new(network), &path, Messages { quiet: true })
+                verify(&source, &Arc::new(network), (&path, Bar::Strict), Messages { quiet: true })
             };
             assert_eq!(verified(converted.model.clone()).unwrap().verdict(Bar::Strict), Verdict::Equal);
             let mut black = converted.model;

@@ -111,6 +111,28 @@ fn a_model_that_sees_black_is_found() {
     }
 }
 
+/// Quantizers of the decode are dropped of the source, too, if the file says so, and only then.
+#[test]
+fn dropped_quantizers_of_the_decode_are_dropped_of_the_source() {
+    let folder = Folder::new("compare_decode");
+    let onnx = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/exports/ort_qdq_decode.onnx");
+    let onnx = onnx.to_str().unwrap();
+    let finished =
+        folder.run(&["convert", onnx, "-o", "model.ylb", "--verify", "--ignore-decode-quantizers"]);
+    assert_says(&finished.stderr, &["quantizers dropped inside the decode of the boxes (53): n0, n1"]);
+    assert_says(&finished.done(), &["(equal): all"]);
+    folder.run(&["-q", "compare", onnx, "model.ylb"]).done();
+    change(&folder.path("model.ylb"), |model| {
+        assert!(model.metadata.drops_decode_quantizers());
+        model.metadata.source_format = "QDQ".to_owned();
+    });
+    let finished = folder.run(&["-q", "compare", onnx, "model.ylb"]);
+    assert_eq!((finished.status, finished.stderr.as_str()), (1, ""));
+    assert_says(&finished.stdout, &["differs first at", "model.ylb differs from "]);
+    let args = ["convert", onnx, "-o", "other.ylb", "--keep-decode-quantizers"];
+    assert_says(&folder.run(&args).failed(1), &["quantizes inside the decode of the boxes", "n0"]);
+}
+
 #[test]
 fn a_report_needs_a_name_of_its_own() {
     let folder = Folder::new("compare_report_name");

@@ -28,8 +28,8 @@ fn check(prefix: &str) {
         if facts["options"]["imgsz"] == true {
             args.extend(["--imgsz", &size]);
         }
-        if facts["options"]["ignore_decode_quantizers"] == true {
-            args.push("--ignore-decode-quantizers");
+        if facts["options"]["keep_decode_quantizers"] == true {
+            args.push("--keep-decode-quantizers");
         }
         let finished = folder.run(&args);
         match facts["refused"].as_str() {

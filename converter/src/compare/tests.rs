@@ -26,7 +26,7 @@ fn comparison(bits: u8, values: Vec<ValueComparison>, excess: f64, mean_deviatio
 
 #[test]
 fn verdicts() {
-    let verdicts = |comparison: &Comparison| [Bar::Usual, Bar::Strict].map(|bar| comparison.verdict(bar));
+    let verdicts = |comparison: &Comparison| [Bar::Close, Bar::Strict].map(|bar| comparison.verdict(bar));
     let (equal, different) = ([Verdict::Equal; 2], [Verdict::Different; 2]);
     assert_eq!(verdicts(&comparison(4, vec![value(4, 0, 0)], -1e-3, 0.0)), equal);
     assert_eq!(verdicts(&comparison(8, vec![value(8, 0, 0)], 0.0, 0.0)), equal);

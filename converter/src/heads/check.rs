@@ -15,7 +15,7 @@ const TOLERANCE: f64 = 1e-4;
 
 /// Largest distance of a box's center from the formula, in cells, where the export quantized the
 /// grid: an 8-bit grid of 160 cells, as of a picture of 1280 pixels, is off by up to 0.32.
-const COARSE_GRID: f64 = 0.4;
+pub const COARSE_GRID: f64 = 0.4;
 
 /// Numbers of a row of decoded boxes before its scores: centre and size.
 const SIDES: usize = 4;

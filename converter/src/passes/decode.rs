@@ -6,36 +6,35 @@
 //!
 //! A `.ylb` model decodes in floats, so these quantizers have no place in it. Some tools put them there
 //! by default, and one scale for box corners in pixels and scores below 1 leaves little of the
-//! scores. Dropping them changes the outputs (for the better), therefore only on request.
+//! scores. Dropping them changes the outputs for the better; it is told, the model says so, and
+//! [`without`] drops them of a source that is compared with it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use ylb_source::ir::{Domain, Graph, Node, TensorId};
+use ylb_source::ir::{Domain, Graph, Node, Tensor, TensorId};
 
 use crate::error::{ConvertError, ErrorKind};
-use crate::heads;
+use crate::heads::{self, COARSE_GRID};
 use crate::report::{Warning, WarningKind};
 
-/// Runs the pass, which drops quantizers only if told to. Returns what the user should know.
+/// Runs the pass, which drops quantizers unless they are to be kept. Returns what the user should know.
 ///
 /// # Errors
 /// If there are such quantizers and they must not be dropped.
-pub fn run(graph: &mut Graph, ignore: bool) -> Result<Option<Warning>, ConvertError> {
+pub fn run(graph: &mut Graph, keep: bool) -> Result<Option<Warning>, ConvertError> {
     let quantizers = find(graph);
     let Some(&first) = quantizers.first() else { return Ok(None) };
-    if !ignore {
-        if let Some(output) = feature_map(graph, first) {
-            return Err(output);
-        }
+    if keep {
         return Err(graph.nodes[first].blame(ConvertError::unsupported(format!(
             "quantizes inside the decode of the boxes, the first of {} that do; expected a decode in \
-             floats: exclude it from quantization, or drop these quantizers (--ignore-decode-quantizers)",
+             floats: exclude it from quantization, or drop these quantizers (without --keep-decode-quantizers)",
             quantizers.len()
         ))));
     }
     let names: Vec<&str> = quantizers.iter().map(|&index| graph.nodes[index].name.as_str()).collect();
     let message = format!(
-        "dropped inside the decode of the boxes, as asked ({}): {}; boxes and scores are finer than the \
+        "quantizers dropped inside the decode of the boxes ({}): {}; boxes and scores are finer than the \
          export's",
         names.len(),
         names.join(", ")
@@ -51,6 +50,11 @@ pub fn run(graph: &mut Graph, ignore: bool) -> Result<Option<Warning>, ConvertEr
     Ok(Some(Warning::of_model(WarningKind::DecodeQuantizers, message)))
 }
 
+/// How to refuse the graph if it turns out to have an output that is a feature map: the first that a quantizer is dropped of.
+pub fn quantized_feature_map(graph: &Graph) -> Option<ConvertError> {
+    feature_map(graph, *find(graph).first()?)
+}
+
 /// The refusal of an output that is a feature map behind its quantizer.
 fn feature_map(graph: &Graph, quantizer: usize) -> Option<ConvertError> {
     let output = graph.nodes[quantizer].outputs.iter().find(|id| graph.outputs.contains(id))?;
@@ -63,10 +67,94 @@ fn feature_map(graph: &Graph, quantizer: usize) -> Option<ConvertError> {
         ErrorKind::NotADetector,
         format!(
             "output \"{}\" (shape {shape:?}) is quantized behind an activation function, as feature maps are, and no \
-             head: leave it out{cut}; if it is a head, drop its quantizer (--ignore-decode-quantizers)",
+             head: leave it out{cut}",
             info.name
         ),
     )))
+}
+
+/// A source without the quantizers that the pass drops, for pictures of this size, to be compared with a model that was made so.
+/// Grids of cells that were quantized are whole cells again.
+///
+/// # Errors
+/// If passes before this one refuse the source, or a quantizer is spelled in a way that is not known here.
+pub fn without(source: &Graph, size: [usize; 2]) -> Result<Graph, ConvertError> {
+    let mut seen = source.clone();
+    let mut plain = source.clone();
+    if super::qoperator::run(&mut seen)? > 0 {
+        plain = seen.clone();
+    }
+    super::rearranged::put_channels_first(&mut seen);
+    super::constants::run(&mut seen, Some(size))?;
+    super::quantizers::run(&mut seen)?;
+    let producers = plain.producers();
+    let mut removed = BTreeSet::new();
+    for index in find(&seen) {
+        let node = &seen.nodes[index];
+        let output = node.output()?;
+        let unknown = || {
+            node.blame(ConvertError::unsupported(
+                "the interpreter cannot leave out this quantizer of the decode",
+            ))
+        };
+        let &Some(own) = producers.get(output.0).ok_or_else(unknown)? else { return Err(unknown()) };
+        if let Some(constant) = seen.constant(output) {
+            if let Some(cells) = whole_cells(constant) {
+                plain.tensors[output.0].constant = Some(Arc::new(cells?));
+                removed.insert(own);
+            }
+            continue;
+        }
+        let source = before_quantizer(&plain, &producers, &plain.nodes[own]).ok_or_else(unknown)?;
+        let node = &mut plain.nodes[own];
+        *node = Node {
+            domain: Domain::Onnx,
+            op_type: "Identity".into(),
+            inputs: vec![Some(source)],
+            attributes: Default::default(),
+            ..node.clone()
+        };
+    }
+    let mut index = 0;
+    plain.nodes.retain(|_| {
+        index += 1;
+        !removed.contains(&(index - 1))
+    });
+    Ok(plain)
+}
+
+/// What a quantizer's last node quantizes.
+fn before_quantizer(graph: &Graph, producers: &[Option<usize>], last: &Node) -> Option<TensorId> {
+    if last.domain == Domain::Qonnx {
+        return last.input(0);
+    }
+    let mut node = last;
+    while !node.is_linear_quantizer("QuantizeLinear") {
+        let passes = ["DequantizeLinear", "Clip", "Cast", "Identity"];
+        if !passes.contains(&node.op_type.as_str()) {
+            return None;
+        }
+        node = &graph.nodes[producers[node.input(0)?.0]?];
+    }
+    node.input(0)
+}
+
+/// The cells, or those less a half, that numbers nearby stand for; `None` if they are no grid.
+fn whole_cells(constant: &Tensor) -> Option<Result<Tensor, ConvertError>> {
+    let numbers = constant.to_f64();
+    if constant.shape().last() != Some(&2) || numbers.len() < 4 {
+        return None;
+    }
+    let cells = |offset: f64| -> Vec<f64> { numbers.iter().map(|x| (x - offset).round() + offset).collect() };
+    let farthest = |cells: &Vec<f64>| {
+        cells.iter().zip(&numbers).map(|(cell, number)| (cell - number).abs()).fold(0.0, f64::max)
+    };
+    let [whole, half] = [cells(0.0), cells(-0.5)];
+    let nearest = if farthest(&whole) <= farthest(&half) { whole } else { half };
+    let least = nearest.iter().copied().fold(f64::INFINITY, f64::min);
+    let is_grid = farthest(&nearest) <= COARSE_GRID && (-0.5..=0.0).contains(&least);
+    let numbers: Vec<f32> = nearest.iter().map(|&cell| cell as f32).collect();
+    is_grid.then(|| Ok(Tensor::f32(constant.shape(), numbers)?))
 }
 
 /// Nodes between heads and outputs that quantize activations, or constants such as the grid.

@@ -259,13 +259,13 @@ fn quantized_decode(grid_too: bool) -> Graph {
 }
 
 #[test]
-fn quantizers_in_the_decode_are_refused_or_dropped() {
+fn quantizers_in_the_decode_are_dropped_or_refused() {
     for (grid_too, count) in [(false, "(1): "), (true, "(2): ")] {
         let mut graph = quantized_decode(grid_too);
-        let error = decode::run(&mut graph.clone(), false).unwrap_err();
+        let error = decode::run(&mut graph.clone(), true).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
-        assert!(error.to_string().contains("--ignore-decode-quantizers"), "{error}");
-        let warning = decode::run(&mut graph, true).unwrap().unwrap();
+        assert!(error.to_string().contains("--keep-decode-quantizers"), "{error}");
+        let warning = decode::run(&mut graph, false).unwrap().unwrap();
         assert!(warning.message.contains(count), "{}", warning.message);
         assert!(warning.message.contains("DequantizeLinear"), "{}", warning.message);
         let heads = heads::run(&mut graph, Hints::default()).unwrap();

@@ -251,7 +251,7 @@ pub fn verdict_of_pictures(net: &Net, model: &Model, other: impl Fn(Vec<u8>) -> 
         Some(Codes { name: value.name.clone(), data: execution.codes(ValueId(index as u32))? })
     });
     let executed = Executed { codes: codes.collect(), outputs: execution.outputs() };
-    reference.compare(&pixels, &executed, &mut |_, _| {}).unwrap().verdict(Bar::Usual)
+    reference.compare(&pixels, &executed, &mut |_, _| {}).unwrap().verdict(Bar::Strict)
 }
 
 /// The same of a stem that slices bytes before it divides them.

@@ -73,7 +73,12 @@ struct Verification {
 ///
 /// # Errors
 /// If the file cannot be written.
-pub fn write(path: &Path, network: &Network, report: &Report, comparison: Option<&Comparison>) -> Result<()> {
+pub fn write(
+    path: &Path,
+    network: &Network,
+    report: &Report,
+    comparison: Option<(&Comparison, Bar)>,
+) -> Result<()> {
     let metadata = &network.model().metadata;
     let document = Document {
         converter: &metadata.converter,
@@ -117,10 +122,10 @@ fn layer_report(layer: Layer, model: &Model, node: &Node, row: &Row) -> LayerRep
     }
 }
 
-fn verification(comparison: &Comparison) -> Verification {
+fn verification((comparison, bar): (&Comparison, Bar)) -> Verification {
     let [codes, off_by_one, worse] = comparison.totals();
     Verification {
-        verdict: verdict_name(comparison.verdict(Bar::Usual)),
+        verdict: verdict_name(comparison.verdict(bar)),
         codes,
         off_by_one,
         worse,
