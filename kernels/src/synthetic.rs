@@ -1,7 +1,9 @@
 //! Calls of micro-kernels on made-up operands, to time them.
 
+mod requantize;
 mod special;
 
+pub use requantize::RequantizeStrip;
 pub use special::{Special, SpecialStrip, chosen};
 
 use crate::families::direct::{Conv, ConvTile, Operands, WeightBlock};

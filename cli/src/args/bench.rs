@@ -15,6 +15,7 @@ Examples:
   yolo-lowbit bench --net yolov5n --bits w2a2 --imgsz 640
   yolo-lowbit bench --net yolov5n --bits w8a8 --activation silu
   yolo-lowbit bench --kernels
+  yolo-lowbit bench model.ylb --kernels
 
 The network alone is timed, on the same random input each time: no picture is read, resized or drawn.";
 
@@ -81,7 +82,8 @@ pub struct BenchArgs {
     #[arg(long, conflicts_with_all = ["json", "profile"])]
     pub row: bool,
 
-    /// Instead of a network: time every micro-kernel that this CPU can run, and mark which would be chosen
-    #[arg(long, conflicts_with_all = ["model", "net", "profile", "row", "warmup", "iterations", "threads"])]
+    /// Instead of a network: time every micro-kernel that this CPU can run, and mark which would be chosen; then each form
+    /// of requantization, with how much of a model or of --net takes it, where one is given
+    #[arg(long, conflicts_with_all = ["profile", "row", "warmup", "iterations", "threads", "write"])]
     pub kernels: bool,
 }

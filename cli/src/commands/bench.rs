@@ -67,7 +67,8 @@ struct TimedLayer {
 /// If the model cannot be loaded or run.
 pub fn run(args: &BenchArgs, messages: Messages) -> Result<Outcome> {
     if args.kernels {
-        return kernels::run(args.json);
+        let given = args.model.is_some() || args.net.is_some();
+        return kernels::run(args.json, given.then(|| network(args)).transpose()?);
     }
     if let Some(path) = &args.write {
         return write(args, path);

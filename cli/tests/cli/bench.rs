@@ -121,6 +121,19 @@ fn times_every_micro_kernel() {
     let text = String::from_utf8(restricted.stdout).unwrap();
     assert_says(&text, &["GMAC/s", "3x3, 64 to 64", "W2A2", "chosen"]);
     assert_eq!(folder.run(&["bench", "--kernels", "--row"]).status, 2);
+    let forms = document["requantization"].as_array().unwrap();
+    for form in ["thresholds16", "thresholds32", "narrow", "fixed", "wide", "cells", "search", "many"] {
+        let row = forms.iter().find(|row| row["form"] == form).unwrap();
+        assert!(row["ns_per_level"].as_f64().unwrap() > 0.0, "{row}");
+        assert_eq!(row["layers"], serde_json::Value::Null);
+        assert_says(&text, &[row["example"].as_str().unwrap(), &format!("requantize_u8_i32_{form}")]);
+    }
+    let net = ["bench", "--net", "yolov5n", "--imgsz", "32", "--bits", "w8a8", "--activation", "silu"];
+    let document = folder.run(&[&net[..], &["--kernels", "--json"]].concat()).json();
+    assert_eq!(document["model"], "yolov5n w8a8 silu with random weights");
+    let forms = document["requantization"].as_array().unwrap();
+    let layers = |form: &str| forms.iter().find(|row| row["form"] == form).unwrap()["layers"].clone();
+    assert_eq!((layers("cells"), layers("search")), (57.into(), 0.into()));
 }
 
 #[test]

@@ -1,4 +1,9 @@
-//! `bench --kernels`: how fast each micro-kernel is on this CPU, beside the dispatcher's choice.
+//! `bench --kernels`: how fast each micro-kernel is on this CPU, beside the dispatcher's choice, and each form of
+//! requantization, beside what a model takes of it.
+
+mod forms;
+
+use std::sync::Arc;
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +12,13 @@ use serde::Serialize;
 use ylb_kernels::families::direct::Conv;
 use ylb_kernels::registry::{self, Dispatch};
 use ylb_kernels::synthetic::{Shape, Special, SpecialStrip, Strip, chosen};
+use ylb_runtime::Network;
 
 use crate::commands::Outcome;
 use crate::machine::Machine;
 use crate::output::{self, Align, Table};
+use crate::requantization::Requantization;
+use forms::{TimedForm, forms_table, timed_forms};
 
 /// Weight and activation bits.
 const BITS: [[u8; 2]; 7] = [[1, 1], [1, 2], [2, 2], [2, 4], [3, 3], [4, 4], [8, 8]];
@@ -33,7 +41,11 @@ const SAMPLES: usize = 5;
 struct Document {
     version: &'static str,
     machine: Machine,
+    /// Of which `requantization` tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
     kernels: Vec<TimedKernel>,
+    requantization: Vec<TimedForm>,
 }
 
 #[derive(Debug, Serialize)]
@@ -55,9 +67,15 @@ struct TimedKernel {
 ///
 /// # Errors
 /// If the environment names micro-kernels that do not exist, or standard output cannot be written to.
-pub fn run(json: bool) -> Result<Outcome> {
-    let kernels = timed_kernels(&Dispatch::from_environment()?);
-    let document = Document { version: env!("CARGO_PKG_VERSION"), machine: Machine::this(), kernels };
+pub fn run(json: bool, model: Option<(String, Arc<Network>)>) -> Result<Outcome> {
+    let found = model.as_ref().map(|(_, network)| Requantization::of(network));
+    let document = Document {
+        version: env!("CARGO_PKG_VERSION"),
+        machine: Machine::this(),
+        model: model.map(|(name, _)| name),
+        kernels: timed_kernels(&Dispatch::from_environment()?),
+        requantization: timed_forms(found.as_ref()),
+    };
     if json {
         output::print_json(&document)?;
     } else {
@@ -100,7 +118,12 @@ fn timed_kernels(dispatch: &Dispatch) -> Vec<TimedKernel> {
     kernels
 }
 
-fn macs_per_second(macs: u64, mut run: impl FnMut()) -> f64 {
+fn macs_per_second(macs: u64, run: impl FnMut()) -> f64 {
+    macs as f64 / seconds(run)
+}
+
+/// What a call takes, at least.
+fn seconds(mut run: impl FnMut()) -> f64 {
     let mut shortest = f64::INFINITY;
     for _ in 0..SAMPLES {
         let start = Instant::now();
@@ -114,7 +137,7 @@ fn macs_per_second(macs: u64, mut run: impl FnMut()) -> f64 {
         }
         shortest = shortest.min(start.elapsed().as_secs_f64() / f64::from(calls));
     }
-    macs as f64 / shortest
+    shortest
 }
 
 impl Document {
@@ -146,10 +169,11 @@ impl Document {
         format!(
             "Micro-kernels on {} ({}; {}): sums of {PIXELS} pixels, one thread, in the cache.\nMultiply-\
              accumulates are those of a direct convolution; winconv and lutconv take fewer, and their rows include\n\
-             what they make of the levels first.\n\n{table}",
+             what they make of the levels first.\n\n{table}\n{}",
             self.machine.cpu,
             self.machine.architecture,
-            self.machine.features.join(", ")
+            self.machine.features.join(", "),
+            forms_table(&self.requantization, self.model.as_deref()),
         )
     }
 }
