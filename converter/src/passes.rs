@@ -6,6 +6,7 @@
 //! | [`qoperator`] | `QLinearConv` and other operators on codes | floats between quantizers |
 //! | [`constants`] | scales behind `Identity`, `Cast`, `Mul`; shape arithmetic; open extents | every tensor that does not depend on the picture is a constant with its codes, every other has a shape |
 //! | [`trunc`] | QONNX `Trunc` | the arithmetic that it stands for |
+//! | [`openvino`] | OpenVINO's `FakeQuantize` | the arithmetic that it stands for |
 //! | [`roundings`] | `Sign(x) · Floor(Abs(x) + 0.5)`, casts to integers | operators that round by a mode |
 //! | [`straight_through`] | `x + (q − x)` | `q` |
 //! | [`clamps`] | `Round`, then `Clip` to integers | `Clip`, then `Round` |
@@ -24,6 +25,7 @@ pub mod constants;
 pub mod decode;
 pub mod focus;
 pub mod grids;
+pub mod openvino;
 pub mod outputs;
 pub mod pad;
 pub mod prune;

@@ -166,6 +166,8 @@ fn spelled(
     report: &mut Report,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), ConvertError> {
+    progress(Progress::Pass("openvino"));
+    let bounded = passes::openvino::run(graph)?;
     progress(Progress::Pass("roundings"));
     let roundings = passes::roundings::run(graph);
     progress(Progress::Pass("straight_through"));
@@ -175,6 +177,7 @@ fn spelled(
     progress(Progress::Pass("written_out"));
     let quantizers = passes::written_out::run(graph);
     let found = [
+        ("openvino", bounded, "quantizers of OpenVINO written as arithmetic"),
         ("roundings", roundings, "roundings spelled as arithmetic"),
         ("straight_through", estimators.count(), "straight-through estimators taken as what they estimate"),
         ("clamps", clamps, "clamps moved in front of a rounding"),

@@ -15,6 +15,7 @@ mod movement;
 mod pad;
 mod quantize;
 mod reduce;
+mod tools;
 
 pub use arithmetic::broadcast_shape;
 pub use budget::Budget;
@@ -22,6 +23,7 @@ pub use movement::moves_elements;
 pub use pad::{Padding, padding_of};
 pub use quantize::known_clip;
 pub use quantize::quantizer_of;
+pub use tools::{FakeQuantize, fake_quantize};
 
 /// Inputs of a node, `None` where an optional one is absent.
 pub type Inputs<'a> = [Option<&'a Tensor>];

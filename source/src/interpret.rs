@@ -27,6 +27,7 @@ mod picture;
 mod qoperator;
 mod quantize;
 mod spatial;
+mod tools;
 mod trunc;
 
 use picture::Feed;
@@ -255,6 +256,9 @@ fn evaluate(
     opset: i64,
 ) -> Result<Results, SourceError> {
     if let Some(results) = quantize::evaluate(node, inputs, from_picture)? {
+        return Ok(results);
+    }
+    if let Some(results) = tools::evaluate(node, inputs, from_picture)? {
         return Ok(results);
     }
     if let Some(tensor) = qoperator::evaluate(node, inputs, opset)? {

@@ -152,7 +152,7 @@ impl PerAxis {
         }
     }
 
-    fn check_extent(&self, shape: &[usize]) -> Result<(), SourceError> {
+    pub(crate) fn check_extent(&self, shape: &[usize]) -> Result<(), SourceError> {
         if self.values.len() == 1 || shape.get(self.axis) == Some(&self.values.len()) {
             return Ok(());
         }

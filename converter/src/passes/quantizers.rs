@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Quant, BipolarQuant                                  ─►  FakeQuant
+//! MQBench's LearnablePerTensorAffine, ...              ─►  FakeQuant
 //! QuantizeLinear [─ Clip on codes] ─ DequantizeLinear  ─►  FakeQuant
 //! ```
 //!
@@ -123,7 +124,8 @@ fn parameters<'g>(graph: &'g Graph, node: &Node) -> Result<Vec<Option<&'g Tensor
 }
 
 fn qonnx(graph: &Graph, node: &Node) -> Result<Option<Node>, ConvertError> {
-    if node.domain != Domain::Qonnx {
+    let of_tool = node.op_type.ends_with("Affine") && node.quantizer.is_none();
+    if node.domain != Domain::Qonnx && !of_tool {
         return Ok(None);
     }
     let input = node.required_input(0)?;
@@ -131,6 +133,9 @@ fn qonnx(graph: &Graph, node: &Node) -> Result<Option<Node>, ConvertError> {
     let quantizer =
         eval::quantizer_of(node, &parameters, rank(graph, input)).map_err(|error| node.blame(error))?;
     let Some(mut quantizer) = quantizer else {
+        if of_tool {
+            return Ok(None);
+        }
         return Err(node.blame(ConvertError::unsupported(
             "an operator of QONNX that no YOLOv5 has; expected Quant, IntQuant, BipolarQuant or Trunc",
         )));

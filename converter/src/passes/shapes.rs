@@ -62,10 +62,12 @@ fn inferred(graph: &Graph, node: &Node) -> Vec<Option<Vec<usize>>> {
         }
         shapes
     };
-    if node.domain != Domain::Onnx {
+    if node.domain != Domain::Onnx || node.op_type.ends_with("Affine") {
         // Quantizers of every domain keep the shape; other operators are not known.
-        let keeps =
-            node.quantizer.is_some() || node.op_type.contains("Quant") || node.op_type == trunc::TRUNC;
+        let keeps = node.quantizer.is_some()
+            || node.op_type.contains("Quant")
+            || node.op_type == trunc::TRUNC
+            || node.op_type.ends_with("Affine");
         return one((keeps || node.op_type == "DequantizeLinear").then_some(first));
     }
     match node.op_type.as_str() {

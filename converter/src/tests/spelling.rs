@@ -4,6 +4,7 @@ use super::*;
 
 mod integers;
 mod straight_through;
+mod tools;
 mod written_out;
 
 /// A convolution and a ReLU: what activation quantizers stand behind.

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Inputs, arithmetic, required};
+use super::{Inputs, arithmetic, required, tools};
 use crate::error::SourceError;
 use crate::ir::{Attribute, Data, Domain, ElementType, Node, Tensor};
 use crate::quantizer::{Order, PerAxis, QuantizedConstant, Quantizer, Rounding, along_first_axis};
 
-/// The quantizer that a `Quant`, `BipolarQuant` or `QuantizeLinear` node is, for data of a rank.
+/// The quantizer that a `Quant`, `BipolarQuant` or `QuantizeLinear` node is, or one of MQBench, for data of a rank.
 /// Inputs behind the first must be known. `None` for other operators.
 ///
 /// # Errors
@@ -25,7 +25,10 @@ pub fn quantizer_of(node: &Node, inputs: &Inputs<'_>, rank: usize) -> Result<Opt
             codes_name: String::new(),
         },
         (Domain::Onnx | Domain::Microsoft, "QuantizeLinear") => quantize_linear(node, inputs, rank)?,
-        _ => return Ok(None),
+        _ => match tools::mqbench(node, inputs, rank)? {
+            Some(quantizer) => quantizer,
+            None => return Ok(None),
+        },
     };
     quantizer.validate()?;
     Ok(Some(quantizer))
@@ -126,6 +129,10 @@ pub(super) fn evaluate(node: &Node, inputs: &Inputs<'_>) -> Result<Option<Tensor
         along_shape(&zero_point, codes)?;
         return dequantize(codes, &scale, &zero_point).map(Some);
     }
+    let rank = inputs.first().copied().flatten().map_or(0, |input| input.shape().len());
+    if let Some(own) = tools::fake_quantize(node, inputs, rank)? {
+        return own.evaluate(required(inputs, 0)?).map(Some);
+    }
     let quantizer = match (&node.domain, &node.quantizer) {
         (Domain::Converter, Some(quantizer)) => Some(Quantizer::clone(quantizer)),
         _ => match inputs.first().copied().flatten() {
@@ -185,15 +192,15 @@ pub(super) fn quantized_output(
 ) -> Result<Option<Arc<QuantizedConstant>>, SourceError> {
     let tensors: Vec<Option<&Tensor>> = inputs.iter().map(|i| i.map(|(tensor, _)| tensor)).collect();
     let Some((input, source)) = inputs.first().copied().flatten() else { return Ok(None) };
-    if node.domain == Domain::Qonnx {
-        let quantizer = quantizer_of(node, &tensors, input.shape().len())?;
-        return match quantizer {
-            // Widths above 16 bits are biases: plain numbers with a fine grid, no weights.
-            Some(quantizer) if quantizer.bits() <= 16 => {
-                Ok(codes_of_constant(&quantizer, input)?.map(Arc::new))
-            }
-            _ => Ok(None),
-        };
+    if let Some(own) = tools::fake_quantize(node, &tensors, input.shape().len())? {
+        return Ok(own.quantized(input)?.map(Arc::new));
+    }
+    if !node.is_linear_quantizer("QuantizeLinear")
+        && let Some(quantizer) = quantizer_of(node, &tensors, input.shape().len())?
+    {
+        // Widths above 16 bits are biases: plain numbers with a fine grid, no weights.
+        let narrow = quantizer.bits() <= 16;
+        return Ok(if narrow { codes_of_constant(&quantizer, input)?.map(Arc::new) } else { None });
     }
     if node.is_linear_quantizer("DequantizeLinear") {
         let (scale, zero_point) = dequantizer(node, &tensors, input.shape().len())?;
