@@ -1,17 +1,18 @@
-//! Writes OpenVINO's `FakeQuantize` of feature maps as the arithmetic that it stands for.
+//! Writes OpenVINO's `FakeQuantize` of feature maps as a quantizer, or the arithmetic that it stands for.
 //!
 //! ```text
+//! FakeQuantize(x)  ─►  FakeQuant, where the bounds are those of a 32-bit scale and an integer zero point
 //! FakeQuantize(x)  ─►  Max(low) ─ Min(high) ─ Sub(low) ─ Div(high − low) ─ Mul(levels − 1) ─ Round
 //!                      ─ Div(levels − 1) ─ Mul(high − low) ─ Add(low), with the bounds of the output
 //! ```
 //!
-//! Its step is a quotient of 32-bit bounds, no 32-bit number as a quantizer's scale is; written so, it is not rounded.
+//! NNCF computes bounds from a scale and a zero point, and 32 bits round them. Elsewhere the step is a quotient of 32-bit bounds, no 32-bit number as a quantizer's scale is; written so, it is not rounded.
 
 use std::sync::Arc;
 
 use ylb_source::eval;
 use ylb_source::ir::{Domain, Graph, Node, Tensor, TensorId, TensorInfo};
-use ylb_source::quantizer::PerAxis;
+use ylb_source::quantizer::{PerAxis, Quantizer};
 
 use super::spelled::in_place_of;
 use crate::error::ConvertError;
@@ -25,18 +26,30 @@ pub fn run(graph: &mut Graph) -> Result<usize, ConvertError> {
     for node in std::mem::take(&mut graph.nodes) {
         let constant = node.outputs.first().is_none_or(|&id| graph.constant(id).is_some());
         let found = if constant { None } else { found(graph, &node).map_err(|error| node.blame(error))? };
+        rewritten += usize::from(found.is_some());
         match found {
-            Some(found) => {
-                rewrite(graph, &node, &found)?;
-                rewritten += 1;
-            }
+            Some(Found::Quantizer(quantizer)) => graph.nodes.push(Node {
+                domain: Domain::Converter,
+                op_type: "FakeQuant".into(),
+                inputs: node.inputs[..1].to_vec(),
+                attributes: Default::default(),
+                quantizer: Some(Arc::new(quantizer)),
+                ..node
+            }),
+            Some(Found::Bounds(found)) => rewrite(graph, &node, &found)?,
             None => graph.nodes.push(node),
         }
     }
     Ok(rewritten)
 }
 
-fn found(graph: &Graph, node: &Node) -> Result<Option<eval::FakeQuantize>, ConvertError> {
+/// What a node is.
+enum Found {
+    Quantizer(Quantizer),
+    Bounds(eval::FakeQuantize),
+}
+
+fn found(graph: &Graph, node: &Node) -> Result<Option<Found>, ConvertError> {
     if !matches!(node.domain, Domain::Other(_)) || node.op_type != "FakeQuantize" {
         return Ok(None);
     }
@@ -46,7 +59,11 @@ fn found(graph: &Graph, node: &Node) -> Result<Option<eval::FakeQuantize>, Conve
         return Err(ConvertError::unsupported("bounds must be constants; these depend on the picture"));
     }
     let rank = node.input(0).and_then(|id| graph.tensor(id).shape.as_ref()).map_or(4, Vec::len);
-    Ok(eval::fake_quantize(node, &inputs, rank)?)
+    if let Some(mut quantizer) = eval::quantizer_of(node, &inputs, rank)? {
+        quantizer.codes_name = graph.tensor(node.output()?).name.clone();
+        return Ok(Some(Found::Quantizer(quantizer)));
+    }
+    Ok(eval::fake_quantize(node, &inputs, rank)?.map(Found::Bounds))
 }
 
 fn rewrite(graph: &mut Graph, node: &Node, found: &eval::FakeQuantize) -> Result<(), ConvertError> {

@@ -27,7 +27,10 @@ pub fn quantizer_of(node: &Node, inputs: &Inputs<'_>, rank: usize) -> Result<Opt
         (Domain::Onnx | Domain::Microsoft, "QuantizeLinear") => quantize_linear(node, inputs, rank)?,
         _ => match tools::mqbench(node, inputs, rank)? {
             Some(quantizer) => quantizer,
-            None => return Ok(None),
+            None => match tools::openvino(node, inputs, rank)? {
+                Some(quantizer) => quantizer,
+                None => return Ok(None),
+            },
         },
     };
     quantizer.validate()?;
@@ -129,10 +132,6 @@ pub(super) fn evaluate(node: &Node, inputs: &Inputs<'_>) -> Result<Option<Tensor
         along_shape(&zero_point, codes)?;
         return dequantize(codes, &scale, &zero_point).map(Some);
     }
-    let rank = inputs.first().copied().flatten().map_or(0, |input| input.shape().len());
-    if let Some(own) = tools::fake_quantize(node, inputs, rank)? {
-        return own.evaluate(required(inputs, 0)?).map(Some);
-    }
     let quantizer = match (&node.domain, &node.quantizer) {
         (Domain::Converter, Some(quantizer)) => Some(Quantizer::clone(quantizer)),
         _ => match inputs.first().copied().flatten() {
@@ -140,7 +139,11 @@ pub(super) fn evaluate(node: &Node, inputs: &Inputs<'_>) -> Result<Option<Tensor
             None => None,
         },
     };
-    let Some(quantizer) = quantizer else { return Ok(None) };
+    let Some(quantizer) = quantizer else {
+        let rank = inputs.first().copied().flatten().map_or(0, |input| input.shape().len());
+        let own = tools::fake_quantize(node, inputs, rank)?;
+        return own.map(|own| own.evaluate(required(inputs, 0)?)).transpose();
+    };
     let input = required(inputs, 0)?;
     let codes = quantizer.codes(input)?;
     if node.is_linear_quantizer("QuantizeLinear") {
@@ -192,15 +195,15 @@ pub(super) fn quantized_output(
 ) -> Result<Option<Arc<QuantizedConstant>>, SourceError> {
     let tensors: Vec<Option<&Tensor>> = inputs.iter().map(|i| i.map(|(tensor, _)| tensor)).collect();
     let Some((input, source)) = inputs.first().copied().flatten() else { return Ok(None) };
-    if let Some(own) = tools::fake_quantize(node, &tensors, input.shape().len())? {
-        return Ok(own.quantized(input)?.map(Arc::new));
-    }
     if !node.is_linear_quantizer("QuantizeLinear")
         && let Some(quantizer) = quantizer_of(node, &tensors, input.shape().len())?
     {
         // Widths above 16 bits are biases: plain numbers with a fine grid, no weights.
         let narrow = quantizer.bits() <= 16;
         return Ok(if narrow { codes_of_constant(&quantizer, input)?.map(Arc::new) } else { None });
+    }
+    if let Some(own) = tools::fake_quantize(node, &tensors, input.shape().len())? {
+        return Ok(own.quantized(input)?.map(Arc::new));
     }
     if node.is_linear_quantizer("DequantizeLinear") {
         let (scale, zero_point) = dequantizer(node, &tensors, input.shape().len())?;

@@ -104,6 +104,53 @@ pub fn fake_quantize(
     Ok(Some(FakeQuantize { input, output, levels }))
 }
 
+/// The quantizer of a 32-bit scale and an integer zero point whose smallest and largest number a `FakeQuantize` has as bounds, as
+/// NNCF computes them. `None` where there is none.
+pub(super) fn openvino(
+    node: &Node,
+    inputs: &Inputs<'_>,
+    rank: usize,
+) -> Result<Option<Quantizer>, SourceError> {
+    let Some(own) = fake_quantize(node, inputs, rank)?.filter(|own| own.input == own.output) else {
+        return Ok(None);
+    };
+    let [low, high] = &own.input;
+    let count = low.values.len().max(high.values.len());
+    let at = |bound: &PerAxis, index: usize| bound.values[if bound.values.len() == 1 { 0 } else { index }];
+    let steps: Option<Vec<(f32, f32)>> =
+        (0..count).map(|index| scale_between(at(low, index), at(high, index), own.levels)).collect();
+    let Some(steps) = steps else { return Ok(None) };
+    let axis = if low.values.len() == count { low.axis } else { high.axis };
+    let along = |values: Vec<f32>| PerAxis { values, axis };
+    // Codes round 0, where that is one code of all channels.
+    let first = steps[0].1;
+    let shift = if steps.iter().all(|step| step.1 == first) { first } else { 0.0 };
+    Ok(Some(Quantizer {
+        order: Order::RoundThenClamp,
+        rounding: Rounding::HalfEven,
+        low: -(shift as i64),
+        high: own.levels - 1 - shift as i64,
+        scale: along(steps.iter().map(|step| step.0).collect()),
+        zero_point: along(steps.iter().map(|step| step.1 - shift).collect()),
+        codes_name: String::new(),
+    }))
+}
+
+/// Scale and zero point of which two bounds are the products, rounded to 32 bits; those next to it if none is exactly.
+fn scale_between(low: f32, high: f32, levels: i64) -> Option<(f32, f32)> {
+    let most = (levels - 1) as f64;
+    let scale = ((f64::from(high) - f64::from(low)) / most) as f32;
+    let zero = (-f64::from(low) / f64::from(scale)).round();
+    let ends = |scale: f32| [-zero, most - zero].map(|code| code as f32 * scale);
+    if !(0.0..=most).contains(&zero) || !(scale > 0.0 && scale.is_finite()) {
+        return None;
+    }
+    let exact = [scale, scale.next_up(), scale.next_down()].into_iter().find(|&own| ends(own) == [low, high]);
+    let tolerance = low.abs().max(high) / (1 << 22) as f32;
+    let near = ends(scale).iter().zip([low, high]).all(|(own, bound)| (own - bound).abs() <= tolerance);
+    exact.or(near.then_some(scale)).map(|scale| (scale, zero as f32))
+}
+
 impl FakeQuantize {
     /// Codes of a constant, in 32-bit arithmetic.
     fn codes(&self, tensor: &Tensor) -> Result<Vec<i64>, SourceError> {

@@ -55,12 +55,40 @@ fn mqbench(node: &Node, inputs: &Inputs<'_>, double: bool) -> Result<Results, So
     Ok(Results { tensors: vec![Tensor::f64(input.shape(), reals)?], codes: Some(codes) })
 }
 
-/// `round((x − low) / (high − low) · (levels − 1))` of `x` between the bounds, and from there to the output's.
+/// A 32-bit scale and a zero point, if the bounds are those of such a quantizer but for their rounding to 32 bits.
+fn grid(low: f64, high: f64, most: f64) -> Option<(f64, f64)> {
+    let nearest = ((high - low) / most) as f32;
+    let zero = (-low / f64::from(nearest)).round();
+    let single = |x: f64| f64::from(x as f32);
+    let fits = |scale: f32| {
+        single(-zero * f64::from(scale)) == low && single((most - zero) * f64::from(scale)) == high
+    };
+    let exact = [nearest, nearest.next_up(), nearest.next_down()].into_iter().find(|&scale| fits(scale));
+    let off = (low + zero * f64::from(nearest)).abs().max((high - (most - zero) * f64::from(nearest)).abs());
+    let near = off <= low.abs().max(high) * f64::from(2f32.powi(-22));
+    let scale = exact.or(near.then_some(nearest))?;
+    (zero >= 0.0 && zero <= most).then_some((f64::from(scale), zero))
+}
+
+/// On a grid with 0, the quantizer of its scale. Else `round((x − low) / (high − low) · (levels − 1))` of `x` between the bounds, and from there to the output's.
 fn openvino(node: &Node, inputs: &Inputs<'_>, double: bool) -> Result<Results, SourceError> {
     let input = required(inputs, 0)?;
     let bound = |position: usize| Along::broadcast(required(inputs, position)?, input.shape());
     let (from, to) = ([bound(1)?, bound(2)?], [bound(3)?, bound(4)?]);
     let most = node.int("levels", 0) as f64 - 1.0;
+    let same = |index: usize| (0..2).all(|end| from[end].at(index) == to[end].at(index));
+    let grid = |index: usize| same(index).then(|| grid(from[0].at(index), from[1].at(index), most)).flatten();
+    let grids: Vec<Option<(f64, f64)>> = (0..input.len()).map(grid).collect();
+    if let Some(grids) = grids.into_iter().collect::<Option<Vec<_>>>() {
+        let code = |(index, &(scale, zero)): (usize, &(f64, f64))| {
+            let x = input.get(index);
+            let steps = if double { x / scale } else { f64::from(x as f32 / scale as f32) };
+            steps.round_ties_even().max(-zero).min(most - zero)
+        };
+        let codes: Vec<f64> = grids.iter().enumerate().map(code).collect();
+        let reals = codes.iter().zip(&grids).map(|(code, (scale, _))| code * scale).collect();
+        return Ok(Results { tensors: vec![Tensor::f64(input.shape(), reals)?], codes: Some(codes) });
+    }
     let code = |index: usize| {
         let (x, low, high) = (input.get(index), from[0].at(index), from[1].at(index));
         let x = x.max(low).min(high);
