@@ -7,16 +7,19 @@ use std::sync::Arc;
 use prost::Message as _;
 
 use crate::error::{Blame as _, ErrorKind, SourceError};
-use crate::ir::{Attribute, Domain, ElementType, Graph, Node, Tensor, TensorId, TensorInfo};
+use crate::ir::{Attribute, Domain, ElementType, Graph, Node, TensorId, TensorInfo};
 
 mod external;
+mod inline;
 pub mod schema;
 mod tensor;
+mod upgrade;
 
 pub use tensor::element_type;
 
 use external::External;
-use schema::{AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto};
+use inline::Inliner;
+use schema::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 
 /// Largest file accepted: protobuf itself ends at 2 GiB.
 const MAX_FILE_LEN: usize = 1 << 31;
@@ -64,6 +67,7 @@ pub fn from_proto(
         graph: Graph { opset, metadata, ..Graph::default() },
         by_name: HashMap::new(),
         external: External::new(folder),
+        inliner: Inliner::new(model.functions),
     };
     builder.graph(proto)?;
     Ok((builder.graph, builder.external.into_names()))
@@ -74,19 +78,13 @@ struct Builder<'a> {
     graph: Graph,
     by_name: HashMap<String, TensorId>,
     external: External<'a>,
+    inliner: Inliner,
 }
 
 impl Builder<'_> {
     fn graph(&mut self, proto: GraphProto) -> Result<(), SourceError> {
         for initializer in proto.initializer {
-            let name = initializer.name.clone().unwrap_or_default();
-            let id = self.define(&name)?;
-            let constant = tensor::decode(&initializer, &mut self.external).map_err(|error| {
-                let message = format!("initializer \"{name}\": {}", error.message());
-                SourceError::new(error.kind(), message)
-            })?;
-            self.graph.tensors[id.0].shape = Some(constant.shape().to_vec());
-            self.graph.tensors[id.0].constant = Some(Arc::new(constant));
+            self.initializer(&initializer)?;
         }
         for input in proto.input {
             let name = input.name.clone().unwrap_or_default();
@@ -102,7 +100,7 @@ impl Builder<'_> {
             }
         }
         for node in proto.node {
-            self.node(node)?;
+            self.nodes(node, 0)?;
         }
         for output in proto.output {
             let name = output.name.unwrap_or_default();
@@ -112,6 +110,47 @@ impl Builder<'_> {
             self.graph.outputs.push(id);
         }
         Ok(())
+    }
+
+    fn initializer(&mut self, initializer: &TensorProto) -> Result<(), SourceError> {
+        let name = initializer.name.clone().unwrap_or_default();
+        let id = self.define(&name)?;
+        let constant = tensor::decode(initializer, &mut self.external).map_err(|error| {
+            let message = format!("initializer \"{name}\": {}", error.message());
+            SourceError::new(error.kind(), message)
+        })?;
+        self.graph.tensors[id.0].shape = Some(constant.shape().to_vec());
+        self.graph.tensors[id.0].constant = Some(Arc::new(constant));
+        Ok(())
+    }
+
+    /// A node, or those that it stands for.
+    fn nodes(&mut self, proto: NodeProto, depth: usize) -> Result<(), SourceError> {
+        let name = name_of(&proto);
+        let op_type = proto.op_type.clone().unwrap_or_default();
+        let blame = |error: SourceError| error.at(&name, &op_type);
+        let called = self.inliner.call(&proto, self.graph.opset).map_err(blame)?;
+        let is_branch = op_type == "If" && matches!(proto.domain.as_deref(), None | Some("" | "ai.onnx"));
+        if called.is_none() && !is_branch {
+            return self.node(proto);
+        }
+        if depth >= inline::MAX_DEPTH {
+            return Err(blame(SourceError::malformed(
+                "functions or branches inside one another without end",
+            )));
+        }
+        if let Some(nodes) = called {
+            return nodes.into_iter().try_for_each(|node| self.nodes(node, depth + 1));
+        }
+        let condition = proto.input.first().and_then(|name| self.by_name.get(name).copied());
+        let condition = condition.and_then(|id| inline::condition(&self.graph, id)).ok_or_else(|| {
+            blame(SourceError::unsupported(
+                "its condition is no constant; expected a graph without branches, as an export for one size of pictures is",
+            ))
+        })?;
+        let branch = self.inliner.branch(&proto, condition).map_err(blame)?;
+        branch.initializer.iter().try_for_each(|initializer| self.initializer(initializer))?;
+        branch.node.into_iter().try_for_each(|node| self.nodes(node, depth + 1))
     }
 
     /// Introduces a tensor that must not exist yet.
@@ -124,11 +163,8 @@ impl Builder<'_> {
     }
 
     fn node(&mut self, proto: NodeProto) -> Result<(), SourceError> {
+        let name = name_of(&proto);
         let op_type = proto.op_type.unwrap_or_default();
-        let name = match proto.name {
-            Some(name) if !name.is_empty() => name,
-            _ => proto.output.first().cloned().unwrap_or_default(),
-        };
         let blame = |error: SourceError| error.at(&name, &op_type);
         let items = [proto.input.len(), proto.output.len(), proto.attribute.len()];
         if items.iter().any(|&count| count > MAX_NODE_ITEMS) {
@@ -162,18 +198,21 @@ impl Builder<'_> {
             });
         }
         let domain = decode_domain(proto.domain.as_deref().unwrap_or_default());
-        // Operator sets 7 and 8 have the scales as an attribute, later ones as an input.
-        if let (Domain::Onnx, "Upsample", 1, Some(Attribute::Floats(scales))) =
-            (&domain, op_type.as_str(), inputs.len(), attributes.get("scales"))
-        {
-            let scales = Tensor::f32(&[scales.len()], scales.clone()).map_err(blame)?;
-            let (shape, constant) = (Some(scales.shape().to_vec()), Some(Arc::new(scales)));
-            inputs.push(Some(self.graph.add_tensor(TensorInfo { shape, constant, ..TensorInfo::default() })));
+        let mut node = Node { name, domain, op_type, inputs, outputs, attributes, quantizer: None };
+        upgrade::node(&mut self.graph, &mut node).map_err(|error| node.blame(error))?;
+        if self.graph.nodes.len() >= MAX_NODES {
+            let message = format!("the graph has more than {MAX_NODES} nodes");
+            return Err(SourceError::new(ErrorKind::TooLarge, message));
         }
-        let node = Node { name, domain, op_type, inputs, outputs, attributes, quantizer: None };
         self.graph.nodes.push(node);
         Ok(())
     }
+}
+
+/// A node's name, or that of its first output.
+fn name_of(proto: &NodeProto) -> String {
+    let name = proto.name.clone().filter(|name| !name.is_empty());
+    name.unwrap_or_else(|| proto.output.first().cloned().unwrap_or_default())
 }
 
 fn decode_domain(domain: &str) -> Domain {

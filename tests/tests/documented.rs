@@ -25,7 +25,10 @@ const PLACES: [(&str, &[&str]); 18] = [
     ("grids", &["converter/src/passes/grids/tests.rs"]),
     ("lower", &["converter/src/lower/tests"]),
     ("weights", &["converter/src/tests/weights", "source/tests"]),
-    ("onnx", &["source/src/onnx/tests.rs"]),
+    (
+        "onnx",
+        &["source/src/onnx/tests.rs", "source/src/onnx/inline/tests.rs", "source/src/onnx/upgrade/tests.rs"],
+    ),
     ("cli", &["cli/tests/cli"]),
     ("fixtures", &["tests/tests/exports.rs"]),
 ];

@@ -4,7 +4,7 @@ use sha2::{Digest as _, Sha256};
 use super::schema::*;
 use super::*;
 use crate::interpret::Interpreter;
-use crate::ir::ElementType;
+use crate::ir::{ElementType, Tensor};
 use crate::source::Source;
 
 fn decode(bytes: &[u8]) -> Result<Graph, SourceError> {
