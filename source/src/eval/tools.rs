@@ -142,7 +142,7 @@ fn scale_between(low: f32, high: f32, levels: i64) -> Option<(f32, f32)> {
     let scale = ((f64::from(high) - f64::from(low)) / most) as f32;
     let zero = (-f64::from(low) / f64::from(scale)).round();
     let ends = |scale: f32| [-zero, most - zero].map(|code| code as f32 * scale);
-    if !(0.0..=most).contains(&zero) || !(scale > 0.0 && scale.is_finite()) {
+    if !((0.0..=most).contains(&zero) && scale > 0.0 && scale.is_finite()) {
         return None;
     }
     let exact = [scale, scale.next_up(), scale.next_down()].into_iter().find(|&own| ends(own) == [low, high]);
