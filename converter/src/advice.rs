@@ -8,6 +8,13 @@ use crate::report::{Row, Warning, WarningKind};
 /// Widest levels and weights that the runtime multiplies plane by plane; wider ones are bytes.
 const MAX_PLANES: u32 = 4;
 
+/// Forgets warnings of convolutions computed more than once where only one computation is left: of the others the codes
+/// became a part of the function of that one.
+pub fn forget_unread(warnings: &mut Vec<Warning>, model: &Model) {
+    let computed = |name: &str| model.nodes.iter().filter(|node| node.name == name).count();
+    warnings.retain(|warning| warning.kind != WarningKind::ComputedTwice || computed(&warning.node) > 1);
+}
+
 /// Warnings about a model and its rows, which are in the order of its nodes.
 pub fn warnings(model: &Model, rows: &[Row]) -> Vec<Warning> {
     let (mut wide_levels, mut wide_weights, mut wide_sums) = (Vec::new(), Vec::new(), Vec::new());

@@ -12,12 +12,14 @@
 //! | `cast` | casts, which may round |
 //! | `linear` | expressions that are sums of scaled codes: what a convolution can read |
 //! | `join` | concats and sums of values |
+//! | `joined_floats` | which node joins what is not quantized |
 //! | `slices` | channels of values, where the parts of two concats end at different ones |
 //! | `requantized_join` | concats and sums in 8 or 16 bits, on request |
 //! | `conv` | convolutions: one term for each scale of the input |
 //! | `weights` | weights as integers |
 //! | `spatial` | pooling and upsampling |
 //! | `cut` | quantizers |
+//! | `inline` | quantizers inside the function of one accumulator |
 //! | `requantize` | the exact map of a convolution, `sum` that of a sum, `product` that of a product |
 //! | `head` | the detection head |
 
@@ -41,7 +43,9 @@ mod conv;
 mod cut;
 mod elementwise;
 mod head;
+mod inline;
 mod join;
+mod joined_floats;
 mod linear;
 mod picture;
 mod product;
@@ -127,6 +131,8 @@ struct Lowering<'g> {
     ones: HashMap<(ValueIndex, bool), ValueIndex>,
     spatial: HashMap<(TensorId, ValueIndex), ValueIndex>,
     slices: slices::Slices,
+    /// What the codes of values are as functions of what they were cut from.
+    definitions: HashMap<ValueIndex, Rc<Expr>>,
 }
 
 /// Index of the picture's value.
@@ -172,6 +178,7 @@ impl<'g> Lowering<'g> {
             ones: HashMap::new(),
             spatial: HashMap::new(),
             slices: slices::Slices::default(),
+            definitions: HashMap::new(),
         }
     }
 }

@@ -18,6 +18,7 @@
 //! | [`heads`](crate::heads) | a decode, or none | the outputs are the heads; what the decode computes is known |
 //! | [`prune`] | nodes that nothing needs any more | gone; again behind the next pass |
 //! | [`focus`] | slices of every second pixel, and a convolution | one convolution of twice the stride |
+//! | [`placement`] | quantizers in front of convolutions, floats in poolings and concats before them | quantizers behind what is quantized |
 //! | [`grids`] | weights whose quantizer was folded away | weights with codes |
 
 pub mod clamps;
@@ -28,6 +29,7 @@ pub mod grids;
 pub mod openvino;
 pub mod outputs;
 pub mod pad;
+pub mod placement;
 pub mod prune;
 pub mod qoperator;
 pub mod quantizers;

@@ -95,6 +95,7 @@ pub(crate) fn convert_graph(
     }
     let (mut model, rows) = emit::model(lowered, heads, (&input_name, picture.range), metadata)?;
     model.input.preprocessing.layout = layout;
+    advice::forget_unread(&mut report.warnings, &model);
     report.warnings.extend(advice::warnings(&model, &rows));
     report.rows = rows;
     Ok(Converted { model, report })
@@ -155,6 +156,15 @@ pub(crate) fn run_passes(
     report.passes.push(format!("focus: {stems} stems absorbed"));
     let pruned = pruned + passes::prune::run(graph);
     report.passes.push(format!("prune: {pruned} nodes removed"));
+    progress(Progress::Pass("placement"));
+    let placed = passes::placement::run(graph);
+    if placed != passes::placement::Done::default() {
+        let (moved, merged) = (placed.moved, placed.merged);
+        report
+            .passes
+            .push(format!("placement: {moved} quantizers moved, {merged} equal to another of their tensor"));
+        passes::prune::run(graph);
+    }
     progress(Progress::Pass("grids"));
     report.passes.push(grids_sentence(&passes::grids::run(graph)?));
     Ok(heads)

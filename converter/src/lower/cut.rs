@@ -11,7 +11,7 @@ use ylb_source::quantizer::{Order, PerAxis, Quantizer, Rounding};
 use super::elementwise::slice;
 use super::requantize::Requantized;
 use super::{Feature, LoweredValue, Lowering, PIXELS, Segment, id_of, product};
-use crate::error::{ConvertError, ErrorKind};
+use crate::error::ConvertError;
 use crate::expr::{Binary, ConvIndex, Expr, Interval, Program, Unary, ValueIndex};
 use crate::report::{Row, Warning, WarningKind};
 use crate::staircase::Levels;
@@ -193,6 +193,7 @@ impl Lowering<'_> {
             accumulators: false,
         };
         let expr = segment.expr.unary(function.clone());
+        let expr = self.of_one_accumulator(&expr).unwrap_or(expr);
         let leaves = expr.leaves();
         let values: Vec<ValueIndex> = leaves.values.into_iter().collect();
         let convs: Vec<ConvIndex> = leaves.convs.into_iter().collect();
@@ -215,11 +216,7 @@ impl Lowering<'_> {
                 )),
             },
             ([], []) => Err(ConvertError::unsupported("quantizes a constant")),
-            _ => Err(ConvertError::new(
-                ErrorKind::Unsupported,
-                "quantizes a convolution's output joined with other tensors; expected a quantizer \
-                 behind the convolution",
-            )),
+            _ => Err(self.joined_floats(node)),
         }
     }
 
@@ -234,6 +231,7 @@ impl Lowering<'_> {
         let kind = super::requantize::kind_name(&map);
         let operator = self.convs[conv.0].operator(Some(map));
         let output = self.add_value(output);
+        self.definitions.insert(output, Rc::clone(expr));
         self.emit_conv(conv, output, operator, kind);
         if let Some(row) = self.rows.last_mut() {
             row.tie_bound = tie_bound;
@@ -316,7 +314,9 @@ impl Lowering<'_> {
             let inputs: Vec<f64> = values.iter().map(code).collect();
             table.push(levels.level(program.value(&inputs, &mut scratch))?);
         }
-        Ok(self.add_map(node_name, root, output, table))
+        let output = self.add_map(node_name, root, output, table);
+        self.definitions.insert(output, Rc::clone(expr));
+        Ok(output)
     }
 
     /// A function of the picture by channel, which becomes the input's tables: no operator looks up by channel.

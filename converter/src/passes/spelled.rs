@@ -18,7 +18,7 @@ pub fn origin(graph: &Graph, producers: &[Option<usize>], mut id: TensorId) -> T
 }
 
 /// The input of a node that hands it on.
-fn copied(node: &Node) -> Option<TensorId> {
+pub fn copied(node: &Node) -> Option<TensorId> {
     let to_float = || eval::cast_target(node).is_ok_and(|to| to.is_float());
     let copies = node.is("Identity") || node.is("Dropout") || (node.is("Cast") && to_float());
     node.input(0).filter(|_| copies)

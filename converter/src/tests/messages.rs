@@ -83,12 +83,9 @@ fn float_ends_are_told_to_train_with_8_bits() {
 fn quantizers_are_called_as_in_the_file() {
     let (mut net, image) = Net::new();
     let input = net.input(image);
-    let [first, second] = [0, 1].map(|_| {
-        let weights = net.weights([4, 3, 3, 3]);
-        net.conv(input, weights)
-    });
-    let sum = net.builder.node("Add", &[first, second], &[]);
-    let joined = net.builder.quant(sum, 0.25, 0.0, 4.0, true);
+    let weights = net.weights([4, 3, 3, 3]);
+    let conv = net.conv(input, weights);
+    let joined = net.builder.quant(conv, 0.25, 0.0, 12.0, true);
     let head = head(&mut net, joined, 4);
     net.builder.graph.outputs = vec![head];
     let message = refused(&net);

@@ -190,8 +190,8 @@ fn what_is_no_product_of_two_quantized_values_is_refused() {
                 let conv = net.conv(b, [4, 4, 3]);
                 net.mul(a, conv)
             },
-            ErrorKind::Unsupported,
-            "expected a quantizer behind the convolution",
+            ErrorKind::NotQuantized,
+            "the product of two activations of which one is not quantized",
         ),
         (
             |net, [a, b, c]| {

@@ -1,0 +1,218 @@
+//! Moves quantizers from in front of convolutions to behind what is quantized.
+//!
+//! ```text
+//! conv ─ MaxPool ─ FakeQuant            ─►  conv ─ FakeQuant ─ MaxPool
+//! conv ─ Concat(·, Resize) ─ FakeQuant  ─►  conv ─ FakeQuant ─ Concat(FakeQuant, Resize)
+//! ```
+//!
+//! A quantizer is a non-decreasing function of each element, so it commutes with what only picks elements: `MaxPool`,
+//! nearest `Resize`, and, where it has one scale, `Concat`. Tools that quantize the inputs of convolutions (TensorRT's, NNCF's,
+//! AIMET's) leave floats in these operators, of which there are no codes to pick. What readers quantize differently is
+//! picked once for each.
+//!
+//! Quantizers of equal numbers over one tensor become one. Where everything below is quantized already, nothing is moved.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ylb_source::ir::{Domain, Graph, Node, TensorId, TensorInfo};
+use ylb_source::quantizer::Quantizer;
+
+use super::spelled::{copied, is_elementwise};
+use super::trunc;
+
+/// What the pass did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Quantizers that were moved.
+    pub moved: usize,
+    /// Quantizers that were equal to an earlier one of the same tensor.
+    pub merged: usize,
+}
+
+/// Longest way from a quantizer back to what is quantized. A spatial pyramid has three poolings and a concat.
+const MAX_DEPTH: usize = 64;
+
+/// Runs the pass, behind `quantizers` and `heads`.
+pub fn run(graph: &mut Graph) -> Done {
+    let states = states(graph);
+    let producers = graph.producers();
+    let old = std::mem::take(&mut graph.nodes);
+    let mut pass = Pass { old: &old, producers, states, quantized: HashMap::new(), done: Done::default() };
+    for node in &old {
+        let rewritten = pass.rewritten(graph, node).unwrap_or_else(|| node.clone());
+        graph.nodes.push(rewritten);
+    }
+    pass.done
+}
+
+/// What lowering can do with a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum State {
+    /// Codes of values, and what numbers make of them.
+    Codes,
+    /// Functions of several values, or others of one.
+    Values,
+    /// Functions of something that is not quantized.
+    Floats,
+}
+
+/// The state of each tensor.
+fn states(graph: &Graph) -> Vec<State> {
+    let mut states = vec![State::Floats; graph.tensors.len()];
+    graph.inputs.iter().for_each(|input| states[input.0] = State::Codes);
+    for node in &graph.nodes {
+        let moving = node.inputs.iter().flatten().filter(|&&id| graph.constant(id).is_none());
+        let inputs: Vec<State> = moving.map(|id| states[id.0]).collect();
+        let worst = inputs.iter().copied().fold(State::Codes, State::max);
+        let linear = ["Add", "Sub", "Mul", "Div"].iter().any(|op| node.is(op)) && inputs.len() == 1;
+        let cuts = ["Round", "Floor", "Ceil", "Sign"].iter().any(|op| node.is(op));
+        let state = match &node.domain {
+            Domain::Converter if node.op_type != trunc::ROUND => State::Codes,
+            _ if cuts || node.is_linear_quantizer("DequantizeLinear") => State::Codes,
+            _ if linear || picks(node) || copied(node).is_some() => worst,
+            _ if is_elementwise(node) || node.domain == Domain::Converter => worst.max(State::Values),
+            _ if ["Sigmoid", "LeakyRelu", "Tanh"].iter().any(|op| node.is(op)) => worst.max(State::Values),
+            _ => State::Floats,
+        };
+        node.outputs.iter().for_each(|id| states[id.0] = state);
+    }
+    states
+}
+
+/// Whether each element of a node's output is one of its inputs', by an order alone.
+fn picks(node: &Node) -> bool {
+    let nearest = node.text("mode", "nearest") == "nearest";
+    node.is("MaxPool") || node.is("Concat") || ((node.is("Resize") || node.is("Upsample")) && nearest)
+}
+
+struct Pass<'g> {
+    old: &'g [Node],
+    producers: Vec<Option<usize>>,
+    states: Vec<State>,
+    /// The quantized tensors that were made of a tensor.
+    quantized: HashMap<TensorId, Vec<(Arc<Quantizer>, TensorId)>>,
+    done: Done,
+}
+
+impl Pass<'_> {
+    /// The node that writes a quantizer's output if that quantizer is moved or merged; what it reads goes into the graph
+    /// before it.
+    fn rewritten(&mut self, graph: &mut Graph, node: &Node) -> Option<Node> {
+        if node.domain != Domain::Converter {
+            return None;
+        }
+        let quantizer = node.quantizer.clone()?;
+        let &[output] = node.outputs.as_slice() else { return None };
+        let source = self.origin(node.input(0)?);
+        if let Some(known) = self.known(source, &quantizer) {
+            self.done.merged += 1;
+            return Some(replaced(node, Domain::Onnx, "Identity", vec![Some(known)]));
+        }
+        let moved = self.moved(graph, node, &quantizer, source, 0);
+        self.done.moved += usize::from(moved.is_some());
+        self.quantized.entry(source).or_default().push((quantizer, output));
+        moved.map(|last| Node { outputs: vec![output], ..last })
+    }
+
+    /// The tensor that another one is a copy of.
+    fn origin(&self, mut id: TensorId) -> TensorId {
+        while let Some(source) = self.producer(id).and_then(copied) {
+            id = source;
+        }
+        id
+    }
+
+    fn producer(&self, id: TensorId) -> Option<&Node> {
+        self.producers.get(id.0).copied().flatten().map(|index| &self.old[index])
+    }
+
+    /// An earlier tensor of the same codes.
+    fn known(&self, source: TensorId, quantizer: &Quantizer) -> Option<TensorId> {
+        let same = |other: &Quantizer| {
+            *other == Quantizer { codes_name: other.codes_name.clone(), ..quantizer.clone() }
+        };
+        self.quantized.get(&source)?.iter().find(|(other, _)| same(other)).map(|&(_, id)| id)
+    }
+
+    /// Whether lowering cannot quantize a tensor where it is.
+    fn is_stuck(&self, id: TensorId, depth: usize) -> bool {
+        let Some(node) = self.producer(id).filter(|node| picks(node) && depth < MAX_DEPTH) else {
+            return false;
+        };
+        let inputs: Vec<TensorId> = node.inputs.iter().flatten().map(|&id| self.origin(id)).collect();
+        let state = inputs.first().map_or(State::Codes, |id| self.states[id.0]);
+        match node.op_type.as_str() {
+            "Concat" => inputs.iter().any(|&id| self.is_stuck(id, depth + 1)),
+            "MaxPool" => state != State::Codes,
+            _ => state == State::Floats,
+        }
+    }
+
+    /// The node behind which a quantizer was, over quantized inputs.
+    fn moved(
+        &mut self,
+        graph: &mut Graph,
+        node: &Node,
+        quantizer: &Arc<Quantizer>,
+        source: TensorId,
+        depth: usize,
+    ) -> Option<Node> {
+        if depth > MAX_DEPTH || !self.is_stuck(source, 0) {
+            return None;
+        }
+        let picking = self.producer(source)?.clone();
+        let joins = picking.is("Concat");
+        let channels = matches!(picking.int("axis", 0), 1 | -3);
+        let one_scale = quantizer.scale.scalar().is_some() && quantizer.zero_point.scalar().is_some();
+        let along_channels = quantizer.scale.axis == 1;
+        if (joins && !(channels && one_scale))
+            || (!one_scale && !along_channels)
+            || picking.outputs.len() != 1
+        {
+            return None;
+        }
+        let count = if joins { picking.inputs.len() } else { 1 };
+        if picking.inputs.iter().take(count).any(|id| id.is_none_or(|id| graph.constant(id).is_some())) {
+            return None;
+        }
+        let mut inputs = picking.inputs.clone();
+        for input in inputs.iter_mut().take(count).flatten() {
+            *input = self.quantize(graph, node, quantizer, *input, depth + 1);
+        }
+        Some(Node { inputs, ..picking })
+    }
+
+    /// The quantized tensor of a tensor, made if need be.
+    fn quantize(
+        &mut self,
+        graph: &mut Graph,
+        node: &Node,
+        quantizer: &Arc<Quantizer>,
+        input: TensorId,
+        depth: usize,
+    ) -> TensorId {
+        let source = self.origin(input);
+        if let Some(known) = self.known(source, quantizer) {
+            return known;
+        }
+        // Codes of a part have no name in the source.
+        let own = Arc::new(Quantizer { codes_name: String::new(), ..quantizer.as_ref().clone() });
+        let made = self.moved(graph, node, &own, source, depth);
+        let made = made.unwrap_or_else(|| Node {
+            quantizer: Some(Arc::clone(&own)),
+            ..replaced(node, Domain::Converter, &node.op_type, vec![Some(source)])
+        });
+        let shape = graph.tensor(source).shape.clone();
+        let output = graph.add_tensor(TensorInfo { shape, ..TensorInfo::default() });
+        graph.nodes.push(Node { outputs: vec![output], ..made });
+        self.quantized.entry(source).or_default().push((own, output));
+        output
+    }
+}
+
+/// Another operator in the place of a node.
+fn replaced(node: &Node, domain: Domain, op_type: &str, inputs: Vec<Option<TensorId>>) -> Node {
+    let op_type = op_type.to_owned();
+    Node { domain, op_type, inputs, attributes: Default::default(), quantizer: None, ..node.clone() }
+}

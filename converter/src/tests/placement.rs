@@ -1,0 +1,156 @@
+//! Quantizers in front of convolutions, floats in the poolings, enlargements and concats before them: through the whole
+//! converter, beside the interpreter.
+
+use super::*;
+
+impl Net {
+    /// A convolution and a ReLU that nothing quantizes.
+    fn bare(&mut self, input: TensorId, shape: [usize; 4]) -> TensorId {
+        let weights = self.weights(shape);
+        let conv = self.conv(input, weights);
+        self.builder.node("Relu", &[conv], &[])
+    }
+
+    fn pool(&mut self, input: TensorId, extent: i64, stride: i64) -> TensorId {
+        let pads = ints(&[if stride == 1 { extent / 2 } else { 0 }; 4]);
+        let window = [("kernel_shape", ints(&[extent; 2])), ("strides", ints(&[stride; 2])), ("pads", pads)];
+        self.builder.node("MaxPool", &[input], &window)
+    }
+
+    fn enlarged(&mut self, input: TensorId) -> TensorId {
+        let scales = self.builder.floats(&[4], &[1.0, 1.0, 2.0, 2.0]);
+        let text = |text: &str| Attribute::Text(text.into());
+        let rules = [
+            ("mode", text("nearest")),
+            ("coordinate_transformation_mode", text("asymmetric")),
+            ("nearest_mode", text("floor")),
+        ];
+        let absent = self.builder.floats(&[0], &[]);
+        self.builder.node("Resize", &[input, absent, scales], &rules)
+    }
+
+    fn joined(&mut self, parts: &[TensorId]) -> TensorId {
+        self.builder.node("Concat", parts, &[("axis", Attribute::Int(1))])
+    }
+}
+
+fn operators(converted: &Converted, name: &str) -> usize {
+    converted.model.nodes.iter().filter(|node| node.operator.name() == name).count()
+}
+
+fn placed(converted: &Converted) -> Option<&str> {
+    converted.report.passes.iter().map(String::as_str).find(|pass| pass.starts_with("placement"))
+}
+
+/// A spatial pyramid of floats and its quantizer: one requantization, whatever the number of poolings.
+#[test]
+fn quantizers_move_before_a_pyramid_of_poolings() {
+    let (mut net, image) = Net::new();
+    let input = net.input(image);
+    let mut last = net.bare(input, [4, 3, 3, 3]);
+    let mut parts = vec![last];
+    for _ in 0..3 {
+        last = net.pool(last, 3, 1);
+        parts.push(last);
+    }
+    let joined = net.joined(&parts);
+    let quantized = net.builder.quant(joined, 0.23, 0.0, 4.0, false);
+    let converted = net.check_interpreted(quantized, 16);
+    assert_eq!([operators(&converted, "Conv"), operators(&converted, "MaxPool")], [2, 3]);
+    assert_eq!(placed(&converted), Some("placement: 1 quantizers moved, 0 equal to another of their tensor"));
+}
+
+/// What a convolution reads is enlarged, joined with a bare convolution, and quantized by two readers with scales of their
+/// own.
+#[test]
+fn readers_with_scales_of_their_own_get_codes_of_their_own() {
+    let (mut net, image) = Net::new();
+    let input = net.input(image);
+    let wide = net.bare(input, [4, 3, 3, 3]);
+    let pooled = net.pool(wide, 2, 2);
+    let codes = net.builder.quant(pooled, 0.31, 0.0, 4.0, false);
+    let deep = net.bare(codes, [5, 4, 1, 1]);
+    let enlarged = net.enlarged(deep);
+    let joined = net.joined(&[enlarged, wide]);
+    let fine = net.builder.quant(joined, 0.19, 0.0, 4.0, false);
+    let coarse = net.builder.quant(joined, 0.41, -3.0, 3.0, true);
+    let parts = [fine, coarse].map(|read| net.layer(read, [3, 9, 3, 3], 0.21));
+    let both = net.joined(&parts);
+    let converted = net.check_interpreted(both, 6);
+    assert_eq!(operators(&converted, "Upsample"), 2);
+}
+
+/// Two readers whose quantizers are the same read the same codes.
+#[test]
+fn equal_quantizers_of_a_tensor_are_one() {
+    let (mut net, image) = Net::new();
+    let input = net.input(image);
+    let bare = net.bare(input, [4, 3, 3, 3]);
+    let pooled = net.pool(bare, 2, 2);
+    let parts = [(); 2].map(|()| {
+        let codes = net.builder.quant(pooled, 0.31, 0.0, 4.0, false);
+        net.layer(codes, [3, 4, 1, 1], 0.21)
+    });
+    let both = net.joined(&parts);
+    let converted = net.check_interpreted(both, 6);
+    assert_eq!([operators(&converted, "Conv"), operators(&converted, "MaxPool")], [4, 1]);
+    assert_eq!(placed(&converted), Some("placement: 1 quantizers moved, 1 equal to another of their tensor"));
+}
+
+/// The largest of sums of quantized values is that of their codes' codes.
+#[test]
+fn quantizers_move_before_poolings_of_sums() {
+    let (mut net, image) = Net::new();
+    let input = net.input(image);
+    let a = net.layer(input, [4, 3, 3, 3], 0.21);
+    let b = net.layer(a, [4, 4, 3, 3], 0.33);
+    let sum = net.builder.node("Add", &[a, b], &[]);
+    let pooled = net.pool(sum, 2, 2);
+    let quantized = net.builder.quant(pooled, 0.37, 0.0, 4.0, false);
+    net.check_interpreted(quantized, 4);
+}
+
+/// Where codes are there already, they are picked first and requantized afterwards, as always.
+#[test]
+fn quantizers_behind_codes_stay() {
+    let (mut net, image) = Net::new();
+    let input = net.input(image);
+    let codes = net.layer(input, [4, 3, 3, 3], 0.21);
+    let pooled = net.pool(codes, 2, 2);
+    let quantized = net.builder.quant(pooled, 0.37, 0.0, 3.0, false);
+    let converted = net.check_interpreted(quantized, 4);
+    assert_eq!(placed(&converted), None);
+}
+
+/// A quantizer with a scale for each channel would have to be cut for a concat; nothing is guessed.
+#[test]
+fn quantizers_by_channel_stay_behind_concats() {
+    let (mut net, image) = Net::new();
+    let input = net.input(image);
+    let bare = net.bare(input, [2, 3, 3, 3]);
+    let pooled = net.pool(bare, 3, 1);
+    let joined = net.joined(&[bare, pooled]);
+    let scales = net.builder.floats(&[1, 4, 1, 1], &[0.1, 0.2, 0.3, 0.4]);
+    let [zero, bits] = [0.0, 4.0].map(|number| net.builder.floats(&[], &[number]));
+    let quantizer =
+        net.builder.node("qonnx::Quant", &[joined, scales, zero, bits], &[("signed", Attribute::Int(0))]);
+    let error = net.convert(quantizer, 4).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotQuantized, "{error}");
+}
+
+#[test]
+fn sums_of_floats_name_the_sum() {
+    let (mut net, image) = Net::new();
+    let input = net.input(image);
+    let codes = net.layer(input, [4, 3, 3, 3], 0.21);
+    let [a, b, c] = [(); 3].map(|()| net.bare(codes, [4, 4, 1, 1]));
+    let first = net.builder.node("Add", &[a, b], &[]);
+    let second = net.builder.node("Add", &[first, c], &[]);
+    let quantized = net.builder.quant(second, 0.37, 0.0, 4.0, false);
+    let name = net.builder.producer(first).name.clone();
+    let error = net.convert(quantized, 4).unwrap_err();
+    assert_eq!((error.node_name(), error.op_type()), (Some(name.as_str()), Some("Add")), "{error}");
+    let expected =
+        "the sum of two activations that are not quantized; train with a quantizer on both operands";
+    assert_eq!(error.message(), expected);
+}
