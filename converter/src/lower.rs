@@ -21,6 +21,7 @@
 //! | `cut` | quantizers |
 //! | `inline` | quantizers inside the function of one accumulator |
 //! | `requantize` | the exact map of a convolution, `sum` that of a sum, `product` that of a product |
+//! | `own_channel` | functions by channel of values |
 //! | `head` | the detection head |
 
 use std::collections::HashMap;
@@ -47,6 +48,7 @@ mod inline;
 mod join;
 mod joined_floats;
 mod linear;
+mod own_channel;
 mod picture;
 mod product;
 mod requantize;

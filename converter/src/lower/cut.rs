@@ -210,17 +210,15 @@ impl Lowering<'_> {
                     Some(factors) => self.cut_product(&node.name, &factors, &expr, codes.levels, output),
                     None => self.cut_sum(&node.name, &values, &expr, codes.levels, output),
                 },
-                _ => Err(ConvertError::unsupported(
-                    "a function by channel, or of more than four values, of quantized values; \
-                     expected a convolution before it",
-                )),
+                // Differs between channels, or has more values than one sum.
+                _ => self.cut_by_channel(&node.name, &values, &expr, codes.levels, output),
             },
             ([], []) => Err(ConvertError::unsupported("quantizes a constant")),
             _ => Err(self.joined_floats(node)),
         }
     }
 
-    fn cut_conv(
+    pub(super) fn cut_conv(
         &mut self,
         conv: ConvIndex,
         expr: &Rc<Expr>,

@@ -29,6 +29,9 @@ impl Lowering<'_> {
         if node.op_type == "BatchNormalization" {
             return self.batch_normalization(node);
         }
+        if node.op_type == "PRelu" {
+            return self.parametric_relu(node);
+        }
         let feature = self.feature(node.required_input(0)?)?;
         let slope = |slope: f32| -> Result<Unary, ConvertError> {
             if (0.0..=1e6).contains(&slope) {
@@ -163,6 +166,21 @@ impl Lowering<'_> {
                 .binary(Binary::Div, &slice(&deviation, range.clone()))
                 .binary(Binary::Mul, &slice(&gamma, range.clone()))
                 .binary(Binary::Add, &slice(&beta, range)))
+        })
+    }
+
+    /// `max(x, 0) + slope · min(x, 0)`, with one slope or one a channel, of either sign. Both parts are exact: one of them
+    /// is 0.
+    fn parametric_relu(&mut self, node: &Node) -> Result<Feature, ConvertError> {
+        let feature = self.feature(node.required_input(0)?)?;
+        let Some(slopes) = self.graph.constant_input(node, 1).cloned() else {
+            return Err(ConvertError::unsupported("expected constant slopes"));
+        };
+        let slopes = by_channel(&slopes, feature.channels())?;
+        feature.map(|segment, range| {
+            let negative = segment.expr.binary(Binary::Min, &Expr::number(0.0));
+            let sloped = negative.binary(Binary::Mul, &slice(&slopes, range));
+            Ok(segment.expr.unary(Unary::Relu).binary(Binary::Add, &sloped))
         })
     }
 

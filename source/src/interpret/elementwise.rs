@@ -14,6 +14,7 @@ pub(super) fn evaluate(node: &Node, inputs: &Inputs<'_>) -> Result<Option<Tensor
             map(inputs, |x| hard_sigmoid(x, alpha, beta))?
         }
         "HardSwish" => map(inputs, |x| x * hard_sigmoid(x, 1.0 / 6.0, 0.5))?,
+        "PRelu" => parametric_relu(inputs)?,
         "Softplus" => map(inputs, softplus)?,
         "Mish" => map(inputs, |x| x * softplus(x).tanh())?,
         _ => return Ok(None),
@@ -24,6 +25,28 @@ pub(super) fn evaluate(node: &Node, inputs: &Inputs<'_>) -> Result<Option<Tensor
 fn map(inputs: &Inputs<'_>, function: impl Fn(f64) -> f64) -> Result<Tensor, SourceError> {
     let input = required(inputs, 0)?;
     Tensor::f64(input.shape(), input.to_f64().into_iter().map(function).collect())
+}
+
+/// `x < 0 ? slope · x : x`, with a slope for all or one for each channel.
+fn parametric_relu(inputs: &Inputs<'_>) -> Result<Tensor, SourceError> {
+    let (input, slopes) = (required(inputs, 0)?, required(inputs, 1)?);
+    let shape = input.shape();
+    let channels = if shape.len() > 1 { shape[1] } else { 1 };
+    let plane: usize = shape.iter().skip(2).product();
+    let single = slopes.len() == 1;
+    let by_channel = match *slopes.shape() {
+        [c, 1, 1] | [1, c, 1, 1] => shape.len() == 4 && c == channels,
+        _ => false,
+    };
+    if !single && !by_channel {
+        return Err(SourceError::unsupported(format!(
+            "slopes of shape {:?} for an input of shape {shape:?}; expected one, or one for each channel",
+            slopes.shape()
+        )));
+    }
+    let slope = |index: usize| slopes.get(if single { 0 } else { index / plane.max(1) % channels });
+    let sloped = |(index, x): (usize, f64)| if x < 0.0 { slope(index) * x } else { x };
+    Tensor::f64(shape, input.to_f64().into_iter().enumerate().map(sloped).collect())
 }
 
 fn hard_sigmoid(x: f64, alpha: f64, beta: f64) -> f64 {

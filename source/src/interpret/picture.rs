@@ -283,6 +283,7 @@ fn takes_single_elements(node: &Node) -> bool {
                         | "Mish"
                         | "Mul"
                         | "Neg"
+                        | "PRelu"
                         | "Relu"
                         | "Round"
                         | "Sigmoid"

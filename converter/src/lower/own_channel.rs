@@ -1,0 +1,106 @@
+//! Functions by channel of quantized values, such as a batch normalization of them: a depthwise convolution of 1×1 with
+//! weights of 1, whose requantization is one staircase a channel like any other.
+
+use std::rc::Rc;
+
+use ylb_format::limits::MAX_TERMS;
+use ylb_format::model::{WeightEncoding, Weights, Window};
+
+use super::conv::PendingTerm;
+use super::linear::{Addend, Linear};
+use super::{LoweredValue, Lowering, PendingConv};
+use crate::error::ConvertError;
+use crate::expr::{Binary, ConvIndex, Expr, ValueIndex};
+use crate::staircase::Levels;
+
+impl Lowering<'_> {
+    /// Cuts a function by channel of one value, or of a sum of values.
+    pub(super) fn cut_by_channel(
+        &mut self,
+        node_name: &str,
+        values: &[ValueIndex],
+        expr: &Rc<Expr>,
+        levels: Levels,
+        output: LoweredValue,
+    ) -> Result<ValueIndex, ConvertError> {
+        if let &[value] = values {
+            // The convolution gives integers, codes without the zero point.
+            let zero_point = *self.values[value.0].zero_point.get_or_insert(0);
+            let addend = Addend { value, scale: 1.0, factors: None, zero_point: f64::from(zero_point) };
+            let conv = self.own_channels(node_name, &[addend], 0.0)?;
+            let codes = Rc::new(Expr::Conv(conv)).binary(Binary::Add, &Expr::number(f64::from(zero_point)));
+            let whole = expr.substitute(|leaf| match leaf {
+                Expr::Codes(_) => Some(Rc::clone(&codes)),
+                _ => None,
+            });
+            return self.cut_conv(conv, &whole, levels, output);
+        }
+        let (sum, Linear { addends, offset }) = self.inner_sum(values, expr)?;
+        let conv = self.own_channels(node_name, &addends, offset)?;
+        let whole = expr.with_leaf(&sum, &Rc::new(Expr::Conv(conv)));
+        let leaves = whole.leaves();
+        if !leaves.values.is_empty() {
+            return Err(refused());
+        }
+        self.cut_conv(conv, &whole, levels, output)
+    }
+
+    /// The innermost node that reads all values, which must be a sum of them with a scale each.
+    fn inner_sum(&self, values: &[ValueIndex], expr: &Rc<Expr>) -> Result<(Rc<Expr>, Linear), ConvertError> {
+        let reads_all = |node: &Rc<Expr>| node.leaves().values.iter().eq(values);
+        let sum = expr.nodes().into_iter().find(reads_all).ok_or_else(refused)?;
+        let linear = self.linear(&sum).map_err(|_| refused())?;
+        let plain = linear.addends.iter().all(|addend| addend.factors.is_none());
+        if !plain || linear.addends.len() > MAX_TERMS {
+            return Err(refused());
+        }
+        Ok((sum, linear))
+    }
+
+    /// A pending convolution that computes `Σ scale · integer + offset` of each element.
+    fn own_channels(
+        &mut self,
+        node_name: &str,
+        addends: &[Addend],
+        offset: f64,
+    ) -> Result<ConvIndex, ConvertError> {
+        let mut terms = Vec::with_capacity(addends.len());
+        let mut shape = [0; 3];
+        for addend in addends {
+            let value = self.fix_zero_point(addend);
+            let own = self.values[value.0].shape;
+            if shape != [0; 3] && own != shape {
+                return Err(refused());
+            }
+            shape = own;
+            let ones = vec![1; shape[0]];
+            let extents = [shape[0] as u32, 1, 1, 1];
+            let weights = Weights::from_codes(extents, WeightEncoding::TwosComplement, 2, &ones, Vec::new());
+            let read = self.values[value.0].clone().into_model();
+            let Some(encoding) = read.encoding() else { return Err(refused()) };
+            let sums = weights.channel_sums();
+            let ranges =
+                sums.iter().map(|sum| sum.accumulators(encoding, false)).map(|r| (*r.start(), *r.end()));
+            terms.push(PendingTerm { value, scale: addend.scale, ranges: ranges.collect(), weights });
+        }
+        let window = Window { kernel: [1, 1], stride: [1, 1], padding: [0; 4] };
+        self.convs.push(PendingConv {
+            name: node_name.to_owned(),
+            terms,
+            weight_scales: vec![1.0; shape[0]],
+            bias: (offset != 0.0).then(|| vec![offset; shape[0]]),
+            window,
+            groups: shape[0],
+            shape,
+            emitted: false,
+        });
+        Ok(ConvIndex(self.convs.len() - 1))
+    }
+}
+
+fn refused() -> ConvertError {
+    ConvertError::unsupported(
+        "quantizes a function that differs between channels, of several quantized activations that are not summed \
+         first; train with a quantizer behind what joins them",
+    )
+}
