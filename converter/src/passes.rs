@@ -18,9 +18,11 @@
 //! | [`heads`](crate::heads) | a decode, or none | the outputs are the heads; what the decode computes is known |
 //! | [`prune`] | nodes that nothing needs any more | gone; again behind the next pass |
 //! | [`focus`] | slices of every second pixel, and a convolution | one convolution of twice the stride |
+//! | [`averages`] | `AveragePool`, `GlobalAveragePool`, `ReduceMean` of the map | convolutions with weights of 1 |
 //! | [`placement`] | quantizers in front of convolutions, floats in poolings and concats before them | quantizers behind what is quantized |
 //! | [`grids`] | weights whose quantizer was folded away | weights with codes |
 
+pub mod averages;
 pub mod clamps;
 pub mod constants;
 pub mod decode;

@@ -156,6 +156,11 @@ pub(crate) fn run_passes(
     report.passes.push(format!("focus: {stems} stems absorbed"));
     let pruned = pruned + passes::prune::run(graph);
     report.passes.push(format!("prune: {pruned} nodes removed"));
+    progress(Progress::Pass("averages"));
+    let averages = passes::averages::run(graph)?;
+    if averages > 0 {
+        report.passes.push(format!("averages: {averages} written as sums"));
+    }
     progress(Progress::Pass("placement"));
     let placed = passes::placement::run(graph);
     if placed != passes::placement::Done::default() {

@@ -9,7 +9,7 @@ fn root() -> PathBuf {
 }
 
 /// Sources that a prefix stands for, as the page says: files, or folders of them.
-const PLACES: [(&str, &[&str]); 21] = [
+const PLACES: [(&str, &[&str]); 22] = [
     ("cases", &["converter/tests/cases.rs"]),
     ("exports", &["converter/src/tests/exports.rs"]),
     ("heads", &["converter/src/tests/heads.rs"]),
@@ -20,6 +20,7 @@ const PLACES: [(&str, &[&str]); 21] = [
     ("rounding", &["converter/src/tests/rounding.rs"]),
     ("spelling", &["converter/src/tests/spelling"]),
     ("stems", &["converter/src/tests/stems.rs"]),
+    ("averages", &["converter/src/tests/averages.rs"]),
     ("by_channel", &["converter/src/tests/by_channel.rs"]),
     ("one_accumulator", &["converter/src/tests/one_accumulator.rs"]),
     ("placement", &["converter/src/tests/placement.rs"]),

@@ -48,7 +48,7 @@ pub fn run(graph: &mut Graph) -> Done {
 
 /// What lowering can do with a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum State {
+pub(super) enum State {
     /// Codes of values, and what numbers make of them.
     Codes,
     /// Functions of several values, or others of one.
@@ -58,7 +58,7 @@ enum State {
 }
 
 /// The state of each tensor.
-fn states(graph: &Graph) -> Vec<State> {
+pub(super) fn states(graph: &Graph) -> Vec<State> {
     let mut states = vec![State::Floats; graph.tensors.len()];
     graph.inputs.iter().for_each(|input| states[input.0] = State::Codes);
     for node in &graph.nodes {

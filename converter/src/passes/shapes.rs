@@ -73,6 +73,7 @@ fn inferred(graph: &Graph, node: &Node) -> Vec<Option<Vec<usize>>> {
     match node.op_type.as_str() {
         "Conv" => one(convolution(graph, node, &first).ok()),
         "MaxPool" | "AveragePool" => one(window_extents(node, &first, None, None).ok()),
+        "GlobalAveragePool" | "ReduceMean" => one(mean(graph, node, &first)),
         "Resize" | "Upsample" => one(resize(graph, node, &first)),
         "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Min" | "Max" | "Where" | "Equal" => {
             let shapes: Option<Vec<&[usize]>> = (0..node.inputs.len())
@@ -170,6 +171,23 @@ fn window_extents(
     };
     let [height, width] = window.output_size([height, width])?;
     Ok(vec![batch, channels.unwrap_or(own_channels), height, width])
+}
+
+/// The extents behind a mean: 1 where it was taken.
+fn mean(graph: &Graph, node: &Node, input: &[usize]) -> Option<Vec<usize>> {
+    let axes = match graph.constant_input(node, 1) {
+        Some(axes) => axes.to_integers(),
+        None if node.op_type == "ReduceMean" && node.inputs.len() > 1 => return None,
+        None if node.op_type == "ReduceMean" => node.ints("axes")?.to_vec(),
+        None => (2..input.len() as i64).collect(),
+    };
+    let mut shape: Vec<Option<usize>> = input.iter().copied().map(Some).collect();
+    for axis in axes {
+        let axis = if axis < 0 { axis + input.len() as i64 } else { axis };
+        let slot = shape.get_mut(usize::try_from(axis).ok()?)?;
+        *slot = (node.int("keepdims", 1) != 0).then_some(1);
+    }
+    Some(shape.into_iter().flatten().collect())
 }
 
 fn resize(graph: &Graph, node: &Node, input: &[usize]) -> Option<Vec<usize>> {

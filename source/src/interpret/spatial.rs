@@ -10,6 +10,8 @@ pub(super) fn evaluate(node: &Node, inputs: &Inputs<'_>, opset: i64) -> Result<O
     Ok(Some(match node.op_type.as_str() {
         "Conv" => conv(node, inputs)?,
         "MaxPool" => max_pool(node, required(inputs, 0)?)?,
+        "AveragePool" => average_pool(node, required(inputs, 0)?)?,
+        "GlobalAveragePool" => global_average(required(inputs, 0)?)?,
         "Resize" | "Upsample" => resize(node, inputs, opset)?,
         _ => return Ok(None),
     }))
@@ -84,7 +86,9 @@ impl Convolution {
         let [top, left, ..] = self.window.padding;
         let first_input = channel / (outputs / self.groups) * group;
         for (input, ky) in (0..group).flat_map(|input| (0..kernel_rows).map(move |ky| (input, ky))) {
-            let Some(row) = (y * stride_y + ky).checked_sub(top).filter(|&row| row < height) else {
+            let Some(row) =
+                (y * stride_y + ky).checked_sub(top).filter(|&row| row < height)
+            else {
                 continue;
             };
             let row = &self.input[((first_input + input) * height + row) * width..][..width];
@@ -132,6 +136,44 @@ fn max_pool(node: &Node, input: &Tensor) -> Result<Tensor, SourceError> {
         return Tensor::f64(&shape, data);
     }
     Tensor::integers(&shape, input.element(), data.into_iter().map(|x| x as i64))
+}
+
+/// Sums of windows by their elements: those of the picture, and with `count_include_pad` those of the padding, too.
+fn average_pool(node: &Node, input: &Tensor) -> Result<Tensor, SourceError> {
+    let window = window::of_node(node, input.shape(), None)?;
+    let [height, width] = [input.shape()[2], input.shape()[3]];
+    let [rows, columns] = window.output_size([height, width])?;
+    let counts_padding = node.int("count_include_pad", 0) != 0;
+    let shape = [input.shape()[0], input.shape()[1], rows, columns];
+    let mut data = Vec::with_capacity(element_count(&shape)?);
+    let elements = input.to_f64();
+    for plane in elements.chunks_exact((height * width).max(1)) {
+        for (y, x) in (0..rows).flat_map(|y| (0..columns).map(move |x| (y, x))) {
+            let (mut sum, mut count) = (0.0, 0usize);
+            for (ky, kx) in (0..window.kernel[0]).flat_map(|y| (0..window.kernel[1]).map(move |x| (y, x))) {
+                let row =
+                    (y * window.stride[0] + ky).checked_sub(window.padding[0]).filter(|&row| row < height);
+                let column =
+                    (x * window.stride[1] + kx).checked_sub(window.padding[1]).filter(|&x| x < width);
+                let own = row.zip(column);
+                sum += own.map_or(0.0, |(row, column)| plane[row * width + column]);
+                count += usize::from(own.is_some() || counts_padding);
+            }
+            data.push(sum / count as f64);
+        }
+    }
+    Tensor::f64(&shape, data)
+}
+
+/// The mean of each channel's map.
+fn global_average(input: &Tensor) -> Result<Tensor, SourceError> {
+    let &[batch, channels, height, width] = input.shape() else {
+        return Err(SourceError::unsupported(format!("input shape {:?}; expected rank 4", input.shape())));
+    };
+    let len = height * width;
+    let elements = input.to_f64();
+    let means = elements.chunks_exact(len.max(1)).map(|plane| plane.iter().sum::<f64>() / len as f64);
+    Tensor::f64(&[batch, channels, 1, 1], means.collect())
 }
 
 /// Where an element of an output axis comes from, in input positions.

@@ -1,0 +1,93 @@
+//! Averages: through the whole converter, beside the interpreter.
+
+use super::*;
+
+impl Net {
+    fn averaged(&mut self, input: TensorId, extent: i64, stride: i64, pad: i64, counted: bool) -> TensorId {
+        let window = [
+            ("kernel_shape", ints(&[extent; 2])),
+            ("strides", ints(&[stride; 2])),
+            ("pads", ints(&[pad; 4])),
+            ("count_include_pad", Attribute::Int(counted.into())),
+        ];
+        self.builder.node("AveragePool", &[input], &window)
+    }
+}
+
+#[test]
+fn averages_of_windows_are_sums() {
+    for (extent, stride, pad) in [(2, 2, 0), (3, 1, 1), (3, 2, 1), (5, 3, 0)] {
+        let (mut net, image) = Net::new();
+        let input = net.input(image);
+        let weights = net.weights([6, 3, 3, 3]);
+        let conv = net.conv(input, weights);
+        let codes = net.builder.quant(conv, 0.21, 3.0, 4.0, false);
+        let averaged = net.averaged(codes, extent, stride, pad, true);
+        let quantized = net.builder.quant(averaged, 0.123, 0.0, 5.0, true);
+        net.check_interpreted(quantized, 6);
+    }
+}
+
+/// Parts of different scales stay one convolution, that of a group for each channel.
+#[test]
+fn averages_of_concats() {
+    let (mut net, image) = Net::new();
+    let input = net.input(image);
+    let [a, b] = [0.21, 0.33].map(|scale| net.layer(input, [4, 3, 3, 3], scale));
+    let joined = net.builder.node("Concat", &[a, b], &[("axis", Attribute::Int(1))]);
+    let averaged = net.averaged(joined, 2, 2, 0, false);
+    let quantized = net.builder.quant(averaged, 0.123, 0.0, 4.0, false);
+    net.check_interpreted(quantized, 8);
+}
+
+/// Squeeze and excitation with the mean of the map, as two exporters write it.
+#[test]
+fn gates_of_means() {
+    for global in [true, false] {
+        let (mut net, image) = Net::new();
+        let input = net.input(image);
+        let map = net.layer(input, [6, 3, 3, 3], 0.21);
+        let mean = if global {
+            net.builder.node("GlobalAveragePool", &[map], &[])
+        } else {
+            net.builder.node(
+                "ReduceMean",
+                &[map],
+                &[("axes", ints(&[-1, 2])), ("keepdims", Attribute::Int(1))],
+            )
+        };
+        let mean = net.builder.quant(mean, 0.011, 0.0, 8.0, false);
+        let squeezed = net.layer(mean, [3, 6, 1, 1], 0.27);
+        let weights = net.weights([6, 3, 1, 1]);
+        let excited = net.conv(squeezed, weights);
+        let sigmoid = net.builder.node("Sigmoid", &[excited], &[]);
+        let gate = net.builder.quant(sigmoid, 1.0 / 31.0, 0.0, 5.0, false);
+        let product = net.builder.node("Mul", &[map, gate], &[]);
+        let gated = net.builder.quant(product, 0.19, 0.0, 4.0, false);
+        net.check_interpreted(gated, 6);
+    }
+}
+
+#[test]
+fn averages_of_other_counts_at_the_border_are_refused() {
+    let (mut net, image) = Net::new();
+    let input = net.input(image);
+    let codes = net.layer(input, [4, 3, 3, 3], 0.21);
+    let averaged = net.averaged(codes, 3, 1, 1, false);
+    let quantized = net.builder.quant(averaged, 0.123, 0.0, 4.0, false);
+    let error = net.convert(quantized, 4).unwrap_err();
+    assert_eq!((error.kind(), error.op_type()), (ErrorKind::Unsupported, Some("AveragePool")), "{error}");
+    assert!(error.message().contains("count_include_pad"), "{error}");
+}
+
+#[test]
+fn averages_of_floats_are_refused() {
+    let (mut net, image) = Net::new();
+    let input = net.input(image);
+    let weights = net.weights([4, 3, 3, 3]);
+    let conv = net.conv(input, weights);
+    let averaged = net.averaged(conv, 2, 2, 0, false);
+    let quantized = net.builder.quant(averaged, 0.123, 0.0, 4.0, false);
+    let error = net.convert(quantized, 4).unwrap_err();
+    assert_eq!((error.kind(), error.op_type()), (ErrorKind::NotQuantized, Some("AveragePool")), "{error}");
+}
