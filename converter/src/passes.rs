@@ -21,11 +21,13 @@
 //! | [`averages`] | `AveragePool`, `GlobalAveragePool`, `ReduceMean` of the map | convolutions with weights of 1 |
 //! | [`placement`] | quantizers in front of convolutions, floats in poolings and concats before them | quantizers behind what is quantized |
 //! | [`grids`] | weights whose quantizer was folded away | weights with codes |
+//! | [`dilations`] | dilated convolutions | zeros between weights |
 
 pub mod averages;
 pub mod clamps;
 pub mod constants;
 pub mod decode;
+pub mod dilations;
 pub mod focus;
 pub mod grids;
 pub mod openvino;

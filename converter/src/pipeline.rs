@@ -172,6 +172,11 @@ pub(crate) fn run_passes(
     }
     progress(Progress::Pass("grids"));
     report.passes.push(grids_sentence(&passes::grids::run(graph)?));
+    progress(Progress::Pass("dilations"));
+    let dilated = passes::dilations::run(graph)?;
+    if dilated > 0 {
+        report.passes.push(format!("dilations: {dilated} written as zeros between weights"));
+    }
     Ok(heads)
 }
 

@@ -11,6 +11,7 @@ use crate::{ConvertError, Converted, ErrorKind, Options, Report, advice, emit, l
 mod averages;
 mod by_channel;
 mod damage;
+mod dilations;
 mod exports;
 mod float;
 mod gates_and_joins;

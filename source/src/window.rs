@@ -6,7 +6,7 @@ use crate::ir::Node;
 /// Geometry of a `Conv` or `MaxPool` as the model describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
-    /// Rows and columns of the window.
+    /// Rows and columns that the window spans.
     pub kernel: [usize; 2],
     /// Steps down and right.
     pub stride: [usize; 2],
@@ -17,11 +17,23 @@ pub struct Geometry {
 /// Largest extent and stride of a window: that of `.ylb` files.
 const MAX_EXTENT: i64 = 64;
 
-/// Reads a node's window over an input `[batch, channels, rows, columns]`. `kernel` is the weights'
-/// extent where there are weights.
+/// Distances between the rows and between the columns that a window looks at.
 ///
 /// # Errors
-/// For windows that are not two-dimensional, dilated, rounded up, or too large.
+/// If they are not two, or out of range.
+pub fn dilations(node: &Node) -> Result<[usize; 2], SourceError> {
+    match node.ints("dilations") {
+        None => Ok([1, 1]),
+        Some(&[rows, columns]) => Ok([positive(rows)?, positive(columns)?]),
+        Some(other) => Err(SourceError::malformed(format!("dilations {other:?}"))),
+    }
+}
+
+/// Reads a node's window over an input `[batch, channels, rows, columns]`. `kernel` is the weights'
+/// extent where there are weights; that of the result is what the window spans, dilated or not.
+///
+/// # Errors
+/// For windows that are not two-dimensional, rounded up, or too large, and for poolings that are dilated.
 pub fn of_node(node: &Node, input: &[usize], kernel: Option<[usize; 2]>) -> Result<Geometry, SourceError> {
     let [_, _, height, width] = input[..] else {
         return Err(SourceError::unsupported(format!("input shape {input:?}; expected rank 4")));
@@ -43,9 +55,12 @@ pub fn of_node(node: &Node, input: &[usize], kernel: Option<[usize; 2]>) -> Resu
         (None, Some(declared)) => declared,
         (None, None) => return Err(SourceError::malformed("expected a kernel_shape")),
     };
-    if node.ints("dilations").is_some_and(|dilations| dilations.iter().any(|&d| d != 1)) {
+    let dilations = dilations(node)?;
+    if dilations != [1, 1] && !node.is("Conv") {
         return Err(SourceError::unsupported("a dilated window; expected dilations of 1"));
     }
+    let [rows, columns] = [0, 1].map(|d| (kernel[d] - 1) * dilations[d] + 1);
+    let kernel = [positive(rows as i64)?, positive(columns as i64)?];
     let stride = match node.ints("strides") {
         Some(&[rows, columns]) => [positive(rows)?, positive(columns)?],
         None => [1, 1],

@@ -9,7 +9,7 @@ fn root() -> PathBuf {
 }
 
 /// Sources that a prefix stands for, as the page says: files, or folders of them.
-const PLACES: [(&str, &[&str]); 22] = [
+const PLACES: [(&str, &[&str]); 23] = [
     ("cases", &["converter/tests/cases.rs"]),
     ("exports", &["converter/src/tests/exports.rs"]),
     ("heads", &["converter/src/tests/heads.rs"]),
@@ -22,6 +22,7 @@ const PLACES: [(&str, &[&str]); 22] = [
     ("stems", &["converter/src/tests/stems.rs"]),
     ("averages", &["converter/src/tests/averages.rs"]),
     ("by_channel", &["converter/src/tests/by_channel.rs"]),
+    ("dilations", &["converter/src/tests/dilations.rs"]),
     ("one_accumulator", &["converter/src/tests/one_accumulator.rs"]),
     ("placement", &["converter/src/tests/placement.rs"]),
     ("passes", &["converter/src/passes/tests.rs", "converter/src/passes/tests/hostile.rs"]),

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use ylb_source::ir::{Attribute, Graph, Node, TensorId, TensorInfo};
 use ylb_source::quantizer::{QuantizedConstant, Quantizer};
+use ylb_source::window;
 
 use crate::error::ConvertError;
 
@@ -164,7 +165,8 @@ fn fits(graph: &Graph, node: &Node, focus: &Focus) -> bool {
     let weights = node.input(1).map(|id| graph.tensor(id));
     let shape = weights.filter(|info| info.constant.is_some()).and_then(|info| info.shape.as_deref());
     let channels = shape.is_some_and(|shape| shape.len() == 4 && shape[1] == 4 * focus.channels);
-    let plain = matches!(node.text("auto_pad", "NOTSET"), "NOTSET" | "");
+    let dilated = window::dilations(node) != Ok([1, 1]);
+    let plain = matches!(node.text("auto_pad", "NOTSET"), "NOTSET" | "") && !dilated;
     channels && plain && node.int("group", 1) == 1
 }
 

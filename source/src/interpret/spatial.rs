@@ -28,6 +28,8 @@ struct Convolution {
     shape: [usize; 4],
     groups: usize,
     window: Geometry,
+    /// Distances between the rows and columns that the window looks at.
+    dilations: [usize; 2],
     /// Rows and columns of the output.
     output: [usize; 2],
 }
@@ -59,6 +61,7 @@ fn conv(node: &Node, inputs: &Inputs<'_>) -> Result<Tensor, SourceError> {
         shape: [outputs, group, rows, columns],
         groups,
         window: geometry,
+        dilations: window::dilations(node)?,
         output,
     };
     let shape = [1, outputs, output[0], output[1]];
@@ -87,13 +90,14 @@ impl Convolution {
         let first_input = channel / (outputs / self.groups) * group;
         for (input, ky) in (0..group).flat_map(|input| (0..kernel_rows).map(move |ky| (input, ky))) {
             let Some(row) =
-                (y * stride_y + ky).checked_sub(top).filter(|&row| row < height)
+                (y * stride_y + ky * self.dilations[0]).checked_sub(top).filter(|&row| row < height)
             else {
                 continue;
             };
             let row = &self.input[((first_input + input) * height + row) * width..][..width];
             let first_weight = ((channel * group + input) * kernel_rows + ky) * kernel_columns;
             for (kx, &weight) in self.weights[first_weight..][..kernel_columns].iter().enumerate() {
+                let kx = kx * self.dilations[1];
                 // Output columns x with 0 ≤ x · stride + kx − left < width.
                 let first = left.saturating_sub(kx).div_ceil(stride_x).min(sums.len());
                 let end = (width + left).saturating_sub(kx).div_ceil(stride_x).min(sums.len());
