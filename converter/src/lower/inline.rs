@@ -1,7 +1,8 @@
 //! Quantizers inside the function of one accumulator, such as that of the sigmoid in `x · q(sigmoid(x))`.
 //!
 //! A quantizer cuts: its codes become a value. Where what reads them reads the convolution before them as well, both
-//! depend on the same accumulator, and the codes are what their quantizer computes of it, once more, in the middle of the
+//! depend on the same accumulator, and the codes are what their quantizer computes of it, once more, in the middle
+//! of the
 //! function. Nothing is assumed about that function: it is a staircase like any other, which may fall where it is a
 //! product. If nothing else reads the value, it is removed in the end.
 

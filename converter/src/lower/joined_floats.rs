@@ -1,4 +1,5 @@
-//! Whom to blame where a quantizer stands behind a join of activations that are not quantized: the node that joins them.
+//! Whom to blame where a quantizer stands behind a join of activations that are not quantized: the node that joins
+//! them.
 
 use std::rc::Rc;
 
@@ -9,7 +10,8 @@ use crate::error::{ConvertError, ErrorKind};
 use crate::expr::Expr;
 
 impl Lowering<'_> {
-    /// The error of a quantizer behind a join of which a part is not quantized. The first of several joins is the one to
+    /// The error of a quantizer behind a join of which a part is not quantized. The first of several joins is the
+    /// one to
     /// begin with.
     pub(super) fn joined_floats(&self, quantizer: &Node) -> ConvertError {
         let mut tensor = quantizer.input(0);

@@ -5,7 +5,8 @@
 //! GlobalAveragePool, ReduceMean(y, x) ─►  the same, with a window as large as the map
 //! ```
 //!
-//! The sum of integers is exact, and the quotient a part of the function before the next quantizer. Padding adds zeros, so
+//! The sum of integers is exact, and the quotient a part of the function before the next quantizer. Padding adds
+//! zeros, so
 //! windows must count it (`count_include_pad`), or there must be none: the elements of a window are the same number
 //! everywhere then.
 

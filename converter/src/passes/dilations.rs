@@ -4,7 +4,8 @@
 //! Conv(a 0 b 0 c at distance 2)  ─►  Conv(a b c with a zero between each two)
 //! ```
 //!
-//! The same sums, exactly; a window of 3 becomes one of 5. The zero is the code of the weights' zero point, which binary
+//! The same sums, exactly; a window of 3 becomes one of 5. The zero is the code of the weights' zero point, which
+//! binary
 //! weights do not have.
 
 use std::sync::Arc;

@@ -6,11 +6,13 @@
 //! ```
 //!
 //! A quantizer is a non-decreasing function of each element, so it commutes with what only picks elements: `MaxPool`,
-//! nearest `Resize`, and, where it has one scale, `Concat`. Tools that quantize the inputs of convolutions (TensorRT's, NNCF's,
+//! nearest `Resize`, and, where it has one scale, `Concat`. Tools that quantize the inputs of convolutions
+//! (TensorRT's, NNCF's,
 //! AIMET's) leave floats in these operators, of which there are no codes to pick. What readers quantize differently is
 //! picked once for each.
 //!
-//! Quantizers of equal numbers over one tensor become one. Where everything below is quantized already, nothing is moved.
+//! Quantizers of equal numbers over one tensor become one. Where everything below is quantized already, nothing is
+//! moved.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -96,7 +98,8 @@ struct Pass<'g> {
 }
 
 impl Pass<'_> {
-    /// The node that writes a quantizer's output if that quantizer is moved or merged; what it reads goes into the graph
+    /// The node that writes a quantizer's output if that quantizer is moved or merged; what it reads goes into the
+    /// graph
     /// before it.
     fn rewritten(&mut self, graph: &mut Graph, node: &Node) -> Option<Node> {
         if node.domain != Domain::Converter {
