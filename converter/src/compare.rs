@@ -255,6 +255,7 @@ impl<'m> Reference<'m> {
         let columns = own.shape.last().copied().unwrap_or(1).max(1);
         let relative = |index: usize| match kind {
             OutputKind::Decoded if index % columns < 4 => BOX_TOLERANCE,
+            OutputKind::Arranged(arranged) if arranged.numbers.are_boxes() => BOX_TOLERANCE,
             _ => 0.0,
         };
         let (mut largest, mut excess, mut worst, mut sum) = (0.0, f64::NEG_INFINITY, 0, 0.0);
@@ -287,6 +288,7 @@ impl<'m> Reference<'m> {
         let part = |of: MapPart| maps.get(of.map as usize)?.parts.get(of.part as usize);
         let part = match kind {
             OutputKind::Head(of) | OutputKind::HeadByAnchor(of) => part(of),
+            OutputKind::Arranged(arranged) => part(arranged.part.unwrap_or_default()),
             OutputKind::Decoded => {
                 let mut ends = maps.iter().scan(0, |end, map| {
                     let value = self.model.value(map.parts.first()?.value);

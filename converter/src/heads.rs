@@ -14,6 +14,7 @@ use ylb_format::model::Output;
 use crate::error::{ConvertError, ErrorKind};
 use ylb_source::ir::{Graph, TensorId};
 
+mod arrange;
 mod blame;
 mod check;
 pub mod families;
@@ -66,6 +67,8 @@ pub struct Map {
 pub struct Hints {
     /// Number of classes, if names were given.
     pub classes: Option<usize>,
+    /// Anchors of a cell, if anchors were given.
+    pub anchors_per_cell: Option<usize>,
     /// The family, if it was given.
     pub family: Option<&'static dyn Family>,
 }
@@ -90,6 +93,11 @@ pub fn run(graph: &mut Graph, hints: Hints) -> Result<Heads, ConvertError> {
     let coarse_grid = crate::passes::decode::has_quantized_constants(graph);
     let mut checker = Checker::new(&finder, maps, coarse_grid, hints.family.unwrap_or(families::DEFAULT));
     checker.find_classes(hints)?;
+    if checker.classes == 0 {
+        return Err(not_a_detector(
+            "the boxes have an objectness and no class; expected at least one: train with one class",
+        ));
+    }
     let fields = checker.fields();
     for map in &mut checker.maps {
         if map.channels % fields != 0 || map.channels / fields > MAX_ANCHORS as usize {
@@ -117,6 +125,11 @@ pub fn run(graph: &mut Graph, hints: Hints) -> Result<Heads, ConvertError> {
 }
 
 impl Map {
+    /// `[1, anchors, rows, columns, fields]`.
+    fn by_anchor(&self, fields: usize) -> [usize; 5] {
+        [1, self.anchors_per_cell, self.size[0], self.size[1], fields]
+    }
+
     /// `[1, channels, rows, columns]`.
     fn shape(&self) -> [usize; 4] {
         [1, self.channels, self.size[0], self.size[1]]

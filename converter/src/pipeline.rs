@@ -4,7 +4,7 @@ use ylb_format::model::{Metadata, TensorLayout, WITHOUT_DECODE_QUANTIZERS};
 use ylb_source::picture::{PictureRange, is_channels_last};
 use ylb_source::{Source, ir, names};
 
-use crate::heads::{Heads, Hints, families};
+use crate::heads::{Heads, Hints, Map, families};
 use crate::{ConvertError, Converted, ErrorKind, Options, Progress, Report, Warning, WarningKind};
 use crate::{advice, emit, heads, lower, passes};
 
@@ -144,7 +144,8 @@ pub(crate) fn run_passes(
     report.warnings.extend(passes::decode::run(graph, options.keep_decode_quantizers)?);
     progress(Progress::Pass("heads"));
     let names = class_names(graph, options).len();
-    let hints = Hints { classes: (names > 0).then_some(names), family: options.head };
+    let classes = (names > 0).then_some(names);
+    let hints = Hints { classes, anchors_per_cell: anchors_per_cell(options), family: options.head };
     let mut heads = heads::run(graph, hints).map_err(|error| feature_map.unwrap_or(error))?;
     supply_anchors(&mut heads, options, report)?;
     report.passes.push(heads_sentence(&heads));
@@ -282,17 +283,26 @@ fn supply_anchors(heads: &mut Heads, options: &Options, report: &mut Report) -> 
         );
         return Ok(());
     };
-    let fits = anchors.len() == heads.maps.len()
-        && heads.maps.iter().zip(anchors).all(|(map, anchors)| map.anchors_per_cell == anchors.len());
+    // Whatever order the maps are in, anchors are given finest first.
+    let mut by_stride: Vec<&mut Map> = heads.maps.iter_mut().collect();
+    by_stride.sort_by_key(|map| map.stride);
+    let fits = anchors.len() == by_stride.len()
+        && by_stride.iter().zip(anchors).all(|(map, anchors)| map.anchors_per_cell == anchors.len());
     let positive = anchors.iter().flatten().flatten().all(|&e| e > 0.0 && e.is_finite());
     if !fits || !positive {
-        let counts: Vec<usize> = heads.maps.iter().map(|map| map.anchors_per_cell).collect();
+        let counts: Vec<String> = by_stride.iter().map(|map| map.anchors_per_cell.to_string()).collect();
         return Err(ConvertError::new(
             ErrorKind::NotADetector,
-            format!("the anchors given do not fit: expected {counts:?} pairs of positive numbers"),
+            format!(
+                "the anchors given (--anchors) do not fit: expected {} maps, finest first, of {} pairs of positive \
+                 numbers, for {} classes",
+                counts.len(),
+                counts.join(", "),
+                heads.classes
+            ),
         ));
     }
-    for (map, anchors) in heads.maps.iter_mut().zip(anchors) {
+    for (map, anchors) in by_stride.into_iter().zip(anchors) {
         map.anchors.clone_from(anchors);
     }
     warn(WarningKind::AnchorsByOption, "anchors are those given by option; the model carries none");
@@ -300,6 +310,13 @@ fn supply_anchors(heads: &mut Heads, options: &Options, report: &mut Report) -> 
         warn(WarningKind::HeadByDefault, HEAD_BY_DEFAULT);
     }
     Ok(())
+}
+
+/// Anchors of a cell, if anchors were given, and of each map as many.
+fn anchors_per_cell(options: &Options) -> Option<usize> {
+    let anchors = options.anchors.as_deref()?;
+    let first = anchors.first()?.len();
+    anchors.iter().all(|of_map| of_map.len() == first).then_some(first)
 }
 
 fn grids_sentence(found: &passes::grids::Found) -> String {

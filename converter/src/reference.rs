@@ -4,7 +4,8 @@
 //! threads, and serves as the oracle for what a converter wrote and for what a runtime computes.
 
 use ylb_format::model::{
-    Conv, MapPart, Model, Node, Operator, OutputKind, Requantize, Value, ValueId, ValueKind, Window,
+    Arranged, Conv, Extents, MapPart, Model, Node, Numbers, Operator, OutputKind, Requantize, Value, ValueId,
+    ValueKind, Window,
 };
 
 use crate::heads::families::{self, Place};
@@ -218,11 +219,48 @@ impl Execution<'_> {
                     let columns = detect.columns() as usize;
                     (vec![1, rows.len() / columns, columns], rows)
                 }
+                OutputKind::Arranged(arranged) => self.arranged(arranged),
             };
             let data = data.into_iter().map(|x| x as f32).collect();
             FloatTensor { name: output.name.clone(), shape, data }
         };
         self.model.outputs.iter().map(output).collect()
+    }
+
+    /// Shape and numbers of an output in another arrangement.
+    fn arranged(&self, arranged: Arranged) -> (Vec<usize>, Vec<f64>) {
+        let Arranged { numbers, layout, part, first, count } = arranged;
+        let maps = &self.model.detect.maps;
+        let all = || (0..maps.len()).map(|map| MapPart::whole(map as u32));
+        let (rows, map): (Vec<Vec<f64>>, _) = match part {
+            Some(of) => {
+                let [_, height, width] = self.extents_of(of);
+                (self.rows(of), Some([maps[of.map as usize].anchors_per_cell as usize, height, width]))
+            }
+            None if numbers.are_boxes() => {
+                let columns = self.model.detect.columns() as usize;
+                let rows: Vec<f64> = (0..maps.len()).flat_map(|map| self.decoded(map)).collect();
+                (rows.chunks_exact(columns).map(<[f64]>::to_vec).collect(), None)
+            }
+            None => (all().flat_map(|of| self.rows(of)).collect(), None),
+        };
+        let input = self.model.picture();
+        let number = |number: f64, column: usize| match (numbers, column) {
+            (Numbers::Logistic, _) => families::sigmoid(number),
+            (Numbers::UnitBoxes, 0 | 2) => number / f64::from(input.width),
+            (Numbers::UnitBoxes, 1 | 3) => number / f64::from(input.height),
+            _ => number,
+        };
+        let (first, count) = (first as usize, count as usize);
+        let extents = Extents { rows: rows.len(), map };
+        let mut data = vec![0.0; rows.len() * count];
+        for (row, numbers) in rows.iter().enumerate() {
+            for column in 0..count {
+                let place = layout.position(extents, count, row, column);
+                data[place] = number(numbers[first + column], first + column);
+            }
+        }
+        (layout.shape(extents, count).expect("a layout that fits its maps"), data)
     }
 
     fn extents_of(&self, of: MapPart) -> [usize; 3] {

@@ -8,6 +8,7 @@ use ylb_source::{Source, interpret};
 use crate::pipeline::{convert_graph, run_passes};
 use crate::{ConvertError, Converted, ErrorKind, Options, Report, advice, emit, lower, passes, reference};
 
+mod arranged;
 mod averages;
 mod by_channel;
 mod damage;

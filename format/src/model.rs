@@ -14,10 +14,12 @@
 //! some level stands for 0. Results are exact 64-bit sums; [`Requantize`] maps them to levels with
 //! integer arithmetic only. Scales are carried for people and for `--codes`; no result depends on them.
 
+mod arranged;
 mod head;
 mod input;
 mod operator;
 
+pub use arranged::{Arranged, Extents, Layout, Numbers};
 pub use head::{BoxRule, Detect, HeadMap, HeadPart, ScoreRule};
 pub use input::{
     ChannelOrder, Input, PicturePlacement, PixelLevels, PixelRange, Preprocessing, TensorLayout,
@@ -243,6 +245,8 @@ pub enum OutputKind {
     HeadByAnchor(MapPart),
     /// Decoded boxes in input pixels with scores, all maps: `[1, Σ na·ny·nx, columns]`, see [`Detect::columns`].
     Decoded,
+    /// The same numbers, or some of them, otherwise.
+    Arranged(Arranged),
 }
 
 /// A part of a feature map of the detection head.

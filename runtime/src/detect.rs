@@ -13,6 +13,7 @@
 //!
 //! All of it owns its memory: after the first frame nothing allocates.
 
+mod arranged;
 pub mod exp;
 mod logit;
 pub mod map;

@@ -10,6 +10,7 @@ fn root() -> PathBuf {
 
 /// Sources that a prefix stands for, as the page says: files, or folders of them.
 const PLACES: [(&str, &[&str]); 23] = [
+    ("arranged", &["converter/src/tests/arranged.rs"]),
     ("cases", &["converter/tests/cases.rs"]),
     ("exports", &["converter/src/tests/exports.rs"]),
     ("heads", &["converter/src/tests/heads.rs"]),

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use ylb_format::model::{
-    ChannelOrder, HeadMap, Model, OutputKind, PicturePlacement, PixelRange, TensorLayout,
+    ChannelOrder, HeadMap, Model, Numbers, OutputKind, PicturePlacement, PixelRange, TensorLayout,
 };
 
 use super::Outcome;
@@ -210,6 +210,15 @@ fn output(output: &ylb_format::model::Output) -> Output {
         OutputKind::Head(of) => ("head", Some(of.map)),
         OutputKind::HeadByAnchor(of) => ("head by anchor", Some(of.map)),
         OutputKind::Decoded => ("decoded boxes", None),
+        OutputKind::Arranged(arranged) => {
+            let contents = match arranged.numbers {
+                Numbers::Logits => "numbers of the head",
+                Numbers::Logistic => "sigmoids of the head",
+                Numbers::Boxes => "decoded boxes, arranged",
+                Numbers::UnitBoxes => "decoded boxes, parts of the picture",
+            };
+            (contents, arranged.part.map(|of| of.map))
+        }
     };
     Output { name: output.name.clone(), contents, map }
 }

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use ylb_format::model::{MapPart, OutputKind};
+use ylb_format::model::{Layout, MapPart, OutputKind};
 
+use super::arrange::in_pixels;
 use super::families::{self, Family, Place, decode, sigmoid};
 use super::{Finder, Hints, Map, not_a_detector};
 use crate::error::ConvertError;
@@ -18,24 +19,26 @@ const TOLERANCE: f64 = 1e-4;
 pub const COARSE_GRID: f64 = 0.4;
 
 /// Numbers of a row of decoded boxes before its scores: centre and size.
-const SIDES: usize = 4;
+pub(super) const SIDES: usize = 4;
 
 /// Compares a graph's outputs with the families' formulas.
 pub(super) struct Checker<'f, 'g> {
-    finder: &'f Finder<'g>,
+    pub(super) finder: &'f Finder<'g>,
     /// The decode reads quantized constants.
     coarse_grid: bool,
     pub family: &'static dyn Family,
     /// Whether an output has said which family it is.
     pub family_known: bool,
     pub maps: Vec<Map>,
+    /// Whether an output has said in which order.
+    pub order_known: bool,
     pub classes: usize,
 }
 
 /// An output's values for random heads.
-struct Random {
-    heads: HashMap<TensorId, Tensor>,
-    found: Tensor,
+pub(super) struct Random {
+    pub heads: HashMap<TensorId, Tensor>,
+    pub found: Tensor,
 }
 
 impl<'f, 'g> Checker<'f, 'g> {
@@ -45,7 +48,7 @@ impl<'f, 'g> Checker<'f, 'g> {
         coarse_grid: bool,
         family: &'static dyn Family,
     ) -> Self {
-        Self { finder, coarse_grid, family, family_known: false, maps, classes: 0 }
+        Self { finder, coarse_grid, family, family_known: false, maps, order_known: false, classes: 0 }
     }
 
     /// Numbers of a box in the head.
@@ -62,16 +65,18 @@ impl<'f, 'g> Checker<'f, 'g> {
     }
 
     fn classes(&self, hints: Hints, others: usize) -> Result<usize, ConvertError> {
-        for &output in &self.finder.graph.outputs {
-            let values = self.run_zeros(output)?;
-            if let [1, _, rows] | [1, _, _, _, rows] = *values.shape() {
-                return rows.checked_sub(others).ok_or_else(|| {
-                    not_a_detector(format!("rows of {rows} numbers; expected at least {others}"))
-                });
-            }
+        if let Some(fields) = self.fields_by_shape(others)? {
+            return Ok(fields - others);
         }
         if let Some(classes) = hints.classes {
             return Ok(classes);
+        }
+        if let Some(anchors) = hints.anchors_per_cell {
+            let channels: Vec<usize> = self.maps.iter().map(|map| map.channels).collect();
+            let fits = |&channels: &usize| channels % anchors == 0 && channels / anchors > others;
+            if anchors > 0 && channels.iter().all(fits) {
+                return Ok(channels[0] / anchors - others);
+            }
         }
         let channels = self.maps.first().map_or(0, |map| map.channels);
         if !channels.is_multiple_of(3) || channels < 3 * others {
@@ -82,7 +87,7 @@ impl<'f, 'g> Checker<'f, 'g> {
         Ok(channels / 3 - others)
     }
 
-    fn run_zeros(&self, output: TensorId) -> Result<Tensor, ConvertError> {
+    pub(super) fn run_zeros(&self, output: TensorId) -> Result<Tensor, ConvertError> {
         let mut heads = HashMap::new();
         for map in &self.maps {
             let shape = map.shape();
@@ -94,23 +99,19 @@ impl<'f, 'g> Checker<'f, 'g> {
     /// Brings the maps into the order of the decoded boxes: with heads of zeros the first box of a map is centred in its
     /// first cell, half a stride from the corner.
     pub fn find_order(&mut self) -> Result<(), ConvertError> {
-        let rows: usize = self.maps.iter().map(Map::rows).sum();
         for &output in &self.finder.graph.outputs {
             let zeros = self.run_zeros(output)?;
-            let &[1, found, columns] = zeros.shape() else { continue };
-            if found != rows || columns == 0 {
-                continue;
-            }
+            let Some(boxes) = self.boxes(&zeros) else { continue };
             let (mut ordered, mut rest, mut row) = (Vec::new(), self.maps.clone(), 0);
             while !rest.is_empty() {
-                let stride = 2.0 * zeros.get(row * columns);
+                let stride = 2.0 * boxes.get(row * SIDES);
                 let distance = |map: &Map| (map.stride as f64 / stride.max(1e-9)).ln().abs();
                 let nearest = rest.iter().map(distance).enumerate().min_by(|a, b| a.1.total_cmp(&b.1));
                 let map = rest.remove(nearest.map_or(0, |(index, _)| index));
                 row += map.rows();
                 ordered.push(map);
             }
-            self.maps = ordered;
+            (self.maps, self.order_known) = (ordered, true);
             return Ok(());
         }
         Ok(())
@@ -138,48 +139,50 @@ impl<'f, 'g> Checker<'f, 'g> {
                 let expected = self.rows_of(&self.maps[map], &random.heads).into_iter().flatten().collect();
                 (OutputKind::HeadByAnchor(MapPart::whole(map as u32)), expected)
             }
-            (3, _) => {
-                self.read_anchors(output, &zeros, behind)?;
-                self.decoded(output, &random, hints)?;
+            (3, _) if self.is_decoded(&zeros, behind) => {
+                self.read_anchors(output, &zeros)?;
+                self.decoded(output, &random, hints, self.columns())?;
                 return Ok(OutputKind::Decoded);
             }
-            _ => {
-                let shape = zeros.shape();
-                let error = not_a_detector(format!("an output of shape {shape:?}"));
-                return Err(self.finder.blame(output, error));
-            }
+            _ => return self.arranged(output, &zeros, &random, hints),
         };
-        match self.first_difference(&random.found, &expected, None) {
-            None => Ok(kind),
-            Some(index) => Err(self.differs(output, index, &random.found)),
+        let shape = match kind {
+            OutputKind::HeadByAnchor(_) => single.map(|map| self.maps[map].by_anchor(self.fields()).to_vec()),
+            _ => single.map(|map| self.maps[map].shape().to_vec()),
+        };
+        if shape.is_some_and(|shape| shape == zeros.shape())
+            && self.first_difference(&random.found, &expected, None).is_none()
+        {
+            self.order_known = true;
+            return Ok(kind);
         }
+        self.arranged(output, &zeros, &random, hints)
+    }
+
+    /// Whether an output is all boxes with all their columns, row by row.
+    fn is_decoded(&self, zeros: &Tensor, behind: &[TensorId]) -> bool {
+        let rows: usize = self.maps.iter().map(Map::rows).sum();
+        zeros.shape() == [1, rows, self.columns()]
+            && behind.len() == self.maps.len()
+            && self.boxes(zeros).is_some_and(|boxes| in_pixels(zeros, &boxes, Layout::Rows))
     }
 
     /// With heads of zeros every box is as large as its anchor.
-    fn read_anchors(
-        &mut self,
-        output: TensorId,
-        zeros: &Tensor,
-        behind: &[TensorId],
-    ) -> Result<(), ConvertError> {
-        let rows: usize = self.maps.iter().map(Map::rows).sum();
-        let columns = self.columns();
-        if zeros.shape() != [1, rows, columns] || behind.len() != self.maps.len() {
-            let shape = zeros.shape();
-            let error = format!("decoded boxes of shape {shape:?}; expected [1, {rows}, {columns}]");
-            return Err(self.finder.blame(output, not_a_detector(error)));
-        }
+    pub(super) fn read_anchors(&mut self, output: TensorId, zeros: &Tensor) -> Result<(), ConvertError> {
+        let Some(boxes) = self.boxes(zeros) else { return Ok(()) };
         let mut row = 0;
         for map in &mut self.maps {
             let cells = map.size[0] * map.size[1];
             let anchors: Vec<[f32; 2]> = (0..map.anchors_per_cell)
                 .map(|anchor| {
-                    let start = (row + anchor * cells) * columns;
-                    [zeros.get(start + 2) as f32, zeros.get(start + 3) as f32]
+                    let start = (row + anchor * cells) * SIDES;
+                    [boxes.get(start + 2) as f32, boxes.get(start + 3) as f32]
                 })
                 .collect();
             if anchors.iter().flatten().any(|extent| !(*extent > 0.0 && extent.is_finite())) {
-                let error = not_a_detector(format!("anchors of {anchors:?} pixels"));
+                let error = not_a_detector(format!(
+                    "boxes of no size where heads are 0: anchors of {anchors:?} pixels"
+                ));
                 return Err(self.finder.blame(output, error));
             }
             row += map.rows();
@@ -188,11 +191,11 @@ impl<'f, 'g> Checker<'f, 'g> {
         Ok(())
     }
 
-    fn columns(&self) -> usize {
+    pub(super) fn columns(&self) -> usize {
         families::detect(self.family, self.classes).columns() as usize
     }
 
-    fn random(&self, output: TensorId) -> Result<Random, ConvertError> {
+    pub(super) fn random(&self, output: TensorId) -> Result<Random, ConvertError> {
         let mut state = 1u64;
         let mut random = || {
             // A linear congruential generator (Knuth's MMIX constants): uniform in -4 .. 4.
@@ -210,18 +213,26 @@ impl<'f, 'g> Checker<'f, 'g> {
     }
 
     /// Finds the family whose formula gives an output for random heads.
-    fn decoded(&mut self, output: TensorId, random: &Random, hints: Hints) -> Result<(), ConvertError> {
+    /// Rows have so many of the columns of decoded boxes.
+    pub(super) fn decoded(
+        &mut self,
+        output: TensorId,
+        random: &Random,
+        hints: Hints,
+        columns: usize,
+    ) -> Result<(), ConvertError> {
         let families = families::ALL;
         let mut first = None;
         for family in families {
-            let Some(scales) = self.scales(family, random) else { continue };
+            let Some(scales) = self.scales(family, random, columns) else { continue };
             let mut expected = Vec::with_capacity(random.found.len());
             for (map, &scale_xy) in self.maps.iter().zip(&scales) {
                 for (row, logits) in self.rows_of(map, &random.heads).iter().enumerate() {
-                    expected.extend(decode(family, &map.place(row, scale_xy), logits));
+                    let numbers = decode(family, &map.place(row, scale_xy), logits);
+                    expected.extend_from_slice(&numbers[..columns]);
                 }
             }
-            let difference = self.first_difference(&random.found, &expected, Some(self.columns()));
+            let difference = self.first_difference(&random.found, &expected, Some(columns));
             let Some(index) = difference else {
                 if let Some(given) = hints.family.filter(|given| given.boxes() != family.boxes()) {
                     let (found, given) = (family.name(), given.name());
@@ -238,8 +249,7 @@ impl<'f, 'g> Checker<'f, 'g> {
     }
 
     /// The factor of each map's centres: `(x / stride − cell − ½) / (σ − ½)`, from the box whose σ says it best.
-    fn scales(&self, family: &dyn Family, random: &Random) -> Option<Vec<f32>> {
-        let columns = self.columns();
+    fn scales(&self, family: &dyn Family, random: &Random, columns: usize) -> Option<Vec<f32>> {
         let mut start = 0;
         let mut scale = |map: &Map| {
             let rows = self.rows_of(map, &random.heads);
@@ -254,7 +264,7 @@ impl<'f, 'g> Checker<'f, 'g> {
     }
 
     /// The logits of a map's boxes, by anchor, row and column of cells.
-    fn rows_of(&self, map: &Map, heads: &HashMap<TensorId, Tensor>) -> Vec<Vec<f64>> {
+    pub(super) fn rows_of(&self, map: &Map, heads: &HashMap<TensorId, Tensor>) -> Vec<Vec<f64>> {
         let (head, fields) = (&heads[&map.tensor], self.fields());
         let cells = map.size[0] * map.size[1];
         let row = |row: usize| {
@@ -265,7 +275,12 @@ impl<'f, 'g> Checker<'f, 'g> {
     }
 
     /// The first element that is not what it should be. Decoded boxes have so many `columns`.
-    fn first_difference(&self, found: &Tensor, expected: &[f64], columns: Option<usize>) -> Option<usize> {
+    pub(super) fn first_difference(
+        &self,
+        found: &Tensor,
+        expected: &[f64],
+        columns: Option<usize>,
+    ) -> Option<usize> {
         let largest_stride = self.maps.iter().map(|map| map.stride).max().unwrap_or(0) as f64;
         let centre = |index: usize| columns.is_some_and(|columns| index % columns < SIDES / 2);
         (found.len() != expected.len()).then_some(0).or_else(|| {
@@ -277,7 +292,7 @@ impl<'f, 'g> Checker<'f, 'g> {
         })
     }
 
-    fn differs(&self, output: TensorId, index: usize, found: &Tensor) -> ConvertError {
+    pub(super) fn differs(&self, output: TensorId, index: usize, found: &Tensor) -> ConvertError {
         let families: Vec<String> =
             families::ALL.iter().map(|family| format!("{} ({})", family.name(), family.formula())).collect();
         let error = not_a_detector(format!(

@@ -122,7 +122,7 @@ impl Net {
         graph.outputs = vec![head];
         passes::constants::run(&mut graph, None).unwrap();
         passes::quantizers::run(&mut graph).unwrap();
-        let heads = crate::heads::run(&mut graph, Hints { classes: Some(1), family: None }).unwrap();
+        let heads = crate::heads::run(&mut graph, Hints { classes: Some(1), ..Hints::default() }).unwrap();
         passes::prune::run(&mut graph);
         let lowered = run(&graph, &heads, PictureRange::Unit, None, &mut |_, _| {}).unwrap();
         lowered.warnings.into_iter().map(|warning| warning.message).collect()
@@ -138,7 +138,7 @@ impl Net {
 fn converted(mut graph: Graph) -> Result<(Model, Graph), ConvertError> {
     passes::constants::run(&mut graph, None)?;
     passes::quantizers::run(&mut graph)?;
-    let heads = crate::heads::run(&mut graph, Hints { classes: Some(1), family: None })?;
+    let heads = crate::heads::run(&mut graph, Hints { classes: Some(1), ..Hints::default() })?;
     passes::prune::run(&mut graph);
     let lowered = run(&graph, &heads, PictureRange::Unit, None, &mut |_, _| {})?;
     let (model, rows) =

@@ -295,9 +295,10 @@ fn raw_heads_and_heads_by_anchor() {
     let head = head(&mut builder, image);
     builder.graph.outputs = vec![head];
     let raw = builder.graph.clone();
-    let error = found(Builder { graph: raw.clone() }, Hints { classes: Some(2), family: None }).unwrap_err();
+    let error =
+        found(Builder { graph: raw.clone() }, Hints { classes: Some(2), ..Hints::default() }).unwrap_err();
     assert!(error.to_string().contains("12 channels"), "{error}");
-    let heads = found(Builder { graph: raw }, Hints { classes: Some(1), family: None }).unwrap();
+    let heads = found(Builder { graph: raw }, Hints { classes: Some(1), ..Hints::default() }).unwrap();
     assert_eq!((heads.classes, heads.outputs[0].kind), (1, OutputKind::Head(MapPart::whole(0))));
     let rows = by_anchor(&mut builder, head);
     builder.graph.outputs = vec![rows, head];

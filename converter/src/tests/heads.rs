@@ -9,7 +9,7 @@ use crate::families::{self, Family};
 
 /// How boxes are decoded.
 #[derive(Clone, Copy)]
-enum Decode {
+pub(super) enum Decode {
     /// `(2σ − 0.5 + grid)·stride`, `(2σ)²·anchor`.
     Squares,
     /// `(kσ − (k − 1)/2 + grid)·stride`, `e^t·anchor`.
@@ -17,12 +17,12 @@ enum Decode {
 }
 
 /// Widths and heights of the anchors of a map of this stride.
-fn anchors(stride: usize) -> [[f32; 2]; 3] {
+pub(super) fn anchors(stride: usize) -> [[f32; 2]; 3] {
     [[1.0, 1.25], [2.5, 3.0], [3.5, 2.0]].map(|size| size.map(|side| side * stride as f32))
 }
 
 /// Two heads of one class: a finer one of stride 1 and a coarser one of stride 2.
-fn heads(net: &mut Net, image: TensorId) -> [(TensorId, usize); 2] {
+pub(super) fn heads(net: &mut Net, image: TensorId) -> [(TensorId, usize); 2] {
     let input = net.input(image);
     let fine = net.layer(input, [4, 3, 3, 3], 0.25);
     let weights = net.weights([4, 4, 3, 3]);
@@ -37,7 +37,7 @@ fn heads(net: &mut Net, image: TensorId) -> [(TensorId, usize); 2] {
 }
 
 /// The decode of a head: `[1, rows, 6]`.
-fn decoded(net: &mut Net, (head, stride): (TensorId, usize), decode: Decode) -> TensorId {
+pub(super) fn decoded(net: &mut Net, (head, stride): (TensorId, usize), decode: Decode) -> TensorId {
     let side = SIZE / stride;
     let builder = &mut net.builder;
     let shape = builder.constant(Tensor::indices(&[1, 3, 6, side as i64, side as i64]));
@@ -77,7 +77,7 @@ fn decoded(net: &mut Net, (head, stride): (TensorId, usize), decode: Decode) -> 
 }
 
 /// A network whose output is the boxes of both heads, the coarser first if asked for.
-fn detector(decode: Decode, coarse_first: bool) -> Net {
+pub(super) fn detector(decode: Decode, coarse_first: bool) -> Net {
     let (mut net, image) = Net::new();
     let mut heads = heads(&mut net, image);
     if coarse_first {

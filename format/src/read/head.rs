@@ -5,7 +5,9 @@ use super::graph::value_id;
 use super::{Result, Sections};
 use crate::container::codes;
 use crate::limits::{MAX_ANCHORS, MAX_MAPS, MAX_PARTS};
-use crate::model::{BoxRule, Detect, HeadMap, HeadPart, MapPart, Output, OutputKind, ScoreRule};
+use crate::model::{
+    Arranged, BoxRule, Detect, HeadMap, HeadPart, Layout, MapPart, Numbers, Output, OutputKind, ScoreRule,
+};
 use crate::weights::to_usize;
 
 pub(super) fn detect(sections: &mut Sections<'_>) -> Result<Detect> {
@@ -80,9 +82,28 @@ pub(super) fn output(fields: &mut Cursor<'_>) -> Result<Output> {
         codes::OUTPUT_HEAD => OutputKind::Head(map_part(fields)?),
         codes::OUTPUT_HEAD_BY_ANCHOR => OutputKind::HeadByAnchor(map_part(fields)?),
         codes::OUTPUT_DECODED => OutputKind::Decoded,
+        codes::OUTPUT_ARRANGED => OutputKind::Arranged(arranged(fields)?),
         code => return Err(fields.unknown_code(offset, "kind of output", code)),
     };
     Ok(Output { name, kind })
+}
+
+fn arranged(fields: &mut Cursor<'_>) -> Result<Arranged> {
+    let offset = fields.offset();
+    let numbers = match fields.u8()? {
+        codes::LOGITS => Numbers::Logits,
+        codes::LOGISTIC => Numbers::Logistic,
+        codes::BOXES => Numbers::Boxes,
+        codes::UNIT_BOXES => Numbers::UnitBoxes,
+        code => return Err(fields.unknown_code(offset, "numbers of an output", code)),
+    };
+    let offset = fields.offset();
+    let code = fields.u8()?;
+    let layout = Layout::ALL.get(usize::from(code).wrapping_sub(1)).copied();
+    let layout = layout.ok_or_else(|| fields.unknown_code(offset, "layout of an output", code))?;
+    let part = if fields.flag("part of an output")? { Some(map_part(fields)?) } else { None };
+    let [first, count] = fields.u32s()?;
+    Ok(Arranged { numbers, layout, part, first, count })
 }
 
 fn map_part(fields: &mut Cursor<'_>) -> Result<MapPart> {

@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use super::{HeadProblem, Violation};
 use crate::limits::{MAX_ANCHORS, MAX_BINS, MAX_EXTENT, MAX_PARTS, MAX_SCALE_XY, MAX_SHIFT};
-use crate::model::{BoxRule, Detect, HeadMap, HeadPart, Model, OutputKind, Value, ValueId};
+use crate::model::{
+    Arranged, BoxRule, Detect, HeadMap, HeadPart, MapPart, Model, OutputKind, Value, ValueId,
+};
 use crate::weights::to_usize;
 
 pub(super) fn validate(model: &Model) -> Result<(), Violation> {
@@ -136,8 +138,24 @@ fn logits(index: usize, part: &HeadPart, value: &Value) -> Result<(), HeadProble
     Ok(())
 }
 
+/// Whether there are the columns that an output has, and it is of as many maps as its layout and its numbers.
+fn is_arranged(detect: &Detect, Arranged { numbers, layout, part, first, count }: Arranged) -> bool {
+    let columns = match part {
+        _ if numbers.are_boxes() => detect.columns(),
+        Some(of) => {
+            let part = detect.maps.get(to_usize(of.map)).and_then(|map| map.parts.get(to_usize(of.part)));
+            part.map_or(0, |part| u64::from(part.fields.end.saturating_sub(part.fields.start)))
+        }
+        None => detect.fields(),
+    };
+    let fits = count > 0 && u64::from(first) + u64::from(count) <= columns && !detect.maps.is_empty();
+    fits && (!layout.of_one_map() || part.is_some()) && !(numbers.are_boxes() && part.is_some())
+}
+
 fn outputs(model: &Model) -> Result<(), Violation> {
     let Detect { boxes, maps, .. } = &model.detect;
+    let lacks = |map: &HeadMap| boxes.has_anchors() && map.anchors.is_empty();
+    let decodable = !maps.is_empty() && !maps.iter().any(lacks);
     let mut names = HashSet::new();
     for output in &model.outputs {
         let name = || output.name.clone();
@@ -151,10 +169,19 @@ fn outputs(model: &Model) -> Result<(), Violation> {
                     return Err(Violation::UnknownPart { name: name(), map: of.map, part: of.part });
                 }
             }
-            OutputKind::Decoded => {
-                let lacks = |map: &HeadMap| boxes.has_anchors() && map.anchors.is_empty();
-                if maps.is_empty() || maps.iter().any(lacks) {
+            OutputKind::Decoded if !decodable => return Err(Violation::NoAnchors { name: name() }),
+            OutputKind::Decoded => {}
+            OutputKind::Arranged(arranged) => {
+                if let Some(MapPart { map, part }) = arranged.part
+                    && to_usize(part) >= maps.get(to_usize(map)).map_or(0, |map| map.parts.len())
+                {
+                    return Err(Violation::UnknownPart { name: name(), map, part });
+                }
+                if arranged.numbers.are_boxes() && !decodable {
                     return Err(Violation::NoAnchors { name: name() });
+                }
+                if !is_arranged(&model.detect, arranged) {
+                    return Err(Violation::Arrangement { name: name() });
                 }
             }
         }

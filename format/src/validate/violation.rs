@@ -167,6 +167,12 @@ pub enum Violation {
         /// And the part of it.
         part: u32,
     },
+    /// An output arranges columns that there are not, or one map as all, or all maps as one.
+    #[error("output {name:?} is no arrangement of the detection head's numbers")]
+    Arrangement {
+        /// The output's name.
+        name: String,
+    },
     /// Boxes cannot be decoded without a detection head, and without the anchors of all its maps where it has some.
     #[error("output {name:?} is decoded boxes, but the detection head lacks anchors")]
     NoAnchors {

@@ -3,7 +3,9 @@
 use super::Sections;
 use super::section::Section;
 use crate::container::codes;
-use crate::model::{BoxRule, Detect, HeadMap, HeadPart, MapPart, Output, OutputKind, ScoreRule};
+use crate::model::{
+    Arranged, BoxRule, Detect, HeadMap, HeadPart, Layout, MapPart, Numbers, Output, OutputKind, ScoreRule,
+};
 
 impl Sections {
     pub(super) fn detect(&mut self, detect: &Detect) {
@@ -64,7 +66,29 @@ impl Section {
                 self.map_part(part);
             }
             OutputKind::Decoded => self.u8(codes::OUTPUT_DECODED),
+            OutputKind::Arranged(arranged) => {
+                self.u8(codes::OUTPUT_ARRANGED);
+                self.arranged(arranged);
+            }
         }
+    }
+
+    fn arranged(&mut self, arranged: Arranged) {
+        self.u8(match arranged.numbers {
+            Numbers::Logits => codes::LOGITS,
+            Numbers::Logistic => codes::LOGISTIC,
+            Numbers::Boxes => codes::BOXES,
+            Numbers::UnitBoxes => codes::UNIT_BOXES,
+        });
+        // Layouts are numbered from 1 in their order.
+        let layout = Layout::ALL.iter().position(|&layout| layout == arranged.layout);
+        self.u8(layout.and_then(|index| u8::try_from(index + 1).ok()).expect("a layout of few"));
+        self.u8(arranged.part.is_some().into());
+        if let Some(part) = arranged.part {
+            self.map_part(part);
+        }
+        self.u32(arranged.first);
+        self.u32(arranged.count);
     }
 
     fn map_part(&mut self, MapPart { map, part }: MapPart) {

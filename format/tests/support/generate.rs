@@ -340,6 +340,20 @@ impl Generator {
         if detect.maps.iter().all(decodable) && !detect.maps.is_empty() {
             outputs.push(Output { name: "boxes".to_owned(), kind: OutputKind::Decoded });
         }
+        if detect.maps.iter().all(decodable) && !detect.maps.is_empty() {
+            let numbers = [Numbers::Boxes, Numbers::UnitBoxes][self.choose(2) as usize];
+            let layout = [Layout::Rows, Layout::Columns][self.choose(2) as usize];
+            let arranged = Arranged { numbers, layout, part: None, first: 0, count: 4 };
+            outputs.push(Output { name: "sides".to_owned(), kind: OutputKind::Arranged(arranged) });
+        }
+        for (map, index) in detect.maps.iter().zip(0..) {
+            let part = MapPart { map: index, part: self.choose(map.parts.len() as u32) };
+            let numbers = [Numbers::Logits, Numbers::Logistic][self.choose(2) as usize];
+            let layout = Layout::ALL[self.choose(Layout::ALL.len() as u32) as usize];
+            let count = map.parts[part.part as usize].fields.len() as u32;
+            let arranged = Arranged { numbers, layout, part: Some(part), first: 0, count };
+            outputs.push(Output { name: format!("arranged {index}"), kind: OutputKind::Arranged(arranged) });
+        }
         outputs
     }
 }

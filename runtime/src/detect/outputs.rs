@@ -13,9 +13,11 @@ use ylb_format::model::{Detect, OutputKind, Value};
 #[derive(Clone, Debug)]
 pub struct RawOutputs {
     /// Numbers of a box in the head, and fields of the objectness, after which the classes come.
-    fields: usize,
+    pub(super) fields: usize,
     objectness: usize,
-    maps: Vec<Map>,
+    pub(super) maps: Vec<Map>,
+    /// Width and height of the network's input.
+    pub(super) input: [f64; 2],
 }
 
 impl RawOutputs {
@@ -27,11 +29,13 @@ impl RawOutputs {
         let maps = Map::all(detect, values)?;
         // Every supported rule for scores has an objectness.
         let objectness = detect.objectness().ok_or(DecodeErrorKind::NoHead)? as usize;
-        Ok(Self { fields: detect.fields() as usize, objectness, maps })
+        let extent = |extent: usize, map: usize| (extent as u64 * u64::from(detect.maps[map].stride)) as f64;
+        let input = maps.first().map_or([1.0; 2], |map| [extent(map.width, 0), extent(map.height, 0)]);
+        Ok(Self { fields: detect.fields() as usize, objectness, maps, input })
     }
 
     /// Numbers of a decoded box: centre, size, objectness, classes.
-    fn columns(&self) -> usize {
+    pub(super) fn columns(&self) -> usize {
         SIDES + self.fields - self.objectness
     }
 
@@ -50,6 +54,7 @@ impl RawOutputs {
                 vec![1, map.anchors_per_cell, map.height, map.width, map.fields]
             }
             OutputKind::Decoded => vec![1, self.maps.iter().map(Map::rows).sum(), self.columns()],
+            OutputKind::Arranged(arranged) => self.arranged_shape(arranged),
         }
     }
 
@@ -68,6 +73,7 @@ impl RawOutputs {
                 self.head_by_anchor(of.map as usize, &heads[of.map as usize], tensor)
             }
             OutputKind::Decoded => self.decoded(heads, tensor)?,
+            OutputKind::Arranged(arranged) => self.arranged(arranged, heads, tensor)?,
         }
         Ok(())
     }

@@ -76,7 +76,7 @@ fn joins_are_requantized_on_request() {
     graph.outputs = vec![head];
     passes::constants::run(&mut graph, None).unwrap();
     passes::quantizers::run(&mut graph).unwrap();
-    let heads = crate::heads::run(&mut graph, Hints { classes: Some(1), family: None }).unwrap();
+    let heads = crate::heads::run(&mut graph, Hints { classes: Some(1), ..Hints::default() }).unwrap();
     passes::prune::run(&mut graph);
     let lowered = run(&graph, &heads, PictureRange::Unit, Some(8), &mut |_, _| {}).unwrap();
     let warnings: Vec<&str> = lowered.warnings.iter().map(|warning| warning.message.as_str()).collect();
