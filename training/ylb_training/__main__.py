@@ -44,15 +44,13 @@ def _stage(parser: argparse.ArgumentParser, epochs: int, rate: float, plain: int
     _common(parser)
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
-    top = argparse.ArgumentParser(prog="ylb_training", description="From photos to a low-bit YOLOv5 export.")
-    sub = top.add_subparsers(dest="command", required=True)
-
+def _anchors(sub) -> None:
     p = sub.add_parser("anchors", help="k-means anchors of a data set")
     p.add_argument("--data", required=True)
     p.add_argument("--size", default="256x320", help="input, HEIGHTxWIDTH (default 256x320)")
 
+
+def _hold_out(sub) -> None:
     p = sub.add_parser("hold-out", help="take a val split out of train, for data sets without one",
                        description="Pictures are taken in the order of the numbers in their names, as runs: frames next "
                        "to each other look alike. Writes train.txt, val.txt and data.yaml; test stays as it is.")
@@ -62,6 +60,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--take", type=int, default=4, help="pictures in a run (default 4)")
     p.add_argument("--gap", type=int, default=1, help="pictures dropped on both sides of a run (default 1)")
 
+
+def _train(sub) -> None:
     p = sub.add_parser("train", help="train a float detector from scratch, or from a checkpoint")
     _stage(p, 105, 2e-3, 16)
     p.add_argument("--size", default="256x320", help="input, HEIGHTxWIDTH, multiples of 32 (default 256x320)")
@@ -69,6 +69,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--activation", default="relu", choices=["relu", "silu"])
     p.add_argument("--start", help="float checkpoint to start from")
 
+
+def _qat(sub) -> None:
     p = sub.add_parser("qat", help="quantize a float checkpoint: calibration, then training")
     _stage(p, 40, 1e-3, 10)
     p.add_argument("--start", required=True, help="checkpoint to start from: float, or quantized; one "
@@ -84,6 +86,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--teacher", help="float checkpoint to learn from; default: --start where that is float")
     p.add_argument("--calibration", type=int, default=32, help="pictures for the calibration (default 32)")
 
+
+def _sensitivity(sub) -> None:
     p = sub.add_parser("sensitivity", help="which layers lose most at a low width: the ones to give more bits",
                        description="One layer of the architecture at a time gets the low width, the others --base bits; "
                        "calibrated, not trained. Prints mAP for each.")
@@ -95,6 +99,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--base", type=int, default=8, help="width of all else (default 8)")
     _common(p)
 
+
+def _eval(sub) -> None:
     p = sub.add_parser("eval", help="mAP of a checkpoint")
     p.add_argument("checkpoint")
     p.add_argument("--data", required=True)
@@ -106,6 +112,8 @@ def parser() -> argparse.ArgumentParser:
                    "equal (slow)")
     _common(p)
 
+
+def _score(sub) -> None:
     p = sub.add_parser("score", help="mAP of what 'yolo-lowbit run --json' found in the pictures of a split",
                        description="Make the file with: yolo-lowbit run MODEL.ylb IMAGES --conf 0.001 --iou 0.6 "
                        "--no-save --json > FOUND.json")
@@ -114,6 +122,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--split", default="val", help="default val")
     p.add_argument("--json", action="store_true")
 
+
+def _agree(sub) -> None:
     p = sub.add_parser("agree", help="compare mAP of the integer runtime and of the quantized checkpoint",
                        description="Exit status 1 if they are further apart than the tolerance.")
     p.add_argument("checkpoint")
@@ -126,17 +136,29 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--json", action="store_true")
     _common(p)
 
+
+def _export(sub) -> None:
     p = sub.add_parser("export", help="write a quantized checkpoint as ONNX")
     p.add_argument("checkpoint")
     p.add_argument("-o", "--output", required=True)
     p.add_argument("--form", choices=["qonnx", "qcdq"], default="qonnx")
 
+
+def _import(sub) -> None:
     p = sub.add_parser("import", help="take the weights of an original YOLOv5 v6/v7 checkpoint")
     p.add_argument("state", help="file with the state dict (torch.save(model.state_dict(), FILE)), not fused")
     p.add_argument("-o", "--output", required=True)
     p.add_argument("--data", required=True, help="for the class names")
     p.add_argument("--activation", default="silu", choices=["relu", "silu"])
     p.add_argument("--size", default="640x640")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line: a function above for each command."""
+    top = argparse.ArgumentParser(prog="ylb_training", description="From photos to a low-bit YOLOv5 export.")
+    sub = top.add_subparsers(dest="command", required=True)
+    for add in (_anchors, _hold_out, _train, _qat, _sensitivity, _eval, _score, _agree, _export, _import):
+        add(sub)
     return top
 
 

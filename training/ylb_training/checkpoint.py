@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from .network import SIZES, Network
+from .network import HEAD, SIZES, STEM, Network
 
 
 def load(path: str, device: str = "cpu") -> tuple[Network, dict]:
@@ -39,9 +39,9 @@ def from_original(state: dict, activation: str) -> Network:
     """
     state = {re.sub(r"^(module\.)?(model\.)?(?=model\.\d)", "", k): v.float() for k, v in state.items()}
     try:
-        width = state["model.0.conv.weight"].shape[0] / 64
-        heads = state["model.24.m.0.weight"].shape[0] // 3
-        anchors = state["model.24.anchors"] * torch.tensor([8.0, 16.0, 32.0]).view(3, 1, 1)
+        width = state[f"{STEM}.conv.weight"].shape[0] / 64
+        heads = state[f"{HEAD}.m.0.weight"].shape[0] // 3
+        anchors = state[f"{HEAD}.anchors"] * torch.tensor([8.0, 16.0, 32.0]).view(3, 1, 1)
     except KeyError as missing:
         raise SystemExit(f"error: not a YOLOv5 v6/v7 detector with three levels: no parameter {missing}") from None
     bottlenecks = len({k.split(".")[3] for k in state if k.startswith("model.6.m.")})

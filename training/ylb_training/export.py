@@ -41,5 +41,6 @@ def export(network: Network, names: list[str], height: int, width: int, path: st
               input_names=["images"], output_names=["output"], dynamo=False)
     proto = onnx.load(path)
     onnx.helper.set_model_props(proto, {"names": json.dumps(dict(enumerate(names))), "stride": "32"})
-    onnx.checker.check_model(proto) if form == "qcdq" else None
+    if form == "qcdq":
+        onnx.checker.check_model(proto)
     onnx.save(proto, path)

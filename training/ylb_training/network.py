@@ -10,6 +10,9 @@ from .blocks import C3, SPPF, ConvBlock, Detect, QuantizerSlot
 SIZES = {"n": (0.33, 0.25), "s": (0.33, 0.50), "m": (0.67, 0.75), "l": (1.0, 1.0), "x": (1.33, 1.25)}
 """Depth and width multiples."""
 
+STEM, HEAD = "model.0", "model.24"
+"""Names of the first layer and of the head, here as in the original."""
+
 
 class Network(nn.Module):
     """YOLOv5 detector.

@@ -14,7 +14,7 @@ from torch import nn
 from .blocks import QuantizerSlot
 from .dataset import Sample, letterbox
 from .fakequant import ActivationQuantizer, WeightQuantizer
-from .network import Network
+from .network import HEAD, STEM, Network
 
 # Our quantizers are set up by `initialize` and by loading, never again behind our back.
 config.REINIT_ON_STATE_DICT_LOAD = False
@@ -58,7 +58,7 @@ class Widths:
         for pattern, bits in self.layers.items():
             if fnmatch(name.removesuffix(".conv"), pattern):
                 return bits
-        edge = name == "model.0.conv" or name.startswith("model.24.")
+        edge = name == f"{STEM}.conv" or name.startswith(f"{HEAD}.")
         return self.edge_weights if edge else self.weights
 
     def of_activation(self, name: str) -> int:
