@@ -89,7 +89,7 @@ LIBRARY_PROFILE ?= release
 install:
 	scripts/build-command.sh
 	$(CARGO) rustc --profile $(LIBRARY_PROFILE) -p ylb-capi --crate-type staticlib,cdylib
-	LIBRARY_PROFILE=$(LIBRARY_PROFILE) PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) LIBDIR=$(LIBDIR) scripts/install.sh
+	LIBRARIES=$(LIBRARY_PROFILE:dev=debug) PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) LIBDIR=$(LIBDIR) scripts/install.sh
 
 # Archives and Debian packages for x86-64 and 64-bit ARM, under dist/.
 dist:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lints the ARM code paths. Where there is no toolchain for that it says so and succeeds, unless CI=true.
+# Lints the ARM code paths, which kernels, runtime and the C library's tests have. Where there is no toolchain for that it says so and succeeds, unless CI=true.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -14,4 +14,4 @@ if [ -z "${ARM_CLIPPY:-}" ]; then
     [ "${CI:-}" = true ] && exit 1
     exit 0
 fi
-$ARM_CLIPPY --workspace --all-targets --target aarch64-unknown-linux-gnu -- -D warnings
+$ARM_CLIPPY -p ylb-kernels -p ylb-runtime -p ylb-capi --all-targets --target aarch64-unknown-linux-gnu -- -D warnings

@@ -7,8 +7,8 @@
 #
 # scripts/dist.sh [x86_64|aarch64]...       default: both, or on ARM aarch64 alone.
 #
-# aarch64 is cross-compiled on other machines. QUICK=1 packs what is compiled as the tests are: to try packages, not to
-# hand them out.
+# aarch64 is cross-compiled on other machines. QUICK=1 packs what the tests were compiled to: to try packages, not to
+# hand them out. Its command is not static.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -17,8 +17,8 @@ soversion=${version%.*}
 host=$(uname -m)
 target_dir=${CARGO_TARGET_DIR:-target}
 dist=${DIST:-dist}
-export COMMAND_PROFILE=dist LIBRARY_PROFILE=release
-[ -z "${QUICK:-}" ] || COMMAND_PROFILE=dev LIBRARY_PROFILE=dev
+export COMMAND=dist/yolo-lowbit LIBRARIES=release
+[ -z "${QUICK:-}" ] || COMMAND=debug/yolo-lowbit LIBRARIES=debug/deps
 mkdir -p "$dist"
 dist=$(cd "$dist" && pwd)
 maintainer=${MAINTAINER:-yolo-lowbit <https://github.com/yolo-lowbit/yolo-lowbit>}
@@ -26,18 +26,20 @@ maintainer=${MAINTAINER:-yolo-lowbit <https://github.com/yolo-lowbit/yolo-lowbit
 # $1: architecture. The command is linked statically: it runs on any Linux. The libraries are not,
 # because a shared library cannot be, and because a C program brings its own libc.
 build() (
+    if [ -n "${QUICK:-}" ]; then
+        if [ "$1" = "$host" ]; then make test-host TEST=--no-run; else make test-arm TEST=--no-run; fi
+        return
+    fi
     options=
     if [ "$1" != "$host" ]; then
         environment=$(scripts/arm-env.sh)
         eval "$environment"
         options="--target $1-unknown-linux-gnu"
     fi
-    command=scripts/build-command.sh
-    [ "$COMMAND_PROFILE" = dist ] || command="cargo rustc --locked --profile $COMMAND_PROFILE -p yolo-lowbit --bin yolo-lowbit"
     # shellcheck disable=SC2086  # commands and options are several words, or none
     {
-        cargo rustc --locked --profile $LIBRARY_PROFILE $options -p ylb-capi --lib --crate-type staticlib,cdylib
-        $command $options -- -C target-feature=+crt-static
+        cargo rustc --locked --release $options -p ylb-capi --lib --crate-type staticlib,cdylib
+        scripts/build-command.sh $options -- -C target-feature=+crt-static
     }
 )
 
@@ -145,8 +147,9 @@ for architecture; do
     fi
     build "$architecture"
     tools=
-    generator=("$(built "$architecture")/$([ $COMMAND_PROFILE = dev ] && echo debug || echo $COMMAND_PROFILE)/yolo-lowbit")
+    generator=("$(built "$architecture")/$COMMAND")
     if [ "$architecture" != "$host" ]; then
+        eval "$(scripts/arm-env.sh | grep QEMU_LD_PREFIX)"
         generator=(qemu-aarch64 "${generator[@]}")
         tools=aarch64-linux-gnu-
     fi

@@ -4,7 +4,7 @@
 # Variables, with the usual meanings:
 #   PREFIX   /usr/local        LIBDIR  $PREFIX/lib      DESTDIR  (nothing)
 #   BUILT    target            the folder that Cargo has built in
-#   COMMAND_PROFILE dist, LIBRARY_PROFILE release   the profiles of the command and of the libraries
+#   COMMAND dist/yolo-lowbit, LIBRARIES release     where the command and the libraries are in it
 #   GENERATOR (the command)   the program that writes man pages, if that cannot run here
 #   PC_PREFIX $PREFIX          the prefix that pkg-config tells: ${pcfiledir}/../.. in an archive, unpacked anywhere
 #   TOOLS                             prefix of the binutils, such as aarch64-linux-gnu-
@@ -16,10 +16,8 @@ prefix=${prefix%/}
 libdir=${LIBDIR:-$prefix/lib}
 root=${DESTDIR:-}
 built=${BUILT:-${CARGO_TARGET_DIR:-target}}
-# $1: a profile; the folder that Cargo has for it.
-folder() { case $1 in dev) echo "$built/debug" ;; *) echo "$built/$1" ;; esac; }
-command=$(folder "${COMMAND_PROFILE:-dist}")/yolo-lowbit
-libraries=$(folder "${LIBRARY_PROFILE:-release}")
+command=$built/${COMMAND:-dist/yolo-lowbit}
+libraries=$built/${LIBRARIES:-release}
 generator=${GENERATOR:-$command}
 pc_prefix=${PC_PREFIX:-$prefix}
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)

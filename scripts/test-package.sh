@@ -16,8 +16,8 @@ soversion=${version%.*}
 host=$(uname -m)
 examples=$PWD/capi/examples
 
-# Packages and libraries are compiled as the tests are, which is done already. `make install` installs the command as
-# people get it, whose size is checked.
+# Packages hold what the tests were compiled to. `make install` compiles its libraries as tests are, and installs the
+# command as people get it, whose size is checked.
 export QUICK=1 LIBRARY_PROFILE=dev
 export DIST=$work/dist
 
@@ -50,7 +50,7 @@ need python3 python3
 need jq jq
 need_package python3-numpy python3 -c "import numpy"
 need djpeg libjpeg-turbo-progs
-scripts/arm-env.sh >/dev/null || missing "a cross toolchain and QEMU" "gcc-aarch64-linux-gnu g++-aarch64-linux-gnu qemu-user"
+environment=$(scripts/arm-env.sh) || missing "a cross toolchain and QEMU" "gcc-aarch64-linux-gnu g++-aarch64-linux-gnu qemu-user"
 
 # The command's JSON as the lines that the C examples print.
 boxes() {
@@ -122,7 +122,7 @@ try_packages() {
     inside sh -c "dpkg --install *_${version}_$1.deb" >"$work/log" 2>&1 || fail "$1: $(cat "$work/log")"
     sample=/tmp/sample
     models=/usr/share/yolo-lowbit
-    # Not `inside`: it is static and needs no folder, and PRoot 5.1 does not know the system call `statx`.
+    # Not `inside`: PRoot 5.1 does not know the system call `statx`.
     command="$run $root/usr/bin/yolo-lowbit"
     [ "$($command --version)" = "yolo-lowbit $version" ] || fail "$1: the command's version is wrong"
     $command run "$root$models/cells-w4a4.ylb" "$work/sample.png" --quiet --no-save --json | boxes >"$work/boxes"
@@ -231,7 +231,8 @@ for architecture; do
     case $architecture in x86_64) debian=amd64 ;; aarch64) debian=arm64 ;; esac
     run='' emulator='' cross=''
     if [ $architecture != "$host" ]; then
-        run=qemu-aarch64 emulator="-q qemu-aarch64" cross=aarch64-linux-gnu-
+        # With the C library of the small Debian that `try_packages` makes.
+        run="qemu-aarch64 -L $work/$architecture" emulator="-q qemu-aarch64" cross=aarch64-linux-gnu-
     fi
     ls "$DIST"/*"$debian.deb" >/dev/null 2>&1 || { say "$architecture: not made on this machine"; continue; }
     root=$work/$architecture
@@ -244,7 +245,6 @@ say "size"
 scripts/check-size.sh
 if [ "$host" != aarch64 ]; then
     say "the command as people get it, on ARM"
-    environment=$(scripts/arm-env.sh)
     (
         eval "$environment"
         qemu-aarch64 "$CARGO_TARGET_DIR/aarch64-unknown-linux-gnu/dist/yolo-lowbit" run models/cells-w4a4.ylb "$work/sample.png" \

@@ -32,11 +32,11 @@ fn unknown_operators_are_blamed_themselves() {
     let cases = [
         ("ConvTranspose", "(ConvTranspose): an operator that the converter does not know"),
         (
-            "mqbench::LearnablePerTensorAffine",
-            "(mqbench::LearnablePerTensorAffine): an operator of a tool's own",
+            "mct_quantizers::ActivationLutPOTQuantizer",
+            "(mct_quantizers::ActivationLutPOTQuantizer): an operator of a tool's own",
         ),
         ("trt::FP8QuantizeLinear", "(trt::FP8QuantizeLinear): an operator of a tool's own"),
-        ("LearnablePerTensorAffine", "(LearnablePerTensorAffine): an operator of a tool's own"),
+        ("LearnedQuantizer", "(LearnedQuantizer): an operator of a tool's own"),
         ("MaxPool", "(MaxPool): expected a kernel_shape"),
     ];
     for (operator, expected) in cases {
