@@ -9,7 +9,7 @@ fn root() -> PathBuf {
 }
 
 /// Sources that a prefix stands for, as the page says: files, or folders of them.
-const PLACES: [(&str, &[&str]); 23] = [
+const PLACES: [(&str, &[&str]); 24] = [
     ("arranged", &["converter/src/tests/arranged.rs"]),
     ("cases", &["converter/tests/cases.rs"]),
     ("exports", &["converter/src/tests/exports.rs"]),
