@@ -135,7 +135,7 @@ mod tests {
         for layout in Layout::ALL {
             let shape = layout.shape(extents, 5).unwrap();
             assert_eq!(shape.iter().product::<usize>(), 120, "{layout:?}");
-            let mut seen = vec![false; 120];
+            let mut seen = [false; 120];
             for (row, column) in (0..24).flat_map(|row| (0..5).map(move |column| (row, column))) {
                 let place = &mut seen[layout.position(extents, 5, row, column)];
                 assert!(!std::mem::replace(place, true), "{layout:?}");
