@@ -36,7 +36,7 @@ fn unknown_operators_are_blamed_themselves() {
             "(mct_quantizers::ActivationLutPOTQuantizer): an operator of a tool's own",
         ),
         ("trt::FP8QuantizeLinear", "(trt::FP8QuantizeLinear): an operator of a tool's own"),
-        ("LearnedQuantizer", "(LearnedQuantizer): an operator of a tool's own"),
+        ("LearnedQuantizer", "(LearnedQuantizer): an operator that the converter does not know"),
         ("MaxPool", "(MaxPool): expected a kernel_shape"),
     ];
     for (operator, expected) in cases {
