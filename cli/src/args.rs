@@ -205,7 +205,6 @@ mod tests {
             "yolo-lowbit run a.ylb --tensor in.npy",
             "yolo-lowbit run a.ylb b.jpg --tensor in.npy --raw out.npz",
             "yolo-lowbit bench a.ylb --iterations 0",
-            "yolo-lowbit bench a.ylb --kernels",
             "yolo-lowbit convert",
             "yolo-lowbit compare a.onnx",
             "yolo-lowbit eval a.ylb",

@@ -9,7 +9,7 @@ fn root() -> PathBuf {
 }
 
 /// Sources that a prefix stands for, as the page says: files, or folders of them.
-const PLACES: [(&str, &[&str]); 24] = [
+const PLACES: [(&str, &[&str]); 25] = [
     ("arranged", &["converter/src/tests/arranged.rs"]),
     ("cases", &["converter/tests/cases.rs"]),
     ("exports", &["converter/src/tests/exports.rs"]),
@@ -18,6 +18,7 @@ const PLACES: [(&str, &[&str]); 24] = [
     ("pad", &["converter/src/tests/pad.rs"]),
     ("window", &["source/src/window.rs"]),
     ("pictures", &["converter/src/tests/pictures.rs"]),
+    ("picture_orders", &["converter/src/tests/picture_orders.rs"]),
     ("rounding", &["converter/src/tests/rounding.rs"]),
     ("spelling", &["converter/src/tests/spelling"]),
     ("stems", &["converter/src/tests/stems.rs"]),

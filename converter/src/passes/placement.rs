@@ -108,7 +108,11 @@ impl Pass<'_> {
         let quantizer = node.quantizer.clone()?;
         let &[output] = node.outputs.as_slice() else { return None };
         let source = self.origin(node.input(0)?);
-        if let Some(known) = self.known(source, &quantizer) {
+        // One whose codes have a name of their own stays beside another that has one, too, where lowering takes it.
+        let known = self.known(source, &quantizer);
+        if let Some(known) =
+            known.filter(|&known| self.take_over_name(graph, known, &quantizer) || self.is_stuck(source, 0))
+        {
             self.done.merged += 1;
             return Some(replaced(node, Domain::Onnx, "Identity", vec![Some(known)]));
         }
@@ -116,6 +120,17 @@ impl Pass<'_> {
         self.done.moved += usize::from(moved.is_some());
         self.quantized.entry(source).or_default().push((quantizer, output));
         moved.map(|last| Node { outputs: vec![output], ..last })
+    }
+
+    /// Gives codes without a name that of an equal quantizer. Whether both have one name now, or none.
+    fn take_over_name(&self, graph: &mut Graph, codes: TensorId, equal: &Quantizer) -> bool {
+        let writer = graph.nodes.iter_mut().rev().find(|node| node.outputs.contains(&codes));
+        let Some(quantizer) = writer.and_then(|node| node.quantizer.as_mut()) else { return true };
+        if quantizer.codes_name.is_empty() {
+            *quantizer =
+                Arc::new(Quantizer { codes_name: equal.codes_name.clone(), ..quantizer.as_ref().clone() });
+        }
+        quantizer.codes_name == equal.codes_name || equal.codes_name.is_empty()
     }
 
     /// The tensor that another one is a copy of.
