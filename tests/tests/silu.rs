@@ -76,6 +76,7 @@ fn other_functions_take_what_is_published() {
 
 /// The project's own detectors, which took the search before there were cells.
 #[test]
+#[cfg_attr(target_arch = "aarch64", ignore = "minutes in an emulator, and forms depend on no CPU")]
 fn made_up_networks_take_the_forms_of_converted_ones() {
     for bits in [8, 4, 2] {
         let name = format!("yolov5n-silu-w{bits}a{bits}-640.onnx");
