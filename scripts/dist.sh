@@ -7,8 +7,8 @@
 #
 # scripts/dist.sh [x86_64|aarch64]...       default: both, or on ARM aarch64 alone.
 #
-# aarch64 is cross-compiled on other machines. QUICK=1 packs what the tests were compiled to: to try packages, not to
-# hand them out. Its command is not static.
+# aarch64 is cross-compiled on other machines. QUICK=1 packs the libraries that the tests were compiled to: to try
+# packages, not to hand them out. Its command is the one that `make install` builds, which is not static.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -18,7 +18,7 @@ host=$(uname -m)
 target_dir=${CARGO_TARGET_DIR:-target}
 dist=${DIST:-dist}
 export COMMAND=dist/yolo-lowbit LIBRARIES=release
-[ -z "${QUICK:-}" ] || COMMAND=debug/yolo-lowbit LIBRARIES=debug/deps
+[ -z "${QUICK:-}" ] || LIBRARIES=debug/deps
 mkdir -p "$dist"
 dist=$(cd "$dist" && pwd)
 maintainer=${MAINTAINER:-yolo-lowbit <https://github.com/yolo-lowbit/yolo-lowbit>}
@@ -28,13 +28,17 @@ maintainer=${MAINTAINER:-yolo-lowbit <https://github.com/yolo-lowbit/yolo-lowbit
 build() (
     if [ -n "${QUICK:-}" ]; then
         if [ "$1" = "$host" ]; then make test-host TEST=--no-run; else make test-arm TEST=--no-run; fi
-        return
     fi
     options=
     if [ "$1" != "$host" ]; then
         environment=$(scripts/arm-env.sh)
         eval "$environment"
         options="--target $1-unknown-linux-gnu"
+    fi
+    if [ -n "${QUICK:-}" ]; then
+        # shellcheck disable=SC2086  # options are several words, or none
+        scripts/build-command.sh $options
+        return
     fi
     # shellcheck disable=SC2086  # commands and options are several words, or none
     {

@@ -21,7 +21,7 @@ if ! environment=$(scripts/arm-env.sh); then
 fi
 eval "$environment"
 
-options="-p ylb-kernels -p ylb-runtime -p ylb-tests -p yolo-lowbit -p ylb-capi"
+options="-p ylb-kernels -p ylb-runtime -p ylb-tests -p ylb-capi"
 first=all later=ylb-kernels,ylb-runtime,ylb-tests
 if [ "${ARM_PACKAGES:-}" = all ]; then options="--workspace --exclude ylb-benches" later=all; fi
 

@@ -46,7 +46,13 @@ WRITTEN = {
 # What builds, builds where this script stands instead of in the copy, which is the same, and as the tests are built: there it
 # is compiled already. What people get is compiled, and its `make install` run, by scripts/test-package.sh.
 PRELUDE = f"""
-cargo() {{ if [ "$1" = install ]; then (cd '{ROOT}' && command cargo "$@" --debug); else command cargo "$@"; fi; }}
+cargo() {{
+    case $1 in
+    install) (cd '{ROOT}' && command cargo "$@" --debug) ;;
+    run) [ "$2" = --release ] && shift 2 && command cargo run --manifest-path '{ROOT}/Cargo.toml' "$@" ;;
+    *) command cargo "$@" ;;
+    esac
+}}
 make() {{ if [ "$1" = install ]; then command make -C '{ROOT}' "$@" LIBRARY_PROFILE=dev; else command make "$@"; fi; }}
 """
 
