@@ -27,6 +27,7 @@ mod picture;
 mod qoperator;
 mod quantize;
 mod spatial;
+mod steps;
 mod tools;
 mod trunc;
 

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! [`Source`] is a model as it was read, [`ir`] its graph, [`eval`] the arithmetic of what needs no picture, and
-//! [`interpret`] runs the whole of it. [`quantizer`], [`window`] and [`picture`] say what the graph's numbers mean,
+//! [`interpret`] runs the whole of it; [`encode_onnx`] writes a graph as a file again. [`quantizer`], [`window`] and [`picture`] say what the graph's numbers mean,
 //! whoever asks. Nothing here knows integer models, how they are made or how they are run.
 //!
 //! ```no_run
@@ -40,5 +40,6 @@ pub mod weights;
 pub mod window;
 
 pub use error::{Blame, ErrorKind, SourceError};
+pub use onnx::encode as encode_onnx;
 pub use source::{Described, Source};
 pub use text::TextError;

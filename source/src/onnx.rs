@@ -14,8 +14,10 @@ mod inline;
 pub mod schema;
 mod tensor;
 mod upgrade;
+mod write;
 
 pub use tensor::element_type;
+pub use write::encode;
 
 use external::External;
 use inline::Inliner;

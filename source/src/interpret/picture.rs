@@ -91,6 +91,15 @@ impl Feed {
         }
     }
 
+    /// What a byte is multiplied by, where floats are taken.
+    pub(super) fn scale(self) -> Option<f32> {
+        match self.element {
+            Element::Unit => Some(1.0 / 255.0),
+            Element::Numbers => Some(1.0),
+            Element::Bytes => None,
+        }
+    }
+
     fn shape(self, [height, width]: [usize; 2]) -> [usize; 4] {
         if self.channels_last { [1, height, width, 3] } else { [1, 3, height, width] }
     }

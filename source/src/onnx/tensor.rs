@@ -198,3 +198,88 @@ fn from_lists(
         _ => Tensor::integers(shape, element, words.iter().map(|&word| i64::from(word))),
     }
 }
+
+/// The number of `TensorProto.DataType` that an element type is written as.
+pub fn data_type(element: ElementType) -> i32 {
+    match element {
+        ElementType::F32 => data_type::FLOAT,
+        ElementType::F64 => data_type::DOUBLE,
+        ElementType::Bool => data_type::BOOL,
+        ElementType::Unsigned(2) => data_type::UINT2,
+        ElementType::Unsigned(4) => data_type::UINT4,
+        ElementType::Unsigned(8) => data_type::UINT8,
+        ElementType::Unsigned(16) => data_type::UINT16,
+        ElementType::Unsigned(32) => data_type::UINT32,
+        ElementType::Unsigned(_) => data_type::UINT64,
+        ElementType::Signed(2) => data_type::INT2,
+        ElementType::Signed(4) => data_type::INT4,
+        ElementType::Signed(8) => data_type::INT8,
+        ElementType::Signed(16) => data_type::INT16,
+        ElementType::Signed(32) => data_type::INT32,
+        ElementType::Signed(_) => data_type::INT64,
+    }
+}
+
+/// Writes a tensor as raw bytes.
+pub fn encode(tensor: &Tensor, name: &str) -> TensorProto {
+    let integers = || tensor.to_integers().into_iter();
+    let raw: Vec<u8> = match tensor.element() {
+        ElementType::F32 => {
+            (0..tensor.len()).flat_map(|index| (tensor.get(index) as f32).to_le_bytes()).collect()
+        }
+        ElementType::F64 => (0..tensor.len()).flat_map(|index| tensor.get(index).to_le_bytes()).collect(),
+        ElementType::Signed(bits @ (2 | 4)) | ElementType::Unsigned(bits @ (2 | 4)) => pack(integers(), bits),
+        // Little-endian two's complement keeps its low bytes, whatever the width.
+        ElementType::Bool | ElementType::Signed(8) | ElementType::Unsigned(8) => {
+            integers().map(|value| value as u8).collect()
+        }
+        ElementType::Signed(16) | ElementType::Unsigned(16) => {
+            integers().flat_map(|value| (value as u16).to_le_bytes()).collect()
+        }
+        ElementType::Signed(32) | ElementType::Unsigned(32) => {
+            integers().flat_map(|value| (value as u32).to_le_bytes()).collect()
+        }
+        ElementType::Signed(_) | ElementType::Unsigned(_) => integers().flat_map(i64::to_le_bytes).collect(),
+    };
+    TensorProto {
+        dims: tensor.shape().iter().map(|&extent| extent as i64).collect(),
+        data_type: Some(data_type(tensor.element())),
+        name: Some(name.into()).filter(|name: &String| !name.is_empty()),
+        raw_data: Some(raw),
+        ..TensorProto::default()
+    }
+}
+
+/// What [`unpack`] reads.
+fn pack(values: impl ExactSizeIterator<Item = i64>, bits: u8) -> Vec<u8> {
+    let per_byte = usize::from(8 / bits);
+    let mut raw = vec![0; values.len().div_ceil(per_byte)];
+    for (index, value) in values.enumerate() {
+        let low = (value & ((1 << bits) - 1)) as u8;
+        raw[index / per_byte] |= low << ((index % per_byte) * usize::from(bits));
+    }
+    raw
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_types_survive_writing_and_reading() {
+        let mut external = External::new(None);
+        let (signed, unsigned) = (ElementType::Signed, ElementType::Unsigned);
+        let types = [2, 4, 8, 16, 32, 64].into_iter().flat_map(|bits| [signed(bits), unsigned(bits)]);
+        for element in types.chain([ElementType::Bool]) {
+            let (low, high) = element.integer_range().unwrap_or((0, 1));
+            let values = [low, high, 0, 1, low / 2, high / 2, high - 1];
+            let tensor = Tensor::integers(&[7], element, values.into_iter()).unwrap();
+            assert_eq!(decode(&encode(&tensor, "a"), &mut external).unwrap(), tensor, "{element}");
+        }
+        let floats = Tensor::f32(&[2, 1], vec![0.1, f32::NEG_INFINITY]).unwrap();
+        let doubles = Tensor::f64(&[], vec![0.1]).unwrap();
+        for tensor in [floats, doubles, Tensor::f32(&[0], Vec::new()).unwrap()] {
+            assert_eq!(decode(&encode(&tensor, ""), &mut external).unwrap(), tensor);
+        }
+    }
+}
