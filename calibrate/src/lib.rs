@@ -1,0 +1,332 @@
+//! Quantization after training: from a float detector and a few pictures to what a training with quantizers would have
+//! exported.
+//!
+//! ```text
+//! ir::Graph ─ forward ─► numbers ─ histogram ─► grids ─┐
+//!     │                                                ├─ emit ─► ir::Graph with quantizers
+//!     └─ structure ─► which tensors, which share ──────┘
+//!                     weights, reconstruct ─► codes ───┘
+//! ```
+//!
+//! The result is a source like any other: it is written as an ONNX file, converted exactly, and compared with what was
+//! converted. So nothing here knows integer models, and the converter chooses nothing.
+//!
+//! Numbers are the same for any number of threads and on every machine.
+//!
+//! | what | method |
+//! |---|---|
+//! | activations | asymmetric grids of 8 bits with the least squared error on the pictures; one for what meets in a concat |
+//! | the picture | its bytes, by a quantizer of theirs |
+//! | weights of 8 bits | one scale for each output channel, nearest |
+//! | weights that have codes already | those |
+//! | weights of less | least squares against the float network, layer after layer ([`reconstruct`]) |
+//! | heads and their decode | floats of exact accumulators, as everywhere |
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+
+use rayon::prelude::*;
+use ylb_source::SourceError;
+use ylb_source::ir::{Graph, Tensor, TensorId};
+
+mod bits;
+mod dynamic;
+mod emit;
+mod forward;
+mod histogram;
+mod reconstruct;
+mod structure;
+mod weights;
+
+pub use bits::Bits;
+pub use dynamic::rewritten as without_dynamic_grids;
+
+use bits::Asked;
+use forward::Forward;
+use histogram::{Grid, Histogram};
+use structure::{Conv, Structure};
+use weights::Weights;
+
+/// A quantized network.
+#[derive(Clone, Debug)]
+pub struct Calibrated {
+    /// The graph, with quantizers.
+    pub graph: Graph,
+    /// What was quantized, in the order of computation.
+    pub layers: Vec<Layer>,
+}
+
+/// A convolution, or another node whose result is quantized.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layer {
+    /// The node's name.
+    pub name: String,
+    /// Bits and error of its weights, if it has some.
+    pub weights: Option<Error>,
+    /// Bits and error of what it writes, if that is quantized.
+    pub activations: Option<Error>,
+}
+
+/// What quantizing did to numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Error {
+    /// Bits of a code.
+    pub bits: u32,
+    /// Energy of the numbers over that of the differences, in decibels: 6 are a bit.
+    pub signal_to_noise: f64,
+}
+
+/// How far a calibration is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Progress {
+    /// A picture went through the float network.
+    Picture {
+        /// Pictures altogether.
+        total: usize,
+    },
+    /// The weights of a convolution were chosen.
+    Layer {
+        /// Convolutions altogether.
+        total: usize,
+    },
+}
+
+/// Who is told of progress, from any thread.
+pub type Watcher<'w> = &'w (dyn Fn(Progress) + Sync);
+
+/// Quantizes a float network. Pictures are bytes, `[3, height, width]`, letterboxed already, of `size` pixels, which the
+/// network takes.
+///
+/// # Errors
+/// If there are no pictures, the network has no convolutions with constant weights, holds something that is not known, or computes
+/// numbers that are not finite.
+pub fn calibrate(
+    graph: &Graph,
+    size: [usize; 2],
+    pictures: &[Vec<u8>],
+    bits: Bits,
+    watcher: Watcher<'_>,
+) -> Result<Calibrated, SourceError> {
+    if pictures.is_empty() {
+        return Err(SourceError::unsupported("no pictures to calibrate on"));
+    }
+    let network = Forward::new(graph.clone(), size)?;
+    let structure = Structure::of(&network);
+    if structure.convolutions.is_empty() {
+        return Err(SourceError::unsupported("no convolution with constant weights: nothing to quantize"));
+    }
+    let histograms = observe(&network, &structure, pictures, watcher)?;
+    let plan = Plan::new(&network, &structure, bits);
+    let chosen: Vec<Grid> = (0..structure.grids)
+        .into_par_iter()
+        .map(|index| histograms[index].grid(plan.activations[index]))
+        .collect();
+    let grids: BTreeMap<TensorId, Grid> =
+        structure.sites.iter().map(|(&id, &index)| (id, chosen[index])).collect();
+    let weights = if bits.is_low() {
+        reconstruct::run(&network, &structure, &plan.most, &grids, pictures, size, watcher)?
+    } else {
+        nearest(&network, &structure, &plan.most)
+    };
+    // `byte / 255` in 32 bits is a hair off the byte's multiple, and a hair is enough where 8 bits have steps: the quantizer says
+    // that the bytes are codes.
+    let all = grids.clone().into_iter().chain(network.picture_grid()).collect();
+    let mut emitted = emit::graph(graph, &weights, &all)?;
+    shape_outputs(&network, &pictures[0], &mut emitted)?;
+    let layers = layers(&network, &structure, &weights, &grids, &histograms);
+    Ok(Calibrated { graph: emitted, layers })
+}
+
+/// Widths of everything.
+struct Plan {
+    /// The largest code of each convolution's weights.
+    most: Vec<i32>,
+    /// The bits of each grid.
+    activations: Vec<u32>,
+}
+
+impl Plan {
+    fn new(network: &Forward, structure: &Structure, bits: Bits) -> Self {
+        let weights = |conv: &Conv| network.convolution(conv.position).map_or(0, |c| c.weights.len());
+        let all = structure.convolutions.iter().map(weights).sum();
+        let winograd = winograd_grids(network, structure);
+        let asked = |conv: &Conv| Asked {
+            is_end: conv.is_first || conv.is_last,
+            is_winograd: input_grid(network, structure, conv).is_some_and(|grid| winograd[grid]),
+            parameters: [weights(conv), all],
+        };
+        Self {
+            most: structure.convolutions.iter().map(|conv| bits.largest_code(asked(conv))).collect(),
+            activations: winograd.iter().map(|&own| bits.activations(own)).collect(),
+        }
+    }
+}
+
+/// The grid of a convolution's input, where that is quantized itself and not by what passes through.
+fn input_grid(network: &Forward, structure: &Structure, conv: &Conv) -> Option<usize> {
+    let input = network.node(conv.position).input(0)?;
+    structure.sites.get(&input).copied()
+}
+
+/// Which grids have no other readers than inner convolutions of 3×3 with stride 1.
+fn winograd_grids(network: &Forward, structure: &Structure) -> Vec<bool> {
+    let mut only = vec![true; structure.grids];
+    for position in 0..network.len() {
+        let node = network.node(position);
+        let conv = structure.convolutions.iter().find(|conv| conv.position == position);
+        let is_winograd = conv.is_some_and(|conv| {
+            let inner = !conv.is_first && !conv.is_last;
+            let plain =
+                network.convolution(position).is_some_and(|c| c.shape[2..] == [3, 3] && c.groups == 1);
+            let ones =
+                |name: &str| node.ints(name).is_none_or(|values| values.iter().all(|&value| value == 1));
+            inner && plain && ones("strides") && ones("dilations") && node.ints("pads") == Some(&[1; 4])
+        });
+        for grid in node.inputs.iter().flatten().filter_map(|id| structure.sites.get(id)) {
+            only[*grid] &= is_winograd;
+        }
+    }
+    only
+}
+
+/// Counts the numbers of all tensors that are to be quantized, by grid.
+fn observe(
+    network: &Forward,
+    structure: &Structure,
+    pictures: &[Vec<u8>],
+    watcher: Watcher<'_>,
+) -> Result<Vec<Histogram>, SourceError> {
+    let last = structure.convolutions.iter().map(|conv| conv.position).max().unwrap_or(0);
+    let of_picture = |pixels: &Vec<u8>| -> Result<Vec<Histogram>, SourceError> {
+        let mut histograms = vec![Histogram::default(); structure.grids];
+        let mut values = network.start(pixels)?;
+        for position in 0..last {
+            network.step(position, &mut values, &[])?;
+            let node = network.node(position);
+            for (id, grid) in node.outputs.iter().filter_map(|id| Some((id, structure.sites.get(id)?))) {
+                let Some(tensor) = values.get(*id) else { continue };
+                if !histograms[*grid].add(forward::conv::view(tensor)?) {
+                    return Err(node.blame(SourceError::unsupported(
+                        "it computes numbers that are not finite, for a picture of the calibration",
+                    )));
+                }
+            }
+        }
+        watcher(Progress::Picture { total: pictures.len() });
+        Ok(histograms)
+    };
+    let merge = |mut all: Vec<Histogram>, one: Vec<Histogram>| {
+        all.iter_mut().zip(one).for_each(|(all, one)| all.merge(one));
+        Ok(all)
+    };
+    let none = || Ok(vec![Histogram::default(); structure.grids]);
+    pictures.par_iter().map(of_picture).try_reduce_with(merge).unwrap_or_else(none)
+}
+
+/// Writes the shapes of the outputs into the graph, which reading a file leaves out.
+fn shape_outputs(network: &Forward, pixels: &[u8], graph: &mut Graph) -> Result<(), SourceError> {
+    let mut values = network.start(pixels)?;
+    (0..network.len()).try_for_each(|position| network.step(position, &mut values, &[]))?;
+    for id in graph.outputs.clone() {
+        graph.tensors[id.0].shape = values.get(id).map(|tensor| tensor.shape().to_vec());
+    }
+    Ok(())
+}
+
+fn nearest(network: &Forward, structure: &Structure, most: &[i32]) -> BTreeMap<TensorId, Weights> {
+    let of_conv = |(conv, &most): (&Conv, &i32)| {
+        if conv.is_quantized {
+            return None;
+        }
+        let own = network.convolution(conv.position)?;
+        Some((conv.output, Weights::nearest(&own.weights, own.shape, most)))
+    };
+    structure.convolutions.iter().zip(most).filter_map(of_conv).collect()
+}
+
+fn layers(
+    network: &Forward,
+    structure: &Structure,
+    weights: &BTreeMap<TensorId, Weights>,
+    grids: &BTreeMap<TensorId, Grid>,
+    histograms: &[Histogram],
+) -> Vec<Layer> {
+    let activations = |id: &TensorId| {
+        let (grid, histogram) = (grids.get(id)?, structure.sites.get(id)?);
+        let signal_to_noise = histograms[*histogram].signal_to_noise(*grid);
+        Some(Error { bits: grid.bits(), signal_to_noise })
+    };
+    let mut layers = Vec::new();
+    let sites_of_convolutions: Vec<TensorId> =
+        structure.convolutions.iter().filter_map(|conv| conv.site).collect();
+    for position in 0..network.len() {
+        let node = network.node(position);
+        let name = node.name.clone();
+        if let Some(conv) = structure.convolutions.iter().find(|conv| conv.position == position) {
+            let float = network.convolution(position).map(|own| own.weights.as_slice());
+            let error = |own: &Weights| Error {
+                bits: own.bits(),
+                signal_to_noise: own.signal_to_noise(float.unwrap_or_default()),
+            };
+            let weights = weights.get(&conv.output).map(error);
+            layers.push(Layer { name, weights, activations: conv.site.as_ref().and_then(activations) });
+            continue;
+        }
+        let own = node.outputs.iter().filter(|id| !sites_of_convolutions.contains(id)).find_map(activations);
+        if let Some(own) = own {
+            layers.push(Layer { name, weights: None, activations: Some(own) });
+        }
+    }
+    layers
+}
+
+/// A float network that tells what some of its nodes compute.
+#[derive(Debug)]
+pub struct FloatNetwork {
+    network: Forward,
+    /// The tensors, and the step behind which all are known.
+    wanted: Vec<TensorId>,
+    end: usize,
+}
+
+impl FloatNetwork {
+    /// Takes a graph for pictures of `[height, width]` pixels; `nodes` are the names of the convolutions whose results are wanted.
+    ///
+    /// # Errors
+    /// If the graph takes no such picture, or has no such convolution.
+    pub fn new(graph: &Graph, size: [usize; 2], nodes: &[&str]) -> Result<Self, SourceError> {
+        let network = Forward::new(graph.clone(), size)?;
+        let (mut wanted, mut end) = (Vec::with_capacity(nodes.len()), 0);
+        for &name in nodes {
+            let is_wanted = |position: &usize| {
+                let node = network.node(*position);
+                node.name == name && node.is("Conv")
+            };
+            let position = (0..network.len()).find(is_wanted).ok_or_else(|| {
+                SourceError::malformed(format!("the float network has no convolution \"{name}\""))
+            })?;
+            wanted.push(network.node(position).output()?);
+            end = end.max(position + 1);
+        }
+        Ok(Self { network, wanted, end })
+    }
+
+    /// What the nodes compute for a picture, as [`calibrate`] takes it: tensors of 32-bit floats, in the order in which they were
+    /// asked for.
+    ///
+    /// # Errors
+    /// If the picture has another size, or a node is not known.
+    pub fn run(&self, pixels: &[u8]) -> Result<Vec<Tensor>, SourceError> {
+        let mut values = self.network.start(pixels)?;
+        (0..self.end).try_for_each(|position| self.network.step(position, &mut values, &self.wanted))?;
+        let tensor = |id: &TensorId| values.get(*id).map(|tensor| Tensor::clone(tensor));
+        let tensors: Option<Vec<Tensor>> = self.wanted.iter().map(tensor).collect();
+        tensors.ok_or_else(|| SourceError::malformed("a head was not computed"))
+    }
+}
+
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,285 @@
+//! Which tensors of a float network get a quantizer, and which of them share a grid.
+//!
+//! ```text
+//! Conv ─ BatchNormalization ─ Sigmoid, Mul ─┤quantizer├─ Conv
+//!                                           └────────── Concat, MaxPool, Resize: codes pass through, one grid
+//! x ┤q├ + y ┤q├ ─┤quantizer├─               a sum has a grid of its own, its operands have theirs
+//! ```
+//!
+//! A *function* is computed of each element (activations, normalizations, casts); functions of one convolution stay
+//! together, and the quantizer stands behind the last of them. A *pass* only picks or moves elements, so that codes go
+//! through it. All else reads quantized tensors and writes something new. What only the picture goes into, whose
+//! bytes are codes, and what no convolution reads, the decode of the boxes, stay as they are.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ylb_source::eval;
+use ylb_source::ir::{Domain, Graph, Node, TensorId};
+
+use crate::forward::Forward;
+
+/// What is to be quantized.
+#[derive(Clone, Debug, Default)]
+pub struct Structure {
+    /// Convolutions in the order of computation.
+    pub convolutions: Vec<Conv>,
+    /// Tensors that get a quantizer, and their grid's number.
+    pub sites: BTreeMap<TensorId, usize>,
+    /// How many grids there are.
+    pub grids: usize,
+}
+
+/// A convolution that gets integer weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conv {
+    /// The step that computes it.
+    pub position: usize,
+    /// The tensor that it writes.
+    pub output: TensorId,
+    /// The quantized tensor that its functions end in, if there is one.
+    pub site: Option<TensorId>,
+    /// Whether it reads the picture.
+    pub is_first: bool,
+    /// Whether no convolution reads what it writes.
+    pub is_last: bool,
+    /// Whether its weights have codes already.
+    pub is_quantized: bool,
+}
+
+/// What a node does with elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Conv,
+    Pass,
+    Function,
+    Quantizer,
+    /// Extents of a tensor: no picture goes through.
+    Shape,
+    Other,
+}
+
+/// What a tensor is a function of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Picture,
+    Tensor(TensorId),
+}
+
+fn kind(network: &Forward, position: usize) -> Kind {
+    const PASSES: [&str; 5] = ["MaxPool", "Concat", "Resize", "Upsample", "Pad"];
+    const FUNCTIONS: [&str; 27] = [
+        "Abs",
+        "Add",
+        "BatchNormalization",
+        "Cast",
+        "Clip",
+        "Div",
+        "Dropout",
+        "Elu",
+        "Exp",
+        "HardSigmoid",
+        "HardSwish",
+        "Identity",
+        "LeakyRelu",
+        "Max",
+        "Min",
+        "Mish",
+        "Mul",
+        "Neg",
+        "PRelu",
+        "Pow",
+        "Relu",
+        "Sigmoid",
+        "Softplus",
+        "Sqrt",
+        "Sub",
+        "Tanh",
+        "Log",
+    ];
+    let node = network.node(position);
+    let op_type = node.op_type.as_str();
+    if network.convolution(position).is_some() {
+        return Kind::Conv;
+    }
+    if is_quantizer(node) {
+        return Kind::Quantizer;
+    }
+    match node.domain {
+        Domain::Onnx if ["Shape", "Size"].contains(&op_type) => Kind::Shape,
+        Domain::Onnx if FUNCTIONS.contains(&op_type) => Kind::Function,
+        Domain::Onnx if PASSES.contains(&op_type) || eval::moves_elements(op_type) => Kind::Pass,
+        _ => Kind::Other,
+    }
+}
+
+impl Structure {
+    /// Of a network.
+    pub fn of(network: &Forward) -> Self {
+        let kinds: Vec<Kind> = (0..network.len()).map(|position| kind(network, position)).collect();
+        let needed = needed(network, &kinds);
+        let mut walk = Walk::new(network, &kinds, &needed);
+        (0..network.len()).for_each(|position| walk.node(position));
+        walk.finish()
+    }
+}
+
+/// Whether a quantizer of the file writes a tensor.
+pub fn has_codes(graph: &Graph, id: TensorId) -> bool {
+    let writer = graph.nodes.iter().find(|node| node.outputs.contains(&id));
+    writer.is_some_and(is_quantizer)
+}
+
+/// Whether a node is a quantizer.
+pub fn is_quantizer(node: &Node) -> bool {
+    let is_linear = ["QuantizeLinear", "DequantizeLinear"].iter().any(|op| node.is_linear_quantizer(op));
+    is_linear || node.domain == Domain::Qonnx
+}
+
+/// A node's inputs that depend on the picture.
+fn moving<'n>(network: &'n Forward, node: &'n Node) -> impl Iterator<Item = TensorId> + 'n {
+    node.inputs.iter().copied().flatten().filter(|&id| network.constant(id).is_none())
+}
+
+/// Tensors that some convolution depends on.
+fn needed(network: &Forward, kinds: &[Kind]) -> BTreeSet<TensorId> {
+    let mut needed = BTreeSet::new();
+    for position in (0..network.len()).rev() {
+        let node = network.node(position);
+        if kinds[position] == Kind::Conv {
+            needed.extend(node.input(0));
+        } else if node.outputs.iter().any(|id| needed.contains(id)) {
+            needed.extend(moving(network, node));
+        }
+    }
+    needed
+}
+
+/// The network is walked once, in the order of computation.
+struct Walk<'n> {
+    network: &'n Forward,
+    kinds: &'n [Kind],
+    needed: &'n BTreeSet<TensorId>,
+    origins: Vec<Origin>,
+    /// Tensors that a pass or a quantizer writes: nothing is quantized behind them.
+    carried: BTreeSet<TensorId>,
+    /// Tensors that are read as codes.
+    read: BTreeSet<TensorId>,
+    /// Union-find of tensors that share a grid.
+    parents: Vec<usize>,
+    convolutions: Vec<Conv>,
+}
+
+impl<'n> Walk<'n> {
+    fn new(network: &'n Forward, kinds: &'n [Kind], needed: &'n BTreeSet<TensorId>) -> Self {
+        let tensors = network.graph().tensors.len();
+        Self {
+            network,
+            kinds,
+            needed,
+            origins: vec![Origin::Picture; tensors],
+            carried: BTreeSet::new(),
+            read: BTreeSet::new(),
+            parents: (0..tensors).collect(),
+            convolutions: Vec::new(),
+        }
+    }
+
+    fn node(&mut self, position: usize) {
+        let node = self.network.node(position);
+        if self.kinds[position] == Kind::Shape {
+            return;
+        }
+        let inputs: Vec<TensorId> = match self.kinds[position] {
+            Kind::Conv => node.input(0).into_iter().collect(),
+            _ => moving(self.network, node).collect(),
+        };
+        let of_picture = inputs.iter().all(|&id| self.origins[id.0] == Origin::Picture);
+        let is_read =
+            self.kinds[position] == Kind::Conv || node.outputs.iter().any(|id| self.needed.contains(id));
+        let own = node.outputs.first().map_or(Origin::Picture, |&id| Origin::Tensor(id));
+        let origin = match self.kinds[position] {
+            Kind::Conv => {
+                self.convolution(position, node, of_picture);
+                own
+            }
+            _ if of_picture => Origin::Picture,
+            Kind::Quantizer => {
+                self.carried.extend(&node.outputs);
+                own
+            }
+            Kind::Function => {
+                let first = self.origins[inputs[0].0];
+                if inputs.iter().all(|&id| self.origins[id.0] == first) {
+                    node.outputs.iter().for_each(|id| self.origins[id.0] = first);
+                    return;
+                }
+                own
+            }
+            Kind::Pass => {
+                self.pass(&inputs, &node.outputs);
+                own
+            }
+            Kind::Shape | Kind::Other => own,
+        };
+        let takes_codes = self.kinds[position] != Kind::Quantizer && is_read;
+        self.read.extend(inputs.iter().filter(|_| takes_codes && origin != Origin::Picture));
+        for &output in &node.outputs {
+            self.origins[output.0] = match origin {
+                Origin::Picture => Origin::Picture,
+                Origin::Tensor(_) => Origin::Tensor(output),
+            };
+        }
+    }
+
+    fn convolution(&mut self, position: usize, node: &Node, is_first: bool) {
+        let Some(&output) = node.outputs.first() else { return };
+        let is_last = !self.needed.contains(&output);
+        let is_quantized = node.input(1).is_some_and(|id| has_codes(self.network.graph(), id));
+        let conv = Conv { position, output, site: None, is_first, is_last, is_quantized };
+        self.convolutions.push(conv);
+    }
+
+    /// All that goes through shares a grid, but for what has one of its own already.
+    fn pass(&mut self, inputs: &[TensorId], outputs: &[TensorId]) {
+        let fixed =
+            |id: &TensorId| has_codes(self.network.graph(), *id) || self.origins[id.0] == Origin::Picture;
+        let free: Vec<TensorId> = inputs.iter().copied().filter(|id| !fixed(id)).collect();
+        self.carried.extend(outputs);
+        let Some(&first) = outputs.first() else { return };
+        for &id in outputs.iter().chain(&free) {
+            self.join(first, id);
+        }
+    }
+
+    fn root(&self, mut index: usize) -> usize {
+        while self.parents[index] != index {
+            index = self.parents[index];
+        }
+        index
+    }
+
+    fn join(&mut self, a: TensorId, b: TensorId) {
+        let (a, b) = (self.root(a.0), self.root(b.0));
+        // The smaller stands for both, whatever the order.
+        self.parents[a.max(b)] = a.min(b);
+    }
+
+    fn finish(self) -> Structure {
+        let is_site =
+            |id: &&TensorId| !self.carried.contains(id) && matches!(self.origins[id.0], Origin::Tensor(_));
+        let mut numbers: BTreeMap<usize, usize> = BTreeMap::new();
+        let mut sites = BTreeMap::new();
+        for &id in self.read.iter().filter(is_site) {
+            let next = numbers.len();
+            sites.insert(id, *numbers.entry(self.root(id.0)).or_insert(next));
+        }
+        let site_of =
+            |output: TensorId| sites.keys().copied().find(|id| self.origins[id.0] == Origin::Tensor(output));
+        let convolutions =
+            self.convolutions.iter().map(|conv| Conv { site: site_of(conv.output), ..*conv }).collect();
+        Structure { convolutions, sites, grids: numbers.len() }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! Weights as integers: one scale for each output channel, and codes on either side of 0.
+
+/// A convolution's weights as codes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weights {
+    /// The codes in the order of the weights.
+    pub codes: Vec<i32>,
+    /// What a code of each output channel stands for.
+    pub scales: Vec<f32>,
+    /// The largest code; the smallest is its opposite.
+    pub most: i32,
+    /// A new bias, where there is one.
+    pub bias: Option<Vec<f32>>,
+    /// Output channels, input channels of a group, rows, columns.
+    pub shape: [usize; 4],
+}
+
+impl Weights {
+    /// The nearest codes, of grids that reach each channel's largest weight.
+    pub fn nearest(weights: &[f32], shape: [usize; 4], most: i32) -> Self {
+        let depth: usize = shape[1..].iter().product();
+        let mut codes = Vec::with_capacity(weights.len());
+        let mut scales = Vec::with_capacity(shape[0]);
+        for channel in weights.chunks_exact(depth.max(1)) {
+            let largest = channel.iter().fold(0.0f32, |largest, w| largest.max(w.abs()));
+            let scale = positive(largest / most as f32);
+            codes.extend(channel.iter().map(|w| code(*w, scale, most)));
+            scales.push(scale);
+        }
+        Self { codes, scales, most, bias: None, shape }
+    }
+
+    /// The numbers that the codes stand for.
+    pub fn reals(&self) -> Vec<f32> {
+        let depth = self.codes.len() / self.scales.len().max(1);
+        let channels = self.codes.chunks_exact(depth.max(1)).zip(&self.scales);
+        channels.flat_map(|(codes, scale)| codes.iter().map(move |&code| code as f32 * scale)).collect()
+    }
+
+    /// Bits of a code.
+    pub fn bits(&self) -> u32 {
+        33 - self.most.leading_zeros()
+    }
+
+    /// Energy of the weights over that of the errors, in decibels.
+    pub fn signal_to_noise(&self, weights: &[f32]) -> f64 {
+        let energy: f64 = weights.iter().map(|&w| f64::from(w) * f64::from(w)).sum();
+        let differences = weights.iter().zip(self.reals()).map(|(w, r)| f64::from(*w) - f64::from(r));
+        let noise: f64 = differences.map(|d| d * d).sum();
+        10.0 * (energy / noise.max(f64::MIN_POSITIVE)).log10()
+    }
+}
+
+/// A scale that a quantizer may have. Channels of zeros, or of numbers that are nearly none, have codes of 0 at any scale.
+pub fn positive(scale: f32) -> f32 {
+    if scale > 1e-30 { scale } else { 1.0 }
+}
+
+/// The nearest code.
+fn code(weight: f32, scale: f32, most: i32) -> i32 {
+    ((weight / scale).round_ties_even() as i32).clamp(-most, most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_weight_is_within_half_a_step() {
+        let weights = [0.5, -1.27, 0.004, 0.0, 0.0, 0.0, 300.0, -3.0, 151.2];
+        let quantized = Weights::nearest(&weights, [3, 3, 1, 1], 127);
+        assert_eq!((quantized.scales.len(), quantized.bits()), (3, 8));
+        for (index, (weight, real)) in weights.iter().zip(quantized.reals()).enumerate() {
+            let step = quantized.scales[index / 3];
+            assert!((weight - real).abs() <= 0.5001 * step, "{weight} became {real}");
+        }
+        assert_eq!(quantized.codes[1], -127);
+        assert_eq!(&quantized.codes[3..6], &[0, 0, 0]);
+        assert!(quantized.signal_to_noise(&weights) > 40.0);
+    }
+
+    #[test]
+    fn bits_are_those_of_the_codes() {
+        let bits = |most| Weights::nearest(&[1.0], [1; 4], most).bits();
+        assert_eq!([127, 31, 14, 7, 3, 1].map(bits), [8, 6, 5, 4, 3, 2]);
+    }
+}
