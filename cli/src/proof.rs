@@ -44,7 +44,9 @@ impl<'m> Proof<'m> {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Comparison> {
         let pixels = match picture {
-            Some(picture) => letterboxed(self.model, picture)?,
+            Some(picture) => {
+                letterboxed(input_size(self.model), self.model.input.preprocessing.fill, picture)?
+            }
             None => compare::synthetic_picture(input_size(self.model)),
         };
         self.session.run_pixels(&pixels)?;
@@ -68,11 +70,13 @@ fn input_size(model: &Model) -> [usize; 2] {
     [input.height as usize, input.width as usize]
 }
 
-/// RGB pixels of the network's input, row by row.
-fn letterboxed(model: &Model, picture: &RgbImage) -> Result<Vec<u8>> {
-    let [height, width] = input_size(model);
+/// RGB pixels of the network's input of `[height, width]`, row by row, as `run` makes them of a picture.
+///
+/// # Errors
+/// If the picture has no pixels, or too many.
+pub fn letterboxed([height, width]: [usize; 2], fill: [u8; 3], picture: &RgbImage) -> Result<Vec<u8>> {
     let bytes: [u8; 256] = array::from_fn(|byte| byte as u8);
-    let mut letterbox = Letterbox::by_channel([width, height], [&bytes; 3], model.input.preprocessing.fill);
+    let mut letterbox = Letterbox::by_channel([width, height], [&bytes; 3], fill);
     let (columns, rows) = picture.dimensions();
     let picture = Picture::new(picture.as_raw(), columns as usize, rows as usize, PixelFormat::Rgb)?;
     letterbox.prepare(&picture)?;

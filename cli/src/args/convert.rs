@@ -1,12 +1,14 @@
 //! Arguments of `convert`.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
 
 use clap::{Args, ValueHint};
+use ylb_calibrate::Bits;
 use ylb_converter::compare::Bar;
 use ylb_converter::families::{self, Family};
 
-use super::{Anchors, ImageSize};
+use super::{Anchors, ImageSize, MaxPixels, at_least_one};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -14,9 +16,11 @@ Examples:
   yolo-lowbit convert open.onnx -o detector.ylb --imgsz 320
   yolo-lowbit convert best.onnx --verify --report best.json
   yolo-lowbit convert --weights arrays/ -o arrays.ylb
+  yolo-lowbit convert float.onnx --calibrate pictures/ -o float.ylb
 
 The model must have quantized weights and activations; docs/converting.md lists the kinds of exports. A
-plain float export is refused: nothing in it says how to round.";
+plain float export says nothing about how to round: with --calibrate that is found out on pictures, and
+docs/float-models.md tells what it costs.";
 
 /// Arguments of `convert`.
 #[derive(Debug, Args)]
@@ -80,6 +84,36 @@ pub struct ConvertArgs {
     /// With --verify: accept a model that is "close", as "compare --close" does
     #[arg(long, requires = "verify")]
     pub close: bool,
+
+    /// For a model in floats: quantize it, by what it computes for pictures of this folder. They should be like
+    /// those that it will see; they need no labels
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath, conflicts_with = "weights")]
+    pub calibrate: Option<PathBuf>,
+
+    /// With --calibrate: bits of weights and activations. w8a8; small: 4-bit weights in large layers; fast: less bits
+    /// where that saves time on ARM; wNaM, such as w4a8
+    #[arg(long, value_name = "BITS", requires = "calibrate", default_value = "w8a8", value_parser = Bits::from_str)]
+    pub bits: Bits,
+
+    /// With --calibrate: so many pictures, spread over the folder
+    #[arg(long, value_name = "N", requires = "calibrate", default_value = "32", value_parser = at_least_one)]
+    pub calibration_pictures: usize,
+
+    /// With --calibrate: also write the quantized model as ONNX, for other tools and for "compare"
+    #[arg(long, value_name = "FILE.onnx", requires = "calibrate", value_hint = ValueHint::FilePath)]
+    pub keep: Option<PathBuf>,
+
+    /// With --calibrate: also measure mAP on labelled pictures, of the model in floats and of the result
+    #[arg(long, value_name = "DATA.yaml", requires = "calibrate", value_hint = ValueHint::FilePath)]
+    pub data: Option<PathBuf>,
+
+    /// With --data: which pictures of the data set
+    #[arg(long, value_name = "NAME", requires = "data", default_value = "val")]
+    pub split: String,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
+    pub max_pixels: MaxPixels,
 
     /// Write a JSON report: bits, scales and kernel of each layer, warnings
     #[arg(long, value_name = "FILE.json", value_hint = ValueHint::FilePath)]

@@ -1,22 +1,26 @@
 //! `convert`: from an ONNX export to a `.ylb` file.
 
+mod agreement;
+mod calibration;
 mod report;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 use ylb_converter::compare::{Bar, Comparison, Verdict};
-use ylb_converter::{Converted, Options, Report, Row, Warning};
+use ylb_converter::{ConvertError, Converted, ErrorKind, Options, Report, Row, Warning};
 use ylb_kernels::registry::Dispatch;
 use ylb_runtime::Network;
 use ylb_source::{Source, names};
 
+use self::calibration::Calibration;
 use super::{Outcome, UsageError};
 use crate::args::ConvertArgs;
 use crate::files::Reserved;
+use crate::images;
 use crate::model::{self, Layer};
 use crate::output::{self, Align, Messages, Table, bytes, millions, milliseconds};
 use crate::progress::Progress;
@@ -36,16 +40,22 @@ pub fn run(args: &ConvertArgs, messages: Messages) -> Result<Outcome> {
     let path = args.source();
     let cannot = || format!("cannot convert {}", path.display());
     let options = options(args)?;
-    let (source, Converted { model, report }) = {
+    let opened = {
         let progress = Progress::new(0, !messages.quiet);
         show(&progress, ylb_converter::Progress::Reading);
-        let source = open(args, cannot)?;
-        // Only the model itself says which other files it consists of.
-        source.files.iter().for_each(|file| inputs.add(file));
-        check_results(args, &result, &inputs)?;
+        open(args, cannot)?
+    };
+    // Only the model itself says which other files it consists of.
+    opened.files.iter().for_each(|file| inputs.add(file));
+    check_results(args, &result, &inputs)?;
+    let calibrate = |folder: &PathBuf| Calibration::run(args, folder, opened.clone(), messages);
+    let calibration = args.calibrate.as_ref().map(calibrate).transpose()?;
+    let source = calibration.as_ref().map_or(&opened, |calibration| &calibration.source);
+    let Converted { model, report } = {
+        let progress = Progress::new(0, !messages.quiet);
         let step = &mut |step| show(&progress, step);
-        let converted = ylb_converter::convert_source(&source, &options, step).with_context(cannot)?;
-        (source, converted)
+        let converted = ylb_converter::convert_source(source, &options, step);
+        converted.map_err(|error| advised(error, args)).with_context(cannot)?
     };
     for Warning { node, message, .. } in &report.warnings {
         let node = if node.is_empty() { String::new() } else { format!("node \"{node}\": ") };
@@ -55,7 +65,13 @@ pub fn run(args: &ConvertArgs, messages: Messages) -> Result<Outcome> {
         .context("the converted model cannot be loaded")?;
     let network = Arc::new(network);
     let comparison =
-        if args.verify { Some(verify(&source, &network, (path, args.bar()), messages)?) } else { None };
+        if args.verify { Some(verify(source, &network, (path, args.bar()), messages)?) } else { None };
+    let measure = |calibration: &Calibration| calibration.agreement(&network, messages);
+    // It takes a while, and is worth nothing where nobody sees it.
+    let is_shown = !messages.quiet || args.report.is_some();
+    let agreement = calibration.as_ref().filter(|_| is_shown).map(measure).transpose()?.flatten();
+    let measure = |calibration: &Calibration| calibration.accuracies(args, &network, messages);
+    let accuracies = calibration.as_ref().map(measure).transpose()?.flatten();
     ylb_format::write_file(network.model(), &result)?;
     if let Some(path) = &args.report {
         report::write(
@@ -63,11 +79,15 @@ pub fn run(args: &ConvertArgs, messages: Messages) -> Result<Outcome> {
             &network,
             &report,
             comparison.as_ref().map(|comparison| (comparison, args.bar())),
+            calibration.as_ref().map(|calibration| calibration.document(agreement, accuracies)),
         )?;
     }
     let written = fs::metadata(&result).with_context(|| format!("cannot read {}", result.display()))?.len();
 
     if !messages.quiet {
+        if let Some(calibration) = &calibration {
+            output::print(format_args!("{}\n", calibration.table()))?;
+        }
         output::print(format_args!("{}\n", layer_table(&model::layers(&network), &report)))?;
         report.passes.iter().try_for_each(|pass| output::print(format_args!("{}\n", text::line(pass))))?;
         output::print(format_args!("{}\n", Requantization::of(&network).line()))?;
@@ -80,6 +100,12 @@ pub fn run(args: &ConvertArgs, messages: Messages) -> Result<Outcome> {
             output::print(format_args!("{CLOSE_ALLOWS}\n"))?;
         }
     }
+    if let Some(calibration) = calibration.as_ref().filter(|_| !messages.quiet) {
+        output::print(format_args!("{}\n", calibration.summary(agreement)))?;
+    }
+    if let Some(accuracies) = accuracies {
+        output::print(format_args!("{}\n", accuracies.summary()))?;
+    }
     output::print(format_args!(
         "{} ({}) converted to {} ({}) in {}\n",
         text::path(path),
@@ -89,6 +115,18 @@ pub fn run(args: &ConvertArgs, messages: Messages) -> Result<Outcome> {
         milliseconds(start.elapsed())
     ))?;
     Ok(Outcome::Done)
+}
+
+/// What to do about a model in floats.
+fn advised(error: ConvertError, args: &ConvertArgs) -> Error {
+    if error.kind() != ErrorKind::NotQuantized || args.calibrate.is_some() || args.weights.is_some() {
+        return error.into();
+    }
+    anyhow!(
+        "{error}. To quantize it now, by some 32 pictures like those that it will see: yolo-lowbit convert {} \
+         --calibrate FOLDER",
+        args.source().display()
+    )
 }
 
 /// Opens the source, of the kind that the arguments say.
@@ -150,17 +188,25 @@ fn inputs(args: &ConvertArgs) -> Reserved {
             inputs.add(&entry.path());
         }
     }
+    for picture in args.calibrate.iter().flat_map(|folder| images::list(std::slice::from_ref(folder))) {
+        inputs.add(&picture.path);
+    }
     inputs
 }
 
 /// Checks that no result would replace an input, or the other result.
 fn check_results(args: &ConvertArgs, output: &Path, inputs: &Reserved) -> Result<()> {
     inputs.check(output, "-o")?;
-    let Some(report) = &args.report else { return Ok(()) };
-    inputs.check(report, "--report")?;
-    if Reserved::new([output]).holds(report) {
-        let message = format!("{} is the model's name: give --report one of its own", report.display());
-        return Err(UsageError(message).into());
+    let others = [(&args.report, "--report"), (&args.keep, "--keep")];
+    let mut written = Reserved::new([output]);
+    for (path, option) in others.into_iter().filter_map(|(path, option)| Some((path.as_ref()?, option))) {
+        inputs.check(path, option)?;
+        if written.holds(path) {
+            let whose = if Reserved::new([output]).holds(path) { "the model" } else { "the report" };
+            let message = format!("{} is {whose}'s name: give {option} one of its own", path.display());
+            return Err(UsageError(message).into());
+        }
+        written.add(path);
     }
     Ok(())
 }

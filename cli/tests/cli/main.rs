@@ -5,6 +5,7 @@
 mod batches;
 mod bench;
 mod bundled;
+mod calibrate;
 mod compare;
 mod convert;
 mod datasets;

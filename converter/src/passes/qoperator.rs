@@ -16,7 +16,7 @@ use std::sync::Arc;
 use ylb_source::eval;
 use ylb_source::ir::{Attribute, Domain, ElementType, Graph, Node, Tensor, TensorId, TensorInfo};
 
-use crate::error::ConvertError;
+use crate::error::{ConvertError, ErrorKind};
 
 /// Runs the pass. Returns how many integer operators were rewritten.
 ///
@@ -109,7 +109,8 @@ impl Rewriter<'_> {
             "QLinearConcat" => self.concat(node)?,
             "ConvInteger" => self.integer_convolution(node)?,
             "DynamicQuantizeLinear" | "MatMulInteger" => {
-                return Err(ConvertError::unsupported(
+                return Err(ConvertError::new(
+                    ErrorKind::NotQuantized,
                     "an operator of dynamic quantization, whose scales depend on the picture; expected \
                      static quantization",
                 ));

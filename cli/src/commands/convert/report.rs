@@ -9,6 +9,7 @@ use ylb_converter::{Report, Row, Warning};
 use ylb_format::model::{Model, Node};
 use ylb_runtime::Network;
 
+use super::calibration;
 use crate::files;
 use crate::model::{self, Layer};
 use crate::output::hex;
@@ -26,6 +27,8 @@ struct Document<'a> {
     requantization: Requantization,
     /// `null` without `--verify`.
     verification: Option<Verification>,
+    /// `null` without `--calibrate`.
+    calibration: Option<calibration::Document>,
 }
 
 #[derive(Debug, Serialize)]
@@ -78,6 +81,7 @@ pub fn write(
     network: &Network,
     report: &Report,
     comparison: Option<(&Comparison, Bar)>,
+    calibration: Option<calibration::Document>,
 ) -> Result<()> {
     let metadata = &network.model().metadata;
     let document = Document {
@@ -93,6 +97,7 @@ pub fn write(
         layers: layers(network, &report.rows),
         requantization: Requantization::of(network),
         verification: comparison.map(verification),
+        calibration,
     };
     files::write(path, |writer| Ok(serde_json::to_writer_pretty(writer, &document)?))
 }

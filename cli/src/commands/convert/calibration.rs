@@ -1,0 +1,361 @@
+//! A model in floats, on its way to one with quantizers: pictures, calibration, and how well both agree.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use ylb_calibrate::{Bits, Calibrated, FloatNetwork, Layer};
+use ylb_converter::compare;
+use ylb_eval::dataset::{self, Description, Sample};
+use ylb_format::model::Preprocessing;
+use ylb_runtime::Network;
+use ylb_source::{Source, ir::Graph, picture::is_channels_last};
+
+use super::{UsageError, agreement};
+use crate::args::ConvertArgs;
+use crate::images;
+use crate::output::{Align, Messages, Table};
+use crate::progress::Progress;
+use crate::{files, proof};
+
+/// Fewer pictures are warned of: grids of 8 bits, and weights of fewer.
+const FEW: [usize; 2] = [8, 32];
+/// Pictures that agreement is measured on, at most.
+const HELD_OUT: usize = 16;
+/// Less agreement is warned of.
+const LEAST_AGREEMENT: f64 = 0.8;
+
+/// What calibration found out.
+pub struct Calibration {
+    /// The model with quantizers, as it was written or would be.
+    pub source: Source,
+    float: Graph,
+    size: [usize; 2],
+    bits: Bits,
+    pictures: usize,
+    layers: Vec<Layer>,
+    /// Pictures to measure agreement on: RGB pixels row by row, of the network's size.
+    measured: Vec<Vec<u8>>,
+    /// Whether it was calibrated on others.
+    are_held_out: bool,
+    /// What `--data` has.
+    labelled: Option<Vec<Sample>>,
+}
+
+/// The calibration in a report.
+#[derive(Debug, Serialize)]
+pub struct Document {
+    bits: String,
+    pictures: usize,
+    /// `null` where it was not measured.
+    agreement: Option<Agreement>,
+    /// `null` without `--data`.
+    accuracy: Option<Accuracies>,
+    layers: Vec<LayerDocument>,
+}
+
+/// mAP on labelled pictures.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Accuracies {
+    /// Of the model in floats: mAP50 and mAP50-95.
+    pub float: [Option<f64>; 2],
+    /// Of the converted model.
+    pub converted: [Option<f64>; 2],
+    /// The pictures that it was measured on.
+    pub pictures: usize,
+}
+
+/// How well the converted model finds what the model in floats finds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Agreement {
+    /// mAP50-95 with the detections of the model in floats for labels.
+    pub map50_95: f64,
+    /// The pictures that it was measured on.
+    pub pictures: usize,
+    /// Whether these are others than those of the calibration.
+    pub held_out: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct LayerDocument {
+    layer: String,
+    weight_bits: Option<u32>,
+    weight_signal_to_noise_db: Option<f64>,
+    activation_bits: Option<u32>,
+    activation_signal_to_noise_db: Option<f64>,
+}
+
+impl Calibration {
+    /// Calibrates a model, and writes it to `--keep`.
+    ///
+    /// # Errors
+    /// If there are no pictures, one cannot be read, or the model holds something that is not known.
+    pub fn run(args: &ConvertArgs, folder: &Path, float: Source, messages: Messages) -> Result<Self> {
+        let float = Source { graph: ylb_calibrate::without_dynamic_grids(&float.graph), ..float };
+        let size = picture_size(args, &float.graph)?;
+        let (chosen, measured) = choose(images::collect(&[folder.to_owned()])?, args.calibration_pictures);
+        let needed = FEW[usize::from(args.bits.is_low())];
+        if chosen.len() < needed {
+            messages.warning(format_args!(
+                "{} to calibrate on; {needed} or more would be better",
+                crate::output::count(chosen.len(), "picture")
+            ));
+        }
+        // Before the long work, so that a wrong data set is known at once.
+        let labelled = args.data.as_ref().map(|data| labelled(data, &args.split, messages)).transpose()?;
+        let progress = Progress::new(0, !messages.quiet);
+        let read = |paths: &[PathBuf]| -> Result<Vec<Vec<u8>>> {
+            progress.set_steps(paths.len());
+            let read = |(index, path): (usize, &PathBuf)| {
+                progress.set(index, "pictures read");
+                pixels(path, size, args.max_pixels.max_pixels)
+                    .with_context(|| format!("image {}", path.display()))
+            };
+            paths.iter().enumerate().map(read).collect()
+        };
+        let planar: Vec<Vec<u8>> = read(&chosen)?.iter().map(|pixels| compare::planar(pixels)).collect();
+        let are_held_out = !measured.is_empty();
+        let measured = read(if are_held_out { &measured } else { &chosen[..chosen.len().min(HELD_OUT)] })?;
+        let calibrated = calibrate(&float.graph, size, &planar, args.bits, &progress)
+            .with_context(|| format!("cannot calibrate {}", args.source().display()))?;
+        drop(progress);
+        let Calibrated { graph, layers } = calibrated;
+        let bytes = ylb_source::encode_onnx(&graph).context("cannot write the calibrated model")?;
+        if let Some(path) = &args.keep {
+            files::write(path, |writer| Ok(writer.write_all(&bytes)?))?;
+        }
+        let source = Source::onnx(&bytes, &name(args), None).context("cannot read the calibrated model")?;
+        let source = Source { bytes: float.bytes, ..source };
+        let pictures = planar.len();
+        let (bits, float) = (args.bits, float.graph);
+        Ok(Self { source, float, size, bits, pictures, layers, measured, are_held_out, labelled })
+    }
+
+    /// Measures how well the converted model finds what the model in floats finds. `None` where nothing can be found
+    /// because the model has no anchors, or where the float model finds nothing.
+    ///
+    /// # Errors
+    /// If one of both cannot be run.
+    pub fn agreement(&self, network: &Arc<Network>, messages: Messages) -> Result<Option<Agreement>> {
+        let model = network.model();
+        if model.detect.maps.iter().any(|map| map.anchors.is_empty() && model.detect.boxes.has_anchors()) {
+            messages.note("agreement with the model in floats is not measured: the outputs are raw heads without anchors");
+            return Ok(None);
+        }
+        let nodes = agreement::heads(model);
+        let float = FloatNetwork::new(&self.float, self.size, &nodes)?;
+        let progress = Progress::new(self.measured.len(), !messages.quiet);
+        let step = &mut |done| progress.set(done, "pictures compared with the model in floats");
+        let found = agreement::measure(network, &float, &self.measured, step)?;
+        drop(progress);
+        let Some(map50_95) = found else {
+            messages
+                .warning("the model in floats finds nothing in these pictures: agreement is not measured");
+            return Ok(None);
+        };
+        let agreement = Agreement { map50_95, pictures: self.measured.len(), held_out: self.are_held_out };
+        if map50_95 < LEAST_AGREEMENT || self.bits.loses_much() {
+            messages.warning(format_args!(
+                "{} loses much without training: agreement is {map50_95:.3}; use more bits, or train with quantizers \
+                 (docs/float-models.md)",
+                self.bits
+            ));
+        }
+        Ok(Some(agreement))
+    }
+
+    /// Measures both on the pictures of `--data`.
+    ///
+    /// # Errors
+    /// If the data set is wrong, or one of both models cannot be run.
+    pub fn accuracies(
+        &self,
+        args: &ConvertArgs,
+        network: &Arc<Network>,
+        messages: Messages,
+    ) -> Result<Option<Accuracies>> {
+        let (Some(data), Some(samples)) = (&args.data, &self.labelled) else { return Ok(None) };
+        let classes = network.model().detect.classes as usize;
+        let mut labels = samples.iter().flat_map(|sample| sample.labels.iter().flatten());
+        if let Some(label) = labels.find(|label| label.class >= classes) {
+            let (shown, class) = (data.display(), label.class);
+            bail!("{shown} has an object of class {class}, but the model knows {classes} classes");
+        }
+        let float = FloatNetwork::new(&self.float, self.size, &agreement::heads(network.model()))?;
+        let progress = Progress::new(samples.len(), !messages.quiet);
+        let step = &mut |done| progress.set(done, "labelled pictures");
+        let pictures = (samples.as_slice(), args.max_pixels.max_pixels);
+        let [float, converted] = agreement::accuracies(network, &float, pictures, step)?
+            .map(|accuracy| [accuracy.map50(), accuracy.map50_95()]);
+        Ok(Some(Accuracies { float, converted, pictures: samples.len() }))
+    }
+
+    /// What a report says.
+    pub fn document(&self, agreement: Option<Agreement>, accuracy: Option<Accuracies>) -> Document {
+        let layer = |layer: &Layer| LayerDocument {
+            layer: layer.name.clone(),
+            weight_bits: layer.weights.map(|error| error.bits),
+            weight_signal_to_noise_db: layer.weights.map(|error| error.signal_to_noise),
+            activation_bits: layer.activations.map(|error| error.bits),
+            activation_signal_to_noise_db: layer.activations.map(|error| error.signal_to_noise),
+        };
+        Document {
+            bits: self.bits.to_string(),
+            pictures: self.pictures,
+            agreement,
+            accuracy,
+            layers: self.layers.iter().map(layer).collect(),
+        }
+    }
+
+    /// Bits and errors of the layers.
+    pub fn table(&self) -> Table {
+        let mut table = Table::new(&[
+            ("calibrated layer", Align::Left),
+            ("weight bits", Align::Right),
+            ("SNR in dB", Align::Right),
+            ("output bits", Align::Right),
+            ("SNR in dB", Align::Right),
+        ]);
+        for layer in &self.layers {
+            let cells = [layer.weights, layer.activations].into_iter().flat_map(|error| {
+                let bits = error.map(|error| error.bits.to_string());
+                let ratio = error.map(|error| format!("{:.1}", error.signal_to_noise));
+                [bits.unwrap_or_default(), ratio.unwrap_or_default()]
+            });
+            table.row(std::iter::once(layer.name.clone()).chain(cells).collect());
+        }
+        table
+    }
+
+    /// What was done, in a sentence.
+    pub fn summary(&self, agreement: Option<Agreement>) -> String {
+        let agreement = match agreement {
+            None => String::new(),
+            Some(Agreement { map50_95, pictures, held_out }) => format!(
+                "; agreement with it {map50_95:.3} (mAP50-95 of its own detections, {} that it was {}calibrated on)",
+                crate::output::count(pictures, "picture"),
+                if held_out { "not " } else { "" },
+            ),
+        };
+        let pictures = crate::output::count(self.pictures, "picture");
+        format!("calibrated from floats to {} on {pictures}{agreement}", self.bits)
+    }
+}
+
+impl Accuracies {
+    /// In a sentence.
+    pub fn summary(self) -> String {
+        let number = |x: Option<f64>| x.map_or_else(|| "none".to_owned(), |x| format!("{x:.4}"));
+        let both =
+            |[coarse, fine]: [Option<f64>; 2]| format!("mAP50 {}, mAP50-95 {}", number(coarse), number(fine));
+        let pictures = crate::output::count(self.pictures, "labelled picture");
+        format!("on {pictures}: in floats {}; converted {}", both(self.float), both(self.converted))
+    }
+}
+
+/// The labelled pictures of a data set.
+fn labelled(data: &Path, split: &str, messages: Messages) -> Result<Vec<Sample>> {
+    let description = Description::open(data)?;
+    description.split(split).map_err(|error| UsageError(error.to_string()))?;
+    let (samples, findings) = dataset::load(&description, split)?;
+    findings.warnings().iter().for_each(|warning| messages.warning(warning));
+    Ok(samples)
+}
+
+/// Runs the calibration beside its progress.
+fn calibrate(
+    float: &Graph,
+    size: [usize; 2],
+    pictures: &[Vec<u8>],
+    bits: Bits,
+    progress: &Progress,
+) -> Result<Calibrated> {
+    let done = [AtomicUsize::new(0), AtomicUsize::new(0)];
+    let watcher = |step: ylb_calibrate::Progress| {
+        let (kind, total, doing) = match step {
+            ylb_calibrate::Progress::Picture { total } => (0, total, "pictures through the model in floats"),
+            ylb_calibrate::Progress::Layer { total } => (1, total, "convolutions with fewer bits"),
+            _ => return,
+        };
+        progress.set_steps(total);
+        progress.set(done[kind].fetch_add(1, Ordering::Relaxed) + 1, doing);
+    };
+    Ok(ylb_calibrate::calibrate(float, size, pictures, bits, &watcher)?)
+}
+
+/// Pictures to calibrate on, spread over all, and others to measure on.
+fn choose(all: Vec<PathBuf>, wanted: usize) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let chosen = spread(all.len(), wanted);
+    let (mut to_calibrate, mut others) = (Vec::new(), Vec::new());
+    for (index, path) in all.into_iter().enumerate() {
+        if chosen.contains(&index) { to_calibrate.push(path) } else { others.push(path) }
+    }
+    let measured = spread(others.len(), HELD_OUT);
+    (to_calibrate, measured.into_iter().map(|index| others[index].clone()).collect())
+}
+
+/// So many of `count` indices, evenly.
+fn spread(count: usize, wanted: usize) -> Vec<usize> {
+    let wanted = wanted.min(count);
+    (0..wanted).map(|index| index * count / wanted).collect()
+}
+
+fn pixels(path: &Path, size: [usize; 2], max_pixels: u64) -> Result<Vec<u8>> {
+    let picture = images::read(path, max_pixels)?;
+    proof::letterboxed(size, Preprocessing::default().fill, &picture.pixels)
+}
+
+/// Height and width of the pictures that a model takes.
+fn picture_size(args: &ConvertArgs, graph: &Graph) -> Result<[usize; 2]> {
+    let input = graph.inputs.first().map(|&id| graph.tensor(id));
+    let shape = input.and_then(|info| info.shape.clone()).unwrap_or_default();
+    let own = match shape[..] {
+        [_, height, width, _] if is_channels_last(&shape) => [height, width],
+        [_, _, height, width] => [height, width],
+        _ => [0; 2],
+    };
+    let asked = args.imgsz.map(|size| [size.height, size.width]);
+    if !own.contains(&0) {
+        return Ok(own);
+    }
+    asked.with_context(|| {
+        format!("{} leaves the size of its pictures open: give it with --imgsz", args.source().display())
+    })
+}
+
+/// What the calibrated model is called: as the file that it is kept in, or as its source with its bits.
+fn name(args: &ConvertArgs) -> String {
+    let file_name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    match &args.keep {
+        Some(path) => file_name(path),
+        None => {
+            let stem = args.source().file_stem().unwrap_or_default().to_string_lossy();
+            format!("{stem}-{}.onnx", args.bits)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_are_spread_and_measured_apart() {
+        let all: Vec<PathBuf> = (0..10).map(|index| PathBuf::from(format!("{index}.png"))).collect();
+        let (chosen, measured) = choose(all.clone(), 4);
+        let names = |paths: &[PathBuf]| {
+            paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(names(&chosen), "0.png 2.png 5.png 7.png");
+        assert_eq!(names(&measured), "1.png 3.png 4.png 6.png 8.png 9.png");
+        let (chosen, measured) = choose(all, 50);
+        assert_eq!((chosen.len(), measured.len()), (10, 0));
+        let many = (0..100).map(|index| PathBuf::from(index.to_string())).collect();
+        let (chosen, measured) = choose(many, 32);
+        assert_eq!((chosen.len(), measured.len()), (32, HELD_OUT));
+        assert!(measured.iter().all(|path| !chosen.contains(path)));
+    }
+}

@@ -1,0 +1,196 @@
+//! `convert --calibrate`: from a detector in floats to a `.ylb` file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::support::{Folder, assert_says, squares};
+
+/// A detector of 64x64 pixels as torch exports it, without a quantizer.
+fn float_model() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/exports/float_model.onnx")
+}
+
+/// A folder with the model and some pictures.
+fn folder(test: &str, pictures: u32) -> Folder {
+    let folder = Folder::new(test);
+    folder.write("best.onnx", fs::read(float_model()).unwrap());
+    for index in 0..pictures {
+        let colour = [200 - 9 * index as u8, 90, 20 * index as u8];
+        let picture =
+            squares(80 + index, 70, &[(8 + 3 * index, 12, colour), (30, 20 + index, [255, 255, 0])]);
+        folder.save(&format!("photos/{index}.png"), &picture);
+    }
+    folder
+}
+
+#[test]
+fn a_float_model_becomes_one_that_is_proven() {
+    let folder = folder("calibrated", 10);
+    let convert = [
+        "convert",
+        "best.onnx",
+        "--calibrate",
+        "photos",
+        "--calibration-pictures",
+        "8",
+        "--verify",
+        "--keep",
+        "kept.onnx",
+        "--report",
+        "report.json",
+    ];
+    let finished = folder.run(&convert);
+    let (text, warnings) = (finished.stdout.clone(), finished.stderr.clone());
+    finished.done();
+    assert!(text.contains("verified on a synthetic picture (equal)"), "{text}");
+    assert!(text.contains("calibrated from floats to w8a8 on 8 pictures"), "{text}");
+    assert!(!warnings.contains("to calibrate on"), "{warnings}");
+    // The quantized model is a source like any other: all codes are equal, on pictures, too.
+    let compared = folder.run(&["compare", "kept.onnx", "best.ylb", "photos"]).done();
+    assert!(compared.contains("best.ylb equals kept.onnx"), "{compared}");
+    let report: Value = serde_json::from_slice(&fs::read(folder.path("report.json")).unwrap()).unwrap();
+    assert_eq!(report["calibration"]["bits"], "w8a8");
+    assert_eq!(report["calibration"]["pictures"], 8);
+    assert_eq!(report["source"]["name"], "kept.onnx");
+    let layers = report["calibration"]["layers"].as_array().unwrap();
+    let convolutions: Vec<&Value> = layers.iter().filter(|layer| !layer["weight_bits"].is_null()).collect();
+    assert!(convolutions.len() > 5);
+    for layer in convolutions {
+        assert_eq!(layer["weight_bits"], 8);
+        assert!(layer["weight_signal_to_noise_db"].as_f64().unwrap() > 35.0, "{layer}");
+    }
+    // Converted from there, it is the same model.
+    folder.run(&["-q", "convert", "kept.onnx", "-o", "again.ylb"]).done();
+    assert!(fs::read(folder.path("best.ylb")).unwrap() == fs::read(folder.path("again.ylb")).unwrap());
+    folder.run(&["run", "best.ylb", "photos/1.png"]).done();
+}
+
+/// Every width goes the exact way.
+#[test]
+fn fewer_bits_are_proven_too() {
+    let folder = folder("calibrated_low", 3);
+    for bits in ["small", "fast", "w4a8", "w3a5"] {
+        let convert =
+            ["convert", "best.onnx", "--calibrate", "photos", "--bits", bits, "--verify", "-o", "a.ylb"];
+        let finished = folder.run(&convert);
+        assert!(finished.stderr.contains("3 pictures to calibrate on; 32 or more"), "{}", finished.stderr);
+        let text = finished.done();
+        assert!(text.contains("(equal)"), "{bits}: {text}");
+        assert!(text.contains(&format!("calibrated from floats to {bits} on 3 pictures")), "{text}");
+    }
+}
+
+/// What ONNX Runtime quantized dynamically keeps its weights, and gets grids for its activations.
+#[test]
+fn dynamic_quantization_becomes_static() {
+    let folder = folder("calibrated_dynamic", 8);
+    let onnx = float_model().with_file_name("ort_dynamic.onnx");
+    folder.write("dynamic.onnx", fs::read(onnx).unwrap());
+    let refused = folder.run(&["-q", "convert", "dynamic.onnx"]).failed(1);
+    assert_says(&refused, &["dynamic quantization", "--calibrate FOLDER"]);
+    let text = folder.run(&["convert", "dynamic.onnx", "--calibrate", "photos", "--verify"]).done();
+    assert!(text.contains("(equal)"), "{text}");
+}
+
+/// The same file, byte for byte, whatever the number of threads.
+#[test]
+fn threads_change_nothing() {
+    let folder = folder("calibrated_threads", 5);
+    for bits in ["w8a8", "w4a8"] {
+        for threads in ["1", "4"] {
+            let convert = [
+                "-q",
+                "convert",
+                "best.onnx",
+                "--calibrate",
+                "photos",
+                "--bits",
+                bits,
+                "--keep",
+                "kept.onnx",
+            ];
+            let mut command = folder.command(&convert);
+            let output =
+                command.args(["-o", &format!("{threads}.ylb")]).env("RAYON_NUM_THREADS", threads).output();
+            assert!(output.unwrap().status.success());
+            fs::rename(folder.path("kept.onnx"), folder.path(&format!("{threads}.onnx"))).unwrap();
+        }
+        for kind in ["ylb", "onnx"] {
+            let read = |threads: &str| fs::read(folder.path(&format!("{threads}.{kind}"))).unwrap();
+            assert!(read("1") == read("4"), "{bits} {kind}");
+        }
+    }
+}
+
+#[test]
+fn without_pictures_the_error_says_what_to_type() {
+    let folder = folder("calibrate_advice", 1);
+    let refused = folder.run(&["convert", "best.onnx"]).failed(1);
+    assert_says(&refused, &["plain floats", "yolo-lowbit convert best.onnx --calibrate FOLDER"]);
+}
+
+#[test]
+fn few_pictures_are_warned_of() {
+    let folder = folder("calibrate_few", 2);
+    let finished = folder.run(&["convert", "best.onnx", "--calibrate", "photos"]);
+    assert!(
+        finished.stderr.contains("2 pictures to calibrate on; 8 or more would be better"),
+        "{}",
+        finished.stderr
+    );
+    finished.done();
+}
+
+/// What was labelled is measured in floats and afterwards.
+#[test]
+fn accuracy_is_measured_before_and_after() {
+    let folder = folder("calibrate_data", 2);
+    folder.write("data.yaml", "path: .\nval: images\nnames: [a, b, c]\n");
+    for index in 0..2 {
+        fs::create_dir_all(folder.path("images")).unwrap();
+        let name = format!("{index}.png");
+        fs::copy(folder.path(&format!("photos/{name}")), folder.path(&format!("images/{name}"))).unwrap();
+        folder.write(&format!("labels/{index}.txt"), "0 0.5 0.5 0.2 0.2\n");
+    }
+    let convert = ["convert", "best.onnx", "--calibrate", "photos", "--data", "data.yaml"];
+    let text = folder.run(&convert).done();
+    assert!(text.contains("on 2 labelled pictures: in floats mAP50 0."), "{text}");
+    folder.write("labels/1.txt", "99 0.5 0.5 0.2 0.2\n");
+    folder.write("data.yaml", format!("path: .\nval: images\nnames: [{}]\n", ["a"; 100].join(", ")));
+    let quiet = [&["-q"], &convert[..]].concat();
+    assert_says(&folder.run(&quiet).failed(1), &["class 99"]);
+    let split = [&quiet[..], &["--split", "nowhere"]].concat();
+    assert_says(&folder.run(&split).failed(2), &["nowhere"]);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let folder = folder("calibrate_refused", 1);
+    fs::create_dir_all(folder.path("empty")).unwrap();
+    let run = |args: &[&str]| folder.run(&[&["-q", "convert", "best.onnx"], args].concat());
+    assert_says(&run(&["--calibrate", "nowhere"]).failed(1), &["nowhere", "No such file"]);
+    assert_says(&run(&["--calibrate", "empty"]).failed(1), &["empty"]);
+    for (args, says) in [
+        (&["--calibrate", "photos", "--bits", "w9a8"][..], "expected w8a8"),
+        (&["--bits", "w4a8"], "--calibrate"),
+        (&["--keep", "kept.onnx"], "--calibrate"),
+        (&["--calibrate", "photos", "--calibration-pictures", "0"], "from 1 on"),
+    ] {
+        let finished = run(args);
+        assert_eq!(finished.status, 2, "{args:?}");
+        assert_says(&finished.stderr, &[says]);
+    }
+    assert_says(&run(&["--calibrate", "photos", "--keep", "best.onnx"]).failed(2), &["best.onnx", "--keep"]);
+    assert_says(
+        &run(&["--calibrate", "photos", "--keep", "best.ylb"]).failed(2),
+        &["the model's name", "--keep"],
+    );
+    assert_says(&run(&["--calibrate", "photos", "-o", "photos/0.png"]).failed(2), &["photos/0.png"]);
+    let same = ["--calibrate", "photos", "--keep", "a.json", "--report", "a.json"];
+    assert_says(&run(&same).failed(2), &["the report's name"]);
+    folder.write("photos/1.png", "no picture");
+    assert_says(&run(&["--calibrate", "photos"]).failed(1), &["photos/1.png"]);
+    assert!(!folder.path("best.ylb").exists());
+}
