@@ -69,7 +69,7 @@ pub fn class_name(model: &Model, class: u32) -> String {
 pub struct Layer {
     /// Name of the source model's node.
     pub name: String,
-    /// `Conv`, `Add`, `Map`, `MaxPool`, `Upsample` or `Concat`.
+    /// The operator, such as `Conv`, `Add` or `MaxPool`.
     pub operator: &'static str,
     /// Window, stride and so on, such as `3x3/2`. Empty if there is nothing to say.
     pub details: String,
@@ -136,6 +136,8 @@ fn details(operator: &Operator) -> String {
         Operator::Map { table, .. } => format!("{} levels", table.len()),
         Operator::MaxPool { window: pool, .. } => window(pool),
         Operator::Upsample { factor, .. } => format!("x{factor}"),
+        Operator::Slice { first, .. } => format!("from {first}"),
+        Operator::Pad { padding: [top, left, bottom, right], .. } => format!("{top},{left},{bottom},{right}"),
         _ => format!("{} inputs", operator.inputs().len()),
     }
 }
@@ -201,5 +203,7 @@ mod tests {
         let window = Window { kernel: [5, 5], stride: [1, 1], padding: [2; 4] };
         assert_eq!(details(&Operator::MaxPool { input: ValueId(0), window }), "5x5");
         assert_eq!(details(&Operator::Concat { inputs: vec![ValueId(0); 3] }), "3 inputs");
+        assert_eq!(details(&Operator::Slice { input: ValueId(0), first: 8 }), "from 8");
+        assert_eq!(details(&Operator::Pad { input: ValueId(0), padding: [0, 0, 1, 1] }), "0,0,1,1");
     }
 }

@@ -141,16 +141,61 @@ impl Execution<'_> {
             }
             Operator::Mul { inputs: [first, second], requantize } => {
                 let (whole, other) = (self.integers(*first), self.integers(*second));
-                // Of a gate, one integer a channel.
-                let pixels = whole.len() / other.len();
-                let product = |(index, integer): (usize, &i32)| integer * other[index / pixels];
+                let gate = extents(self.model.value(*second));
+                // Along an axis of extent 1 there is but one element.
+                let place = |[c, y, x]: [usize; 3]| {
+                    let [c, y, x] = [c % gate[0], y % gate[1], x % gate[2]];
+                    (c * gate[1] + y) * gate[2] + x
+                };
+                let at = |index: usize| [index / (height * width), index / width % height, index % width];
+                let product = |(index, integer): (usize, &i32)| integer * other[place(at(index))];
                 let products = whole.iter().enumerate().map(product).collect();
                 Elements::Levels(requantized(requantize, &[products], 1, max_level(output)))
+            }
+            Operator::Slice { input, first } => {
+                let plane = height * width;
+                let first = *first as usize * plane;
+                Elements::Levels(self.levels(*input)[first..][..element_count(output)].to_vec())
+            }
+            Operator::ChannelMax { input } => {
+                let levels = self.levels(*input);
+                let largest = |pixel: usize| levels.iter().skip(pixel).step_by(height * width).max();
+                let pixels = 0..height * width;
+                Elements::Levels(pixels.map(|pixel| largest(pixel).copied().unwrap_or(0)).collect())
+            }
+            Operator::Pad { input, padding } => {
+                Elements::Levels(self.padded(*input, padding.map(|extent| extent as usize), output))
+            }
+            Operator::AddTables { inputs, tables, requantize } => {
+                let mut sums = vec![0; element_count(output)];
+                for (&input, table) in inputs.iter().zip(tables) {
+                    let entries = self.levels(input).iter().map(|&level| table[usize::from(level)]);
+                    sums.iter_mut().zip(entries).for_each(|(sum, entry)| *sum += entry);
+                }
+                Elements::Levels(requantized(requantize, &[sums], 1, max_level(output)))
             }
             Operator::Concat { inputs } => {
                 Elements::Levels(inputs.iter().flat_map(|&input| self.levels(input).to_vec()).collect())
             }
         }
+    }
+
+    /// A value with zeros around it.
+    fn padded(&self, input: ValueId, [top, left, ..]: [usize; 4], output: &Value) -> Vec<u8> {
+        let value = self.model.value(input);
+        let [channels, rows, columns] = extents(value);
+        let [_, height, width] = extents(output);
+        let zero = value.encoding().and_then(|encoding| encoding.zero_level()).unwrap_or(0);
+        let levels = self.levels(input);
+        let mut result = Vec::with_capacity(channels * height * width);
+        for channel in 0..channels {
+            for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+                let inside = (top..top + rows).contains(&y) && (left..left + columns).contains(&x);
+                let at = || levels[(channel * rows + y - top) * columns + x - left];
+                result.push(if inside { at() } else { zero });
+            }
+        }
+        result
     }
 
     fn conv(&self, conv: &Conv, output: &Value) -> Elements {

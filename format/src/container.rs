@@ -32,6 +32,10 @@ pub(crate) mod codes {
     pub(crate) const UPSAMPLE: u8 = 5;
     pub(crate) const CONCAT: u8 = 6;
     pub(crate) const MUL: u8 = 7;
+    pub(crate) const SLICE: u8 = 8;
+    pub(crate) const CHANNEL_MAX: u8 = 9;
+    pub(crate) const PAD: u8 = 10;
+    pub(crate) const ADD_TABLES: u8 = 11;
 
     pub(crate) const REQUANTIZE_NONE: u8 = 0;
     pub(crate) const REQUANTIZE_SCALE: u8 = 1;

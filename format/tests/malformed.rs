@@ -16,6 +16,8 @@ mod graph;
 #[path = "support/models.rs"]
 #[allow(dead_code)]
 mod models;
+#[path = "malformed/operators.rs"]
+mod operators;
 #[path = "malformed/refuse.rs"]
 mod refuse;
 #[path = "malformed/violations.rs"]
@@ -38,6 +40,7 @@ fn every_variant_has_a_case() {
         include_str!("malformed/detect.rs"),
         include_str!("malformed/container.rs"),
         include_str!("malformed/fields.rs"),
+        include_str!("malformed/operators.rs"),
         include_str!("malformed/graph.rs"),
         include_str!("malformed/refuse.rs"),
         include_str!("malformed/violations.rs"),

@@ -320,7 +320,8 @@ pub fn read_row<'a>(
     let layout = &store.layout;
     let input = &bytes[store.offset(y as isize, 0)..];
     let len = layout.width * level_stride;
-    if layout.form == Form::Bytes && layout.pixel_stride == level_stride {
+    // Behind the last channel of a pixel are others of the same buffer, or none; never what lies behind the buffer.
+    if layout.form == Form::Bytes && layout.pixel_stride == level_stride && store.pixel_offset == 0 {
         return &input[..len];
     }
     for segment in &store.segments {

@@ -7,12 +7,16 @@
 //! [`draft`] is the only place that knows all operators.
 
 pub mod add;
+pub mod add_tables;
+pub mod channel_max;
 pub mod concat;
 pub mod conv;
 pub mod map;
 pub mod max_pool;
 pub mod mul;
+pub mod pad;
 mod pairs;
+pub mod slice;
 pub mod upsample;
 
 use ylb_format::model::{Model, Node, Operator, ValueId};
@@ -109,7 +113,7 @@ pub fn drafts<'a>(model: &'a Model, dispatch: &Dispatch) -> Result<Vec<Box<dyn D
 
 /// Whether a node is a map from two levels to one.
 fn of_pairs(node: &Node) -> bool {
-    matches!(node.operator, Operator::Add { .. } | Operator::Mul { .. })
+    matches!(node.operator, Operator::Add { .. } | Operator::Mul { .. } | Operator::AddTables { .. })
 }
 
 /// The draft of a node. `pairs`: whether an operator of two values may go through all pairs of levels, which takes up
@@ -140,6 +144,12 @@ fn draft<'a>(
             Box::new(mul::MulDraft { inputs: *inputs, requantize, pairs })
         }
         Operator::Concat { inputs } => Box::new(concat::ConcatDraft { inputs }),
+        Operator::Slice { input, first } => Box::new(slice::SliceDraft { input: *input, first: *first }),
+        Operator::ChannelMax { input } => Box::new(channel_max::ChannelMaxDraft { input: *input }),
+        Operator::Pad { input, padding } => Box::new(pad::PadDraft { input: *input, padding: *padding }),
+        Operator::AddTables { inputs, tables, requantize } => {
+            Box::new(add_tables::AddTablesDraft { inputs, tables, requantize, pairs })
+        }
     })
 }
 

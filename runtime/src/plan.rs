@@ -4,7 +4,7 @@
 //!    of its input. A value is stored in every form that some convolution reads; operators that work
 //!    on levels read whatever there is.
 //! 2. Inputs of a concat are written into slices of its output directly where nothing forbids it
-//!    ([`placement`]).
+//!    ([`placement`]), and slices are read where they lie, in the forms in which that is possible.
 //! 3. Every buffer lives from the step that first writes it to the step that last reads it;
 //!    [`arena`] gives buffers that never live at the same time the same bytes.
 
@@ -44,6 +44,14 @@ impl Uses {
         Self { producers }
     }
 
+    /// A value, and, if it is a slice, the value that it is a part of, and so on.
+    pub fn wholes<'a>(&'a self, model: &'a Model, value: ValueId) -> impl Iterator<Item = ValueId> + 'a {
+        std::iter::successors(Some(value), |value| match self.producer(model, *value)?.operator {
+            Operator::Slice { input, .. } => Some(input),
+            _ => None,
+        })
+    }
+
     /// The node that writes a value; the network's input has none.
     pub fn producer<'a>(&self, model: &'a Model, value: ValueId) -> Option<&'a Node> {
         self.producers[value.index()].map(|position| &model.nodes[position])
@@ -55,14 +63,17 @@ impl Uses {
 pub fn plan(model: &Model, operators: &[&dyn Planned], keep_values: bool) -> Plan {
     let uses = Uses::new(model);
     let placements = placement::place(model, &uses);
-    let demands = Demands::gather(model, operators.iter().copied()).settle(&placements);
+    let demands = Demands::gather(model, operators.iter().copied());
+    let demands = demands.through_slices(model, &placements).settle(&placements);
     let storage = vec![ValueStorage::default(); model.values.len()];
     let mut planner = Planner { model, operators, uses, buffers: Vec::new(), storage };
-    // A concat's output first: its inputs may lie in it.
+    // A concat's output first: its inputs may lie in it. Slices last, in the order of the nodes: they may lie in any.
     let outputs = std::iter::once(model.input.value).chain(model.nodes.iter().map(|node| node.output));
-    let (shared, own): (Vec<ValueId>, Vec<ValueId>) =
-        outputs.partition(|value| placements[value.index()].is_some());
-    for value in own.into_iter().chain(shared) {
+    let is_shared = |value: &ValueId| placements[value.index()].is_some();
+    let is_slice = |value: &ValueId| !is_shared(value) && planner.slice_of(*value).is_some();
+    let (slices, others): (Vec<ValueId>, Vec<ValueId>) = outputs.partition(is_slice);
+    let (shared, own): (Vec<ValueId>, Vec<ValueId>) = others.into_iter().partition(is_shared);
+    for value in own.into_iter().chain(shared).chain(slices) {
         planner.make_stores(value, &demands[value.index()], placements[value.index()]);
     }
     planner.find_lifetimes(keep_values);
@@ -105,6 +116,15 @@ impl Planner<'_> {
         if let Some(placement) = placement {
             let whole = &self.storage[placement.concat.index()];
             stores.extend(whole.stores.iter().map(|store| store.slice(placement.input)));
+        } else if let Some((input, first)) = self.slice_of(value) {
+            let count = self.model.value(value).channels as usize;
+            let wanted = |store: &&Store| demand.any_form || demand.forms.contains(&store.layout.form);
+            let whole = self.storage[input.index()].stores.iter().filter(wanted);
+            stores.extend(whole.filter_map(|store| store.view(first, count)));
+        }
+        if demand.any_form && !stores.is_empty() {
+            self.storage[value.index()].stores = stores;
+            return;
         }
         for &form in &demand.forms {
             if stores.iter().all(|store: &Store| store.layout.form != form) {
@@ -112,6 +132,14 @@ impl Planner<'_> {
             }
         }
         self.storage[value.index()].stores = stores;
+    }
+
+    /// The value and its first channel that a slice is.
+    fn slice_of(&self, value: ValueId) -> Option<(ValueId, usize)> {
+        match self.uses.producer(self.model, value)?.operator {
+            Operator::Slice { input, first } => Some((input, first as usize)),
+            _ => None,
+        }
     }
 
     fn make_accumulators(&mut self, value: ValueId) {

@@ -118,6 +118,49 @@ impl Store {
         self.layout.offset(y, x) + self.pixel_offset
     }
 
+    /// The channels `first..first + count` of the value where they lie, if they can be read there: as planes only whole
+    /// groups of 8 channels, or the last ones, behind which there is nothing.
+    pub fn view(&self, first: usize, count: usize) -> Option<Self> {
+        let form = self.layout.form;
+        let mut segments: Vec<Segment> = Vec::new();
+        for segment in &self.segments {
+            let start = first.max(segment.logical);
+            let end = (first + count).min(segment.logical + segment.len);
+            if start < end {
+                let stored = segment.stored + start - segment.logical;
+                segments.push(Segment { stored, logical: start - first, len: end - start });
+                let whole_groups = stored.is_multiple_of(8)
+                    && (end == segment.logical + segment.len || (end - start).is_multiple_of(8));
+                if matches!(form, Form::Planes { .. }) && !whole_groups {
+                    return None;
+                }
+            }
+        }
+        let start = segments.first()?.stored;
+        segments.iter_mut().for_each(|segment| segment.stored -= start);
+        let last = segments.last()?;
+        let channels = match form {
+            Form::Planes { .. } => (last.stored + last.len).next_multiple_of(8),
+            Form::Bytes => last.stored + last.len,
+        };
+        Some(self.part(start, channels, segments))
+    }
+
+    /// Stored channels from `start` on.
+    fn part(&self, start: usize, channels: usize, segments: Vec<Segment>) -> Self {
+        let layout = Layout { channels, ..self.layout };
+        let start = self.layout.form.pixel_len(start);
+        let border_pixel = self.border_pixel.get(start..start + layout.pixel_len()).unwrap_or_default();
+        Self {
+            buffer: self.buffer,
+            layout,
+            pixel_offset: self.pixel_offset + start,
+            segments,
+            border_pixel: border_pixel.to_vec(),
+            range: self.range.clone(),
+        }
+    }
+
     /// The part of a concat's output that one of its inputs fills: each input is one segment.
     pub fn slice(&self, input: usize) -> Self {
         let Segment { stored, len, .. } = self.segments[input];
@@ -126,17 +169,7 @@ impl Store {
             Form::Planes { .. } => len.next_multiple_of(8),
             Form::Bytes => len,
         };
-        let layout = Layout { channels, ..self.layout };
-        let start = form.pixel_len(stored);
-        let border_pixel = self.border_pixel.get(start..start + layout.pixel_len()).unwrap_or_default();
-        Self {
-            buffer: self.buffer,
-            layout,
-            pixel_offset: self.pixel_offset + start,
-            segments: vec![Segment { stored: 0, logical: 0, len }],
-            border_pixel: border_pixel.to_vec(),
-            range: self.range.clone(),
-        }
+        self.part(stored, channels, vec![Segment { stored: 0, logical: 0, len }])
     }
 }
 
@@ -199,6 +232,45 @@ impl<'a> Borrowed<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ylb_kernels::layout::Border;
+
+    fn store(form: Form, parts: &[usize]) -> Store {
+        let (mut stored, mut logical, mut segments) = (0, 0, Vec::new());
+        for &len in parts {
+            segments.push(Segment { stored, logical, len });
+            logical += len;
+            stored += if form == Form::Bytes { len } else { len.next_multiple_of(8) };
+        }
+        let layout = Layout::dense(form, stored, 4, 5, Border::default());
+        Store {
+            buffer: BufferId(7),
+            layout,
+            pixel_offset: 0,
+            segments,
+            border_pixel: Vec::new(),
+            range: 0..0,
+        }
+    }
+
+    #[test]
+    fn views_of_bytes_are_anywhere_those_of_planes_at_groups() {
+        let bytes = store(Form::Bytes, &[12, 20]);
+        let view = bytes.view(5, 10).unwrap();
+        assert_eq!((view.pixel_offset, view.layout.channels, view.layout.pixel_stride), (5, 10, 32));
+        let parts = [(0, 0, 7), (7, 7, 3)].map(|(stored, logical, len)| Segment { stored, logical, len });
+        assert_eq!(view.segments, parts);
+        assert_eq!(view.view(7, 3).unwrap().pixel_offset, 12);
+
+        let planes = store(Form::Planes { bits: 4 }, &[12, 20]);
+        let view = planes.view(8, 4).unwrap();
+        assert_eq!((view.pixel_offset, view.layout.channels), (4, 8));
+        // Channel 12 is stored as channel 16.
+        assert_eq!(planes.view(12, 8).unwrap().pixel_offset, 8);
+        assert_eq!(planes.view(8, 12).unwrap().layout.channels, 16);
+        for (first, count) in [(5, 8), (0, 4), (12, 12), (0, 13)] {
+            assert!(planes.view(first, count).is_none(), "{first} {count}");
+        }
+    }
 
     #[test]
     fn cutting_gives_written_and_unwritten_bytes() {

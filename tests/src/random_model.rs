@@ -7,6 +7,8 @@ use ylb_format::model::{
 
 use crate::rng::Rng;
 
+mod rearranging;
+
 /// A valid model made from a seed.
 pub fn random_model(seed: u64) -> Model {
     let mut builder = Builder::new(seed);
@@ -92,7 +94,10 @@ impl Builder {
 
     /// One of the things that networks do.
     fn stage(&mut self, input: ValueId) -> ValueId {
-        match self.rng.below(8) {
+        match self.rng.below(11) {
+            8 => self.slices(input),
+            9 => self.rearranged(input),
+            10 => self.functions(input),
             0 => self.residual(input),
             1 => self.branches(input),
             2 => self.pyramid(input),
@@ -252,16 +257,7 @@ impl Builder {
             let another = self.same_conv(input, shape[0]);
             inputs.push(another);
         }
-        let encoding = self.encoding();
-        let reach: Vec<i64> = inputs.iter().map(|&value| self.integer_reach(value)).collect();
-        let requantize = loop {
-            let requantize = self.requantize(&reach, 1, encoding.max_level);
-            if !matches!(requantize, Requantize::Staircase { .. }) {
-                break requantize;
-            }
-        };
-        let output = self.value(shape, ValueKind::Levels(encoding));
-        self.node(output, Operator::Add { inputs, requantize })
+        self.residual_of(&inputs)
     }
 
     /// A product of the input and a convolution of it, or a gate: the largest levels of its channels.

@@ -49,10 +49,42 @@ pub enum Operator {
     /// Product of two values, requantized. The accumulator is the product of the inputs' integers, the only term; it has
     /// one channel for all.
     Mul {
-        /// The factors. The second has the shape of the first, or is a gate: as many channels, of one pixel, which is
-        /// multiplied with all of the first's.
+        /// The factors. The second has the shape of the first, or is a gate: each of its extents is that of the first,
+        /// or 1, and what has an extent of 1 is multiplied with all of the first along it.
         inputs: [ValueId; 2],
         /// Products to levels.
+        requantize: Requantize,
+    },
+    /// Some channels of a value that follow one another: as many as the output has.
+    /// Input and output share one [`Encoding`], their scales aside.
+    Slice {
+        /// The value whose channels are taken.
+        input: ValueId,
+        /// The channel of the input that is the output's first.
+        first: u32,
+    },
+    /// Largest level of all channels of a pixel: the output has one channel.
+    /// Input and output share one [`Encoding`], their scales aside.
+    ChannelMax {
+        /// The value whose channels are compared.
+        input: ValueId,
+    },
+    /// Rows and columns of integer 0 around a value, for what takes them for numbers like others: a pooling, say.
+    /// Input and output share one [`Encoding`], their scales aside, in which a level stands for 0.
+    Pad {
+        /// The value in the middle.
+        input: ValueId,
+        /// Top, left, bottom, right.
+        padding: [u32; 4],
+    },
+    /// Sum of functions of two to four values of equal shape, requantized. The accumulator is the sum of the entries that the
+    /// tables have for the inputs' levels, the only term; it has one channel for all.
+    AddTables {
+        /// The values looked up.
+        inputs: Vec<ValueId>,
+        /// For each input one number for each of its levels: `max_level + 1` entries.
+        tables: Vec<Vec<i32>>,
+        /// Sums to levels.
         requantize: Requantize,
     },
 }
@@ -68,6 +100,10 @@ impl Operator {
             Self::Upsample { .. } => "Upsample",
             Self::Concat { .. } => "Concat",
             Self::Mul { .. } => "Mul",
+            Self::Slice { .. } => "Slice",
+            Self::ChannelMax { .. } => "ChannelMax",
+            Self::Pad { .. } => "Pad",
+            Self::AddTables { .. } => "AddTables",
         }
     }
 
@@ -75,9 +111,16 @@ impl Operator {
     pub fn inputs(&self) -> Vec<ValueId> {
         match self {
             Self::Conv(conv) => conv.terms.iter().map(|term| term.input).collect(),
-            Self::Add { inputs, .. } | Self::Concat { inputs } => inputs.clone(),
+            Self::Add { inputs, .. } | Self::AddTables { inputs, .. } | Self::Concat { inputs } => {
+                inputs.clone()
+            }
             Self::Mul { inputs, .. } => inputs.to_vec(),
-            Self::Map { input, .. } | Self::MaxPool { input, .. } | Self::Upsample { input, .. } => {
+            Self::Map { input, .. }
+            | Self::MaxPool { input, .. }
+            | Self::Upsample { input, .. }
+            | Self::Slice { input, .. }
+            | Self::ChannelMax { input }
+            | Self::Pad { input, .. } => {
                 vec![*input]
             }
         }
@@ -87,9 +130,16 @@ impl Operator {
     pub fn inputs_mut(&mut self) -> Vec<&mut ValueId> {
         match self {
             Self::Conv(conv) => conv.terms.iter_mut().map(|term| &mut term.input).collect(),
-            Self::Add { inputs, .. } | Self::Concat { inputs } => inputs.iter_mut().collect(),
+            Self::Add { inputs, .. } | Self::AddTables { inputs, .. } | Self::Concat { inputs } => {
+                inputs.iter_mut().collect()
+            }
             Self::Mul { inputs, .. } => inputs.iter_mut().collect(),
-            Self::Map { input, .. } | Self::MaxPool { input, .. } | Self::Upsample { input, .. } => {
+            Self::Map { input, .. }
+            | Self::MaxPool { input, .. }
+            | Self::Upsample { input, .. }
+            | Self::Slice { input, .. }
+            | Self::ChannelMax { input }
+            | Self::Pad { input, .. } => {
                 vec![input]
             }
         }
@@ -97,6 +147,14 @@ impl Operator {
 
     /// Whether it computes nothing new: its inputs and its output share one [`Encoding`], their scales aside.
     pub const fn hands_levels_on(&self) -> bool {
-        matches!(self, Self::MaxPool { .. } | Self::Upsample { .. } | Self::Concat { .. })
+        matches!(
+            self,
+            Self::MaxPool { .. }
+                | Self::Upsample { .. }
+                | Self::Concat { .. }
+                | Self::Slice { .. }
+                | Self::ChannelMax { .. }
+                | Self::Pad { .. }
+        )
     }
 }

@@ -69,6 +69,16 @@ fn node(sections: &mut Sections<'_>) -> Result<Node> {
             Operator::Upsample { input, factor: sections.graph.u32()? }
         }
         codes::MUL => mul(sections)?,
+        codes::SLICE => {
+            let input = value_id(&mut sections.graph)?;
+            Operator::Slice { input, first: sections.graph.u32()? }
+        }
+        codes::CHANNEL_MAX => Operator::ChannelMax { input: value_id(&mut sections.graph)? },
+        codes::PAD => {
+            let input = value_id(&mut sections.graph)?;
+            Operator::Pad { input, padding: sections.graph.u32s()? }
+        }
+        codes::ADD_TABLES => add_tables(sections)?,
         codes::CONCAT => Operator::Concat { inputs: inputs(&mut sections.graph, MAX_CONCAT_INPUTS)? },
         code => return Err(sections.graph.unknown_code(offset, "operator", code)),
     };
@@ -88,6 +98,13 @@ fn add(sections: &mut Sections<'_>) -> Result<Operator> {
     let inputs = inputs(&mut sections.graph, MAX_ADDENDS)?;
     let requantize = requantized(sections, "requantization of a sum", inputs.len())?;
     Ok(Operator::Add { inputs, requantize })
+}
+
+fn add_tables(sections: &mut Sections<'_>) -> Result<Operator> {
+    let inputs = inputs(&mut sections.graph, MAX_ADDENDS)?;
+    let tables = inputs.iter().map(|_| quant::addends(&mut sections.quant)).collect::<Result<_>>()?;
+    let requantize = requantized(sections, "requantization of a sum of tables", 1)?;
+    Ok(Operator::AddTables { inputs, tables, requantize })
 }
 
 fn mul(sections: &mut Sections<'_>) -> Result<Operator> {

@@ -16,6 +16,13 @@ pub(super) fn table(fields: &mut Cursor<'_>) -> Result<Vec<u8>> {
     Ok(fields.take(len)?.to_vec())
 }
 
+/// A table of addends, its length first.
+pub(super) fn addends(fields: &mut Cursor<'_>) -> Result<Vec<i32>> {
+    let len = usize::from(fields.u16()?);
+    fields.check_count("addends of a table", len, 256)?;
+    fields.numbers(len, i32::from_le_bytes)
+}
+
 /// A requantization of `terms` accumulators of `channels` channels; `code` is its kind in the graph,
 /// which the cursor of the graph has just passed.
 pub(super) fn requantize(

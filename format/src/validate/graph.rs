@@ -127,6 +127,15 @@ fn by_itself(model: &Model, node: &Node, written: &Value) -> Result<(), NodeProb
         Operator::Upsample { input: id, factor } => upsample(input(model, *id)?, *factor, output(written)?),
         Operator::Concat { inputs } => concat(model, inputs, output(written)?),
         Operator::Mul { inputs, requantize } => mul(model, *inputs, requantize, output(written)?),
+        Operator::Slice { input: id, first } => slice(input(model, *id)?, *first, output(written)?),
+        Operator::ChannelMax { input: id } => {
+            let [_, height, width] = input(model, *id)?.value.shape().map(u64::from);
+            output_shape([1, height, width], output(written)?.value)
+        }
+        Operator::Pad { input: id, padding } => pad(input(model, *id)?, padding, output(written)?),
+        Operator::AddTables { inputs, tables, requantize } => {
+            add_tables(model, inputs, tables, requantize, output(written)?)
+        }
     }
 }
 
@@ -156,20 +165,63 @@ fn mul(
     output: Levels<'_>,
 ) -> Result<(), NodeProblem> {
     let (whole, other) = (input(model, first)?, input(model, second)?);
-    input_shape(0, output.value.shape(), whole.value)?;
-    if other.value.shape() != [whole.value.channels, 1, 1] {
-        input_shape(1, output.value.shape(), other.value)?;
+    let shape = output.value.shape();
+    input_shape(0, shape, whole.value)?;
+    if other.value.shape().iter().zip(shape).any(|(&extent, whole)| extent != whole && extent != 1) {
+        input_shape(1, shape, other.value)?;
     }
     let bound = whole.encoding.max_magnitude() * other.encoding.max_magnitude();
     requantize::validate(requantize, &[vec![bound]], 1, output.encoding)
 }
 
+fn slice(input: Levels<'_>, first: u32, output: Levels<'_>) -> Result<(), NodeProblem> {
+    let [channels, height, width] = input.value.shape();
+    let count = output.value.channels;
+    if first.checked_add(count).is_none_or(|end| end > channels) {
+        return Err(NodeProblem::SliceRange { first, count, channels });
+    }
+    output_shape([count, height, width].map(u64::from), output.value)
+}
+
+fn pad(input: Levels<'_>, padding: &[u32; 4], output: Levels<'_>) -> Result<(), NodeProblem> {
+    if input.encoding.zero_level().is_none() {
+        return Err(NodeProblem::NoZero);
+    }
+    let [channels, height, width] = input.value.shape().map(u64::from);
+    let [top, left, bottom, right] = padding.map(u64::from);
+    output_shape([channels, height + top + bottom, width + left + right], output.value)
+}
+
+fn add_tables(
+    model: &Model,
+    inputs: &[ValueId],
+    tables: &[Vec<i32>],
+    requantize: &Requantize,
+    output: Levels<'_>,
+) -> Result<(), NodeProblem> {
+    input_count(inputs.len(), 2, MAX_ADDENDS)?;
+    input_count(tables.len(), inputs.len(), inputs.len())?;
+    let mut bound = 0;
+    for (index, (&id, table)) in inputs.iter().zip(tables).enumerate() {
+        let addend = input(model, id)?;
+        input_shape(index, output.value.shape(), addend.value)?;
+        table_len(table.len(), addend)?;
+        bound += table.iter().map(|entry| i64::from(entry.unsigned_abs())).max().unwrap_or(0);
+    }
+    if bound > i64::from(i32::MAX) {
+        return Err(NodeProblem::AccumulatorRange { term: 0, channel: 0, magnitude: bound });
+    }
+    requantize::validate(requantize, &[vec![bound]], 1, output.encoding)
+}
+
+fn table_len(len: usize, input: Levels<'_>) -> Result<(), NodeProblem> {
+    let levels = usize::from(input.encoding.max_level) + 1;
+    if len == levels { Ok(()) } else { Err(NodeProblem::TableLen { len, levels }) }
+}
+
 fn map(input: Levels<'_>, table: &[u8], output: Levels<'_>) -> Result<(), NodeProblem> {
     output_shape(input.value.shape().map(u64::from), output.value)?;
-    let levels = usize::from(input.encoding.max_level) + 1;
-    if table.len() != levels {
-        return Err(NodeProblem::TableLen { len: table.len(), levels });
-    }
+    table_len(table.len(), input)?;
     requantize::levels(table, output.encoding)
 }
 

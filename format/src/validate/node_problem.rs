@@ -88,6 +88,19 @@ pub enum NodeProblem {
         /// The output's largest level.
         max_level: u8,
     },
+    /// A slice reaches beyond the channels of its input.
+    #[error("{count} channels from channel {first} on of an input of {channels}")]
+    SliceRange {
+        /// The first channel taken.
+        first: u32,
+        /// How many are taken.
+        count: u32,
+        /// Channels of the input.
+        channels: u32,
+    },
+    /// A value is padded with 0, but no level of it stands for 0.
+    #[error("it pads with 0, for which its input has no level")]
+    NoZero,
     /// The factor of an upsampling is out of range.
     #[error("the factor {factor} is not 2 to {limit}")]
     UpsampleFactor {

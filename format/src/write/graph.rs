@@ -77,6 +77,29 @@ impl Sections {
                 inputs.iter().for_each(|input| self.graph.u32(input.0));
                 self.requantize(Some(requantize));
             }
+            Operator::Slice { input, first } => {
+                self.graph.u8(codes::SLICE);
+                self.graph.u32(input.0);
+                self.graph.u32(*first);
+            }
+            Operator::ChannelMax { input } => {
+                self.graph.u8(codes::CHANNEL_MAX);
+                self.graph.u32(input.0);
+            }
+            Operator::Pad { input, padding } => {
+                self.graph.u8(codes::PAD);
+                self.graph.u32(input.0);
+                self.graph.u32s(padding);
+            }
+            Operator::AddTables { inputs, tables, requantize } => {
+                self.graph.u8(codes::ADD_TABLES);
+                self.graph.inputs(inputs);
+                for table in tables {
+                    self.quant.u16(narrow(table.len()));
+                    self.quant.numbers(table, i32::to_le_bytes);
+                }
+                self.requantize(Some(requantize));
+            }
         }
     }
 

@@ -220,6 +220,28 @@ fn operator(all: &mut Sections, operator: &Operator) {
             u32s(&mut all.graph, &[first.0, second.0]);
             requantize(all, Some(to_levels));
         }
+        Operator::Slice { input, first } => {
+            all.graph.push(8);
+            u32s(&mut all.graph, &[input.0, *first]);
+        }
+        Operator::ChannelMax { input } => {
+            all.graph.push(9);
+            u32s(&mut all.graph, &[input.0]);
+        }
+        Operator::Pad { input, padding } => {
+            all.graph.push(10);
+            u32s(&mut all.graph, &[input.0]);
+            u32s(&mut all.graph, padding);
+        }
+        Operator::AddTables { inputs: addends, tables, requantize: to_levels } => {
+            all.graph.push(11);
+            inputs(&mut all.graph, addends);
+            for table in tables {
+                all.quant.extend((table.len() as u16).to_le_bytes());
+                i32s(&mut all.quant, table);
+            }
+            requantize(all, Some(to_levels));
+        }
     }
 }
 

@@ -75,10 +75,25 @@ impl Generator {
         let [channels, height, width] = shape;
         let encoding = *self.at(input).encoding().unwrap();
         let twin = Encoding { scale: 0.75, ..encoding };
-        match self.choose(7) {
+        match self.choose(11) {
             0 => self.conv(input),
             1 => self.add(input),
             5 => self.mul(input),
+            6 => {
+                let first = self.choose(channels);
+                let shape = [1 + self.choose(channels - first), height, width];
+                self.push(shape, twin, Operator::Slice { input, first });
+            }
+            7 => {
+                self.push([1, height, width], twin, Operator::ChannelMax { input });
+            }
+            8 if encoding.zero_level().is_some() && height * width < 200 => {
+                let padding = [(); 4].map(|()| self.choose(3));
+                let [top, left, bottom, right] = padding;
+                let shape = [channels, height + top + bottom, width + left + right];
+                self.push(shape, twin, Operator::Pad { input, padding });
+            }
+            9 => self.add_tables(input),
             2 => {
                 let output = self.encoding();
                 let table = self.levels(usize::from(encoding.max_level) + 1, &output);
@@ -156,6 +171,16 @@ impl Generator {
             requantize => requantize,
         };
         self.push(self.at(input).shape(), output, Operator::Add { inputs, requantize });
+    }
+
+    fn add_tables(&mut self, input: ValueId) {
+        let inputs = vec![input; 2 + self.choose(3) as usize];
+        let levels = usize::from(self.at(input).encoding().unwrap().max_level) + 1;
+        let tables = inputs.iter().map(|_| self.numbers(levels).into_iter().map(|n| n >> 3).collect());
+        let tables = tables.collect();
+        let output = self.encoding();
+        let requantize = self.requantize(1, 1, &output);
+        self.push(self.at(input).shape(), output, Operator::AddTables { inputs, tables, requantize });
     }
 
     /// The product of a value and itself, or the largest levels of its channels.

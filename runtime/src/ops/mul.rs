@@ -1,10 +1,11 @@
-//! Product of two values with its quantizer. The second may be a gate: one level a channel.
+//! Product of two values with its quantizer. The second may be a gate, which has an extent of 1 along some axes.
 //!
 //! A product is a table over both levels, made at load from the exact map. In a network that has very many such
 //! operators its accumulators are computed instead.
 
 use ylb_format::model::{Encoding, Requantize, ValueId};
 use ylb_kernels::requantize::{AccumulatorRange, RequantizeTile, Requantizer};
+use ylb_kernels::rows::Rows;
 
 use super::pairs::{PairTable, level_of};
 use super::{Context, Draft, Op, Prepared, Setting, level_stride};
@@ -27,8 +28,8 @@ pub struct MulDraft<'a> {
 /// A product, ready to run.
 pub struct MulOp {
     inputs: [Store; 2],
-    /// Whether the second is one pixel, for all of the first's.
-    gate: bool,
+    /// Channels, rows and columns of the second: those of the first, or 1.
+    gate: [usize; 3],
     method: Method,
     width: usize,
     channels: usize,
@@ -70,11 +71,43 @@ impl MulOp {
         let value = model.value(output);
         Self {
             inputs: draft.inputs.map(|input| super::input_store(plan, input)),
-            gate: model.value(second).shape() != value.shape(),
+            gate: model.value(second).shape().map(|extent| extent as usize),
             method,
             width: value.width as usize,
             channels: value.channels as usize,
         }
+    }
+
+    /// Row `y` of the second as a row of the first: read, and repeated along axes of extent 1.
+    fn gate_row<'a>(
+        &self,
+        rows: &Rows,
+        bytes: &'a [u8],
+        y: usize,
+        [whole, own]: [&'a mut [u8]; 2],
+    ) -> &'a [u8] {
+        let [channels, height, width] = self.gate;
+        let stride = level_stride(self.channels as u32);
+        let y = if height == 1 { 0 } else { y };
+        if (channels, width) == (self.channels, self.width) {
+            return read_row(rows, &self.inputs[1], bytes, y, stride, whole);
+        }
+        let own_stride = level_stride(channels as u32);
+        let row = read_row(rows, &self.inputs[1], bytes, y, own_stride, own);
+        for (x, out) in whole.chunks_exact_mut(stride).enumerate() {
+            let pixel = &row[if width == 1 { 0 } else { x * own_stride }..][..own_stride];
+            if channels == self.channels {
+                out.copy_from_slice(pixel);
+            } else {
+                out.fill(pixel[0]);
+            }
+        }
+        whole
+    }
+
+    /// Levels of a row of the second.
+    fn gate_len(&self) -> usize {
+        self.gate[2] * level_stride(self.gate[0] as u32)
     }
 
     /// Levels of a row of the output.
@@ -103,10 +136,10 @@ impl Op for MulOp {
         }
     }
 
-    /// A row of each factor, of the result and of accumulators, and a pixel of a gate.
+    /// A row of each factor, of the result and of accumulators, and a row of a gate.
     fn scratch(&self) -> usize {
-        let pixel = bytes_for::<u8>(level_stride(self.channels as u32));
-        3 * bytes_for::<u8>(self.row_len()) + bytes_for::<i32>(self.products_len()) + pixel
+        let gate = bytes_for::<u8>(self.gate_len());
+        3 * bytes_for::<u8>(self.row_len()) + bytes_for::<i32>(self.products_len()) + gate
     }
 
     fn run(&self, band: &mut Band<'_>, context: &mut Context<'_, '_>) {
@@ -115,18 +148,11 @@ impl Op for MulOp {
         let mut scratch = Cutter::new(scratch);
         let [a_buffer, b_buffer, out] = std::array::from_fn(|_| scratch.cut::<u8>(self.row_len()));
         let products = scratch.cut(self.products_len());
+        let gate_buffer = scratch.cut::<u8>(self.gate_len());
         let [a_bytes, b_bytes] = [0, 1].map(|factor| memory.read(&self.inputs[factor].range));
-        if self.gate {
-            let pixel = read_row(rows, &self.inputs[1], b_bytes, 0, stride, scratch.cut(stride));
-            b_buffer.chunks_exact_mut(stride).for_each(|out| out.copy_from_slice(pixel));
-        }
         for y in band.rows.clone() {
             let a = read_row(rows, &self.inputs[0], a_bytes, y, stride, a_buffer);
-            let b = if self.gate {
-                &*b_buffer
-            } else {
-                read_row(rows, &self.inputs[1], b_bytes, y, stride, b_buffer)
-            };
+            let b = self.gate_row(rows, b_bytes, y, [&mut *b_buffer, &mut *gate_buffer]);
             match &self.method {
                 Method::Table(table) => table.apply(rows, a, b, out),
                 Method::Products { integers, requantizer } => {

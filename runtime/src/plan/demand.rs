@@ -31,9 +31,11 @@ pub struct Demand {
     pub border: Border,
     /// Whether an operator goes through its levels one by one, for which bytes are best.
     by_level: bool,
+    /// For slices: whether they are read in whatever form their input has.
+    pub any_form: bool,
 }
 
-/// By value, the forms in which it has to be read, be it as a part of a concat.
+/// By value, the forms in which it has to be read, be it as a part of a concat, or a slice of it.
 pub struct FormsRead(Vec<Vec<Form>>);
 
 impl Demands {
@@ -52,6 +54,32 @@ impl Demands {
         let forms = FormsRead::new(model, &demands);
         operators.for_each(|operator| operator.wish(&mut demands, &forms));
         demands
+    }
+
+    /// What is read of slices is read of their inputs, too. A slice that lies in a concat is copied there.
+    pub(super) fn through_slices(mut self, model: &Model, placements: &[Option<Placement>]) -> Self {
+        for node in model.nodes.iter().rev() {
+            let Operator::Slice { input, first } = node.operator else { continue };
+            let demand = self.0[node.output.index()].clone();
+            if placements[node.output.index()].is_some() {
+                self.by_level(input);
+                continue;
+            }
+            for &form in &demand.forms {
+                let groups = form == Form::Bytes || first.is_multiple_of(8);
+                if groups {
+                    self.read_as(input, form);
+                } else {
+                    self.by_level(input);
+                }
+            }
+            if demand.by_level {
+                self.by_level(input);
+            }
+            self.0[node.output.index()].any_form = demand.forms.is_empty();
+            self.border(input, demand.border);
+        }
+        self
     }
 
     /// A value has to be kept in a form.
@@ -105,9 +133,9 @@ impl FormsRead {
     fn new(model: &Model, demands: &Demands) -> Self {
         let mut forms: Vec<Vec<Form>> = demands.0.iter().map(|demand| demand.forms.clone()).collect();
         for node in model.nodes.iter().rev() {
-            if let Operator::Concat { inputs } = &node.operator {
+            if let Operator::Concat { .. } | Operator::Slice { .. } = &node.operator {
                 let whole = forms[node.output.index()].clone();
-                for input in inputs {
+                for input in node.operator.inputs() {
                     // Each once: what many concats read in turn would have a form for each way to it.
                     let forms = &mut forms[input.index()];
                     let new: Vec<Form> = whole.iter().filter(|form| !forms.contains(form)).copied().collect();

@@ -5,7 +5,8 @@
 //! * it is the network's input, a concat's output itself, or lies in another concat already;
 //! * it occurs more than once among the inputs;
 //! * a step would then read and write the same buffer: one that writes this input reads a value that
-//!   lies in the same concat, or the other way round. (Steps get their memory as disjoint slices.)
+//!   lies in the same concat, or the other way round. (Steps get their memory as disjoint slices.) A slice lies where
+//!   its channels do, unless it lies in a concat itself.
 
 use ylb_format::model::{Model, Operator, ValueId};
 
@@ -52,13 +53,20 @@ fn may_lie_in(
     if matches!(producer.operator, Operator::Concat { .. }) {
         return false;
     }
-    let lies_there = |value: ValueId| placements[value.index()].is_some_and(|place| place.concat == concat);
+    // A slice without a place of its own lies where the whole does.
+    let lies_there = |value: ValueId| {
+        let mut wholes = uses.wholes(model, value);
+        wholes.any(|value| placements[value.index()].is_some_and(|place| place.concat == concat))
+    };
+    let is_part_of_it = |value: ValueId| uses.wholes(model, value).any(|whole| whole == input);
     let reads_from_there = producer.operator.inputs().into_iter().any(lies_there);
     // Of the nodes that read it, those that write a part: there are few parts, but may be many readers.
     let reads_it = |part: ValueId| {
         let writer = uses.producer(model, part);
-        writer.is_some_and(|node| node.operator.inputs().contains(&input))
+        writer.is_some_and(|node| node.operator.inputs().into_iter().any(is_part_of_it))
     };
+    // What is copied into the concat is not read from there.
+    let copied_from_there = parts.iter().any(|&part| part != input && is_part_of_it(part));
     let writes_to_there = parts.iter().any(|&part| lies_there(part) && reads_it(part));
-    !reads_from_there && !writes_to_there
+    !reads_from_there && !writes_to_there && !copied_from_there
 }
