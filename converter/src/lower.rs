@@ -13,14 +13,17 @@
 //! | `linear` | expressions that are sums of scaled codes: what a convolution can read |
 //! | `join` | concats and sums of values |
 //! | `joined_floats` | which node joins what is not quantized |
-//! | `slices` | channels of values, where the parts of two concats end at different ones |
+//! | `channels` | channels taken out of a feature map, and channels in another order |
+//! | `slices` | some channels of values, of convolutions and of functions of them |
 //! | `requantized_join` | concats and sums in 8 or 16 bits, on request |
 //! | `conv` | convolutions: one term for each scale of the input |
 //! | `weights` | weights as integers |
+//! | `conv_sum` | sums of convolutions |
 //! | `spatial` | pooling and upsampling |
 //! | `cut` | quantizers |
 //! | `inline` | quantizers inside the function of one accumulator |
 //! | `requantize` | the exact map of a convolution, `sum` that of a sum, `product` that of a product |
+//! | `function_sum` | sums of functions of values |
 //! | `own_channel` | functions by channel of values |
 //! | `head` | the detection head |
 
@@ -40,9 +43,12 @@ use crate::passes::{self, trunc};
 use crate::report::{Row, Warning};
 
 mod cast;
+mod channels;
 mod conv;
+mod conv_sum;
 mod cut;
 mod elementwise;
+mod function_sum;
 mod head;
 mod inline;
 mod join;
@@ -67,6 +73,8 @@ pub struct Feature {
     segments: Vec<Segment>,
     height: usize,
     width: usize,
+    /// By channel, where in the segments it is; `None`: in their order.
+    order: Option<Rc<[usize]>>,
 }
 
 /// A stretch of channels with one expression.
@@ -194,10 +202,13 @@ impl Lowering<'_> {
             (Domain::Converter, trunc::TRUNC) => {
                 self.written_out(node, Unary::Round(Rounding::named(node.text("rounding_mode", "FLOOR"))?))?
             }
+            (Domain::Converter, passes::channels::CHANNELS) => self.channels(node)?,
             (Domain::Onnx | Domain::Microsoft, "DequantizeLinear") => self.dequantized_picture(node)?,
             (Domain::Onnx, "Conv") => self.conv(node)?,
             (Domain::Onnx, "Concat") => self.concat(node)?,
             (Domain::Onnx, "MaxPool") => self.max_pool(node)?,
+            (Domain::Onnx, "ReduceMax") => self.channel_max(node)?,
+            (Domain::Onnx, "Pad") => self.pad(node)?,
             (Domain::Onnx, "Resize" | "Upsample") => self.resize(node)?,
             (Domain::Onnx, "Round") => self.written_out(node, Unary::Round(Rounding::HalfEven))?,
             (Domain::Onnx, "Floor") => self.written_out(node, Unary::Round(Rounding::Floor))?,
@@ -267,7 +278,6 @@ impl Lowering<'_> {
 
     fn finish(mut self, detect: model::Detect) -> Lowered {
         self.settle_zero_points();
-        self.warn_of_slices();
         let values = self.values.into_iter().map(LoweredValue::into_model).collect();
         Lowered {
             values,
@@ -347,7 +357,7 @@ impl Feature {
             first = range.end;
             segments.push(Segment { channels: segment.channels, expr: function(segment, range)? });
         }
-        Ok(Self { segments, height: self.height, width: self.width })
+        Ok(Self { segments, ..self.clone() })
     }
 }
 

@@ -18,12 +18,15 @@
 //! | [`heads`](crate::heads) | a decode, or none | the outputs are the heads; what the decode computes is known |
 //! | [`prune`] | nodes that nothing needs any more | gone; again behind the next pass |
 //! | [`focus`] | slices of every second pixel, and a convolution | one convolution of twice the stride |
-//! | [`averages`] | `AveragePool`, `GlobalAveragePool`, `ReduceMean` of the map | convolutions with weights of 1 |
+//! | [`channels`] | slices, splits and shuffles of channels, however written | one operator that says which channels |
+//! | [`vectors`] | linear layers on pooled maps | convolutions of one pixel |
+//! | [`averages`] | `AveragePool`, `GlobalAveragePool`, `ReduceMean`; `GlobalMaxPool`, `ReduceMax` of the map | convolutions with weights of 1; `MaxPool` |
 //! | [`placement`] | quantizers in front of convolutions, floats in poolings and concats before them | quantizers behind what is quantized |
 //! | [`grids`] | weights whose quantizer was folded away | weights with codes |
 //! | [`dilations`] | dilated convolutions | zeros between weights |
 
 pub mod averages;
+pub mod channels;
 pub mod clamps;
 pub mod constants;
 pub mod decode;
@@ -43,6 +46,7 @@ mod shapes;
 mod spelled;
 pub mod straight_through;
 pub mod trunc;
+pub mod vectors;
 pub mod written_out;
 
 pub use shapes::why_without_shape;

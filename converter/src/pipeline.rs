@@ -157,6 +157,17 @@ pub(crate) fn run_passes(
     report.passes.push(format!("focus: {stems} stems absorbed"));
     let pruned = pruned + passes::prune::run(graph);
     report.passes.push(format!("prune: {pruned} nodes removed"));
+    progress(Progress::Pass("channels"));
+    let channels = passes::channels::run(graph)?;
+    if channels > 0 {
+        report.passes.push(format!("channels: {channels} tensors are channels of others"));
+        passes::prune::run(graph);
+    }
+    progress(Progress::Pass("vectors"));
+    let layers = passes::vectors::run(graph)?;
+    if layers > 0 {
+        report.passes.push(format!("vectors: {layers} linear layers written as convolutions"));
+    }
     progress(Progress::Pass("averages"));
     let averages = passes::averages::run(graph)?;
     if averages > 0 {

@@ -74,8 +74,6 @@ pub enum WarningKind {
     NearTies,
     /// A convolution is computed once for each of many scales.
     ManyScales,
-    /// A convolution takes channels of a value out.
-    Slices,
     /// A convolution is computed more than once.
     ComputedTwice,
     /// A bipolar quantizer that sees no negative number.

@@ -11,10 +11,14 @@ use crate::{ConvertError, Converted, ErrorKind, Options, Report, advice, emit, l
 mod arranged;
 mod averages;
 mod by_channel;
+mod channels;
+mod conv_sums;
 mod damage;
 mod dilations;
 mod exports;
 mod float;
+mod function_sums;
+mod gates;
 mod gates_and_joins;
 mod heads;
 mod messages;

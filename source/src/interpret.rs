@@ -23,6 +23,7 @@ use crate::onnx;
 use crate::picture::is_channels_last;
 
 mod elementwise;
+mod matrix;
 mod picture;
 mod qoperator;
 mod quantize;
@@ -270,6 +271,9 @@ fn evaluate(
         return Err(unknown());
     }
     if let Some(tensor) = spatial::evaluate(node, inputs, opset)? {
+        return Ok(tensor.into());
+    }
+    if let Some(tensor) = matrix::evaluate(node, inputs)? {
         return Ok(tensor.into());
     }
     if let Some(tensor) = elementwise::evaluate(node, inputs)? {

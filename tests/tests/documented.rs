@@ -9,7 +9,7 @@ fn root() -> PathBuf {
 }
 
 /// Sources that a prefix stands for, as the page says: files, or folders of them.
-const PLACES: [(&str, &[&str]); 25] = [
+const PLACES: &[(&str, &[&str])] = &[
     ("arranged", &["converter/src/tests/arranged.rs"]),
     ("cases", &["converter/tests/cases.rs"]),
     ("exports", &["converter/src/tests/exports.rs"]),
@@ -24,7 +24,11 @@ const PLACES: [(&str, &[&str]); 25] = [
     ("stems", &["converter/src/tests/stems.rs"]),
     ("averages", &["converter/src/tests/averages.rs"]),
     ("by_channel", &["converter/src/tests/by_channel.rs"]),
+    ("channels", &["converter/src/tests/channels.rs"]),
+    ("conv_sums", &["converter/src/tests/conv_sums.rs"]),
     ("dilations", &["converter/src/tests/dilations.rs"]),
+    ("function_sums", &["converter/src/tests/function_sums.rs"]),
+    ("gates", &["converter/src/tests/gates.rs"]),
     ("one_accumulator", &["converter/src/tests/one_accumulator.rs"]),
     ("placement", &["converter/src/tests/placement.rs"]),
     ("passes", &["converter/src/passes/tests.rs", "converter/src/passes/tests/hostile.rs"]),

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use ylb_format::limits::{MAX_DEPTH, MAX_TERMS};
 use ylb_format::model::{self, Weights, Window};
@@ -9,6 +10,7 @@ use ylb_source::ir::{Node, Tensor};
 use ylb_source::quantizer::QuantizedConstant;
 use ylb_source::window;
 
+use super::channels::{outputs_in_order, weights_in_order};
 use super::join::{Joined, Operand};
 use super::weights::{WeightFormat, weight_format};
 use super::{Feature, Lowering, Segment, format_window, id_of, too_large};
@@ -47,6 +49,8 @@ pub struct PendingTerm {
     pub value: ValueIndex,
     /// What one integer of that value stands for.
     pub scale: f64,
+    /// By output channel, what multiplies the scale beside that of the weights; `None`: nothing does.
+    pub factors: Option<Vec<f64>>,
     /// Its weights.
     pub weights: Weights,
     /// Smallest and largest accumulator of each output channel.
@@ -56,12 +60,17 @@ pub struct PendingTerm {
 impl PendingConv {
     /// How a program for one output channel reads the accumulators; term `t` is input `t`.
     pub fn reading(&self, channel: usize) -> ConvReading {
-        let scale = self.weight_scales[channel];
-        let terms = self.terms.iter().enumerate();
         ConvReading {
-            terms: terms.map(|(index, term)| (index, term.scale * scale)).collect(),
+            terms: self.factors(channel).into_iter().enumerate().collect(),
             bias: self.bias.as_ref().map(|bias| bias[channel]),
         }
+    }
+
+    /// What one integer of each term adds to the real result of a channel.
+    pub(super) fn factors(&self, channel: usize) -> Vec<f64> {
+        let scale = self.weight_scales[channel];
+        let own = |term: &PendingTerm| term.factors.as_ref().map_or(1.0, |factors| factors[channel]);
+        self.terms.iter().map(|term| term.scale * scale * own(term)).collect()
     }
 
     /// The operator.
@@ -100,7 +109,7 @@ impl Lowering<'_> {
             let message = format!("its weights \"{}\" hold {bad}; expected finite numbers", info.name);
             return Err(ConvertError::malformed(message));
         }
-        let feature = self.join_requantized(node, node.required_input(0)?)?;
+        let mut feature = self.join_requantized(node, node.required_input(0)?)?;
         let groups = usize::try_from(node.int("group", 1)).unwrap_or(0);
         if groups == 0
             || out_channels % groups != 0
@@ -112,6 +121,16 @@ impl Lowering<'_> {
                  groups for an input of {} channels",
                 feature.channels()
             )));
+        }
+        let depthwise = groups == feature.channels();
+        if groups > 1 && !depthwise {
+            feature = self.in_order(&feature)?;
+        }
+        let (mut quantized, mut order) = (quantized, None);
+        if let Some(places) = &feature.order {
+            let shape = [out_channels, in_channels, rows, columns];
+            quantized = Arc::new(weights_in_order(&quantized, shape, places));
+            order = depthwise.then(|| outputs_in_order(out_channels, places));
         }
         let shape = [1, feature.channels(), feature.height, feature.width];
         let geometry = window::of_node(node, &shape, Some([rows, columns]))?;
@@ -142,6 +161,10 @@ impl Lowering<'_> {
             terms.push(self.term(part, &quantized, &format, shape, groups, window)?);
         }
         let mut bias = self.bias(node, out_channels)?;
+        if let (Some(bias), Some(order)) = (&mut bias, &order) {
+            let own = bias.clone();
+            order.iter().zip(own).for_each(|(&place, own)| bias[place] = own);
+        }
         if !offsets.is_empty() {
             let bias = bias.get_or_insert_with(|| vec![0.0; out_channels]);
             add_offsets(bias, &offsets, &quantized, shape, groups);
@@ -158,7 +181,11 @@ impl Lowering<'_> {
         });
         let expr = Rc::new(Expr::Conv(ConvIndex(self.convs.len() - 1)));
         let segments = vec![Segment { channels: out_channels, expr }];
-        Ok(Feature { segments, height, width })
+        let feature = Feature { segments, height, width, order: None };
+        Ok(match order {
+            Some(order) => feature.ordered(order),
+            None => feature,
+        })
     }
 
     fn bias(&self, node: &Node, channels: usize) -> Result<Option<Vec<f64>>, ConvertError> {
@@ -223,7 +250,7 @@ impl Lowering<'_> {
             }
             ranges.push((*range.start(), *range.end()));
         }
-        Ok(PendingTerm { value: operand.value, scale: part.scale, weights, ranges })
+        Ok(PendingTerm { value: operand.value, scale: part.scale, factors: None, weights, ranges })
     }
 }
 

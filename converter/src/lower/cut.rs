@@ -44,7 +44,7 @@ impl Lowering<'_> {
         }
         let (scale, zero_point) = per_tensor(&quantizer)?;
         let codes = Codes {
-            name: quantizer.codes_name.clone(),
+            name: feature.name_of_codes(&quantizer.codes_name),
             levels: levels_of(&quantizer)?,
             zero_point: Some(zero_point as i16),
             scale,
@@ -65,6 +65,7 @@ impl Lowering<'_> {
         feature: &Feature,
     ) -> Result<Feature, ConvertError> {
         let scales: Vec<f64> = quantizer.scale.values.iter().copied().map(f64::from).collect();
+        let scales = feature.as_they_lie(&scales);
         if quantizer.scale.axis != 1 || scales.len() != feature.channels() {
             return Err(ConvertError::malformed(format!(
                 "{} scales along axis {} for {} channels; expected one for each channel",
@@ -76,7 +77,7 @@ impl Lowering<'_> {
         let unit = Quantizer { scale: PerAxis::uniform(1.0), ..quantizer.clone() };
         let (_, zero_point) = per_tensor(&unit)?;
         let codes = Codes {
-            name: quantizer.codes_name.clone(),
+            name: feature.name_of_codes(&quantizer.codes_name),
             levels: levels_of(quantizer)?,
             zero_point: Some(zero_point as i16),
             scale: 0.0,
@@ -108,7 +109,7 @@ impl Lowering<'_> {
             )));
         }
         let levels = Levels { low: low as i64, step: 1, max_level: (high - low) as u8 };
-        let name = self.graph.tensor(node.output()?).name.clone();
+        let name = feature.name_of_codes(&self.graph.tensor(node.output()?).name);
         let codes = Codes { name, levels, zero_point: None, scale: 0.0 };
         let value = self.cut(node, &feature, &function, &codes)?;
         Ok(feature.whole(Rc::new(Expr::Codes(value))))
@@ -208,13 +209,19 @@ impl Lowering<'_> {
                 }
                 None if expr.is_uniform() && values.len() <= MAX_ADDENDS => match product::factors(&expr) {
                     Some(factors) => self.cut_product(&node.name, &factors, &expr, codes.levels, output),
-                    None => self.cut_sum(&node.name, &values, &expr, codes.levels, output),
+                    None => match self.linear_sum(&expr) {
+                        false => self.cut_functions_or_sum(&node.name, &values, &expr, codes.levels, output),
+                        true => self.cut_sum(&node.name, &values, &expr, codes.levels, output),
+                    },
                 },
                 // Differs between channels, or has more values than one sum.
                 _ => self.cut_by_channel(&node.name, &values, &expr, codes.levels, output),
             },
             ([], []) => Err(ConvertError::unsupported("quantizes a constant")),
-            _ => Err(self.joined_floats(node)),
+            _ => match self.one_convolution(&node.name, &expr)? {
+                Some((conv, expr)) => self.cut_conv(conv, &expr, codes.levels, output),
+                None => Err(self.joined_floats(node)),
+            },
         }
     }
 
@@ -265,22 +272,24 @@ impl Lowering<'_> {
     }
 
     /// The one value that all others were looked up from, if there is one.
-    fn common_root(&self, values: &[ValueIndex]) -> Option<ValueIndex> {
+    pub(super) fn common_root(&self, values: &[ValueIndex]) -> Option<ValueIndex> {
         if let &[only] = values {
             return Some(only);
         }
-        let root = |mut value: ValueIndex| {
-            while let Some((source, _)) = &self.values[value.0].origin {
-                value = *source;
-            }
-            value
-        };
-        let first = root(*values.first()?);
-        values.iter().all(|&value| root(value) == first).then_some(first)
+        let first = self.root(*values.first()?);
+        values.iter().all(|&value| self.root(value) == first).then_some(first)
+    }
+
+    /// The value that a value was looked up from, by one table or several.
+    pub(super) fn root(&self, mut value: ValueIndex) -> ValueIndex {
+        while let Some((source, _)) = &self.values[value.0].origin {
+            value = *source;
+        }
+        value
     }
 
     /// The level of a value for a level of its root.
-    fn level_from(&self, value: ValueIndex, root: ValueIndex, level: u8) -> u8 {
+    pub(super) fn level_from(&self, value: ValueIndex, root: ValueIndex, level: u8) -> u8 {
         if value == root {
             return level;
         }
@@ -376,7 +385,12 @@ impl Feature {
     /// A tensor of the same shape with one expression for all channels.
     pub(super) fn whole(&self, expr: Rc<Expr>) -> Self {
         let segments = vec![Segment { channels: self.channels(), expr }];
-        Self { segments, height: self.height, width: self.width }
+        Self { segments, ..self.clone() }
+    }
+
+    /// The name that codes have in the source model; none where they lie in another order than there.
+    fn name_of_codes(&self, name: &str) -> String {
+        if self.order.is_some() { String::new() } else { name.to_owned() }
     }
 }
 

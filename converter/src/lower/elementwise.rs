@@ -5,6 +5,7 @@ use std::rc::Rc;
 use ylb_source::eval;
 use ylb_source::ir::{Node, Tensor};
 
+use super::channels::joined_order;
 use super::{Feature, Lowering, Segment};
 use crate::error::ConvertError;
 use crate::expr::{Binary, Expr, Unary, hard_sigmoid};
@@ -90,48 +91,58 @@ impl Lowering<'_> {
         }
         match (self.graph.constant(left).cloned(), self.graph.constant(right).cloned()) {
             (None, None) => {
-                let (a, b) = (self.feature(left)?, self.feature(right)?);
-                self.combine(&node.name, &a, &b, function)
+                let (mut a, mut b) = (self.feature(left)?, self.feature(right)?);
+                if a.order != b.order && a.channels() == b.channels() {
+                    (a, b) = (self.in_order(&a)?, self.in_order(&b)?);
+                }
+                self.combine(&a, &b, function)
             }
             (None, Some(constant)) => {
                 let feature = self.feature(left)?;
-                let numbers = by_channel(&constant, feature.channels())?;
+                let numbers = feature.as_they_lie(&by_channel(&constant, feature.channels())?);
                 feature.map(|segment, range| Ok(segment.expr.binary(function, &slice(&numbers, range))))
             }
             (Some(constant), None) => {
                 let feature = self.feature(right)?;
-                let numbers = by_channel(&constant, feature.channels())?;
+                let numbers = feature.as_they_lie(&by_channel(&constant, feature.channels())?);
                 feature.map(|segment, range| Ok(slice(&numbers, range).binary(function, &segment.expr)))
             }
             (Some(_), Some(_)) => Err(ConvertError::unsupported("expected a feature map")),
         }
     }
 
-    /// Combines two tensors. A factor may be a gate: one pixel for all of the other's.
-    fn combine(
-        &mut self,
-        node: &str,
-        a: &Feature,
-        b: &Feature,
-        function: Binary,
-    ) -> Result<Feature, ConvertError> {
-        let shape = |f: &Feature| (f.channels(), f.height, f.width);
-        let is_pixel = |f: &Feature| (f.height, f.width) == (1, 1);
-        let gated = function == Binary::Mul && a.channels() == b.channels() && (is_pixel(a) || is_pixel(b));
-        if shape(a) != shape(b) && !gated {
+    /// Combines two tensors. A factor may be a gate, which has an extent of 1 along some axes.
+    fn combine(&mut self, a: &Feature, b: &Feature, function: Binary) -> Result<Feature, ConvertError> {
+        let shape = |f: &Feature| [f.channels(), f.height, f.width];
+        let is_gate = |gate: [usize; 3], whole: [usize; 3]| {
+            function == Binary::Mul && gate.iter().zip(whole).all(|(&own, extent)| own == extent || own == 1)
+        };
+        let [own, other] = [shape(a), shape(b)];
+        if own != other && !is_gate(own, other) && !is_gate(other, own) {
             return Err(ConvertError::unsupported(format!(
-                "operands of shape {:?} and {:?}; expected equal shapes",
-                shape(a),
-                shape(b)
+                "operands of shape {own:?} and {other:?}; expected equal shapes, or a product with one that has an \
+                 extent of 1 along some axes"
             )));
         }
-        let [a, b] = self.aligned(node, a, b)?;
+        let whole = if is_gate(other, own) || own == other { a } else { b };
+        // One channel for all.
+        if own[0] != other[0]
+            && let [gate] = &(if own[0] == 1 { a } else { b }).segments[..]
+        {
+            return whole.map(|segment, _| {
+                let of = [&segment.expr, &gate.expr];
+                let [first, second] = if own[0] == 1 { [of[1], of[0]] } else { of };
+                Ok(first.binary(function, second))
+            });
+        }
+        let order = whole.order.clone();
+        let (height, width) = (whole.height, whole.width);
+        let [a, b] = self.aligned(a, b)?;
         let pairs = a.segments.iter().zip(&b.segments);
         let segments = pairs
             .map(|(x, y)| Segment { channels: x.channels, expr: x.expr.binary(function, &y.expr) })
             .collect();
-        let whole = if is_pixel(&a) { &b } else { &a };
-        Ok(Feature { segments, height: whole.height, width: whole.width })
+        Ok(Feature { segments, height, width, order })
     }
 
     /// `(x − mean) / sqrt(var + eps) · gamma + beta`, in the framework's order.
@@ -148,7 +159,7 @@ impl Lowering<'_> {
                     tensor.shape()
                 )));
             }
-            finite(tensor)
+            Ok(feature.as_they_lie(&finite(tensor)?))
         };
         let (gamma, beta, mean) = (parameter(1)?, parameter(2)?, parameter(3)?);
         let epsilon = f64::from(node.float("epsilon", 1e-5));
@@ -176,7 +187,7 @@ impl Lowering<'_> {
         let Some(slopes) = self.graph.constant_input(node, 1).cloned() else {
             return Err(ConvertError::unsupported("expected constant slopes"));
         };
-        let slopes = by_channel(&slopes, feature.channels())?;
+        let slopes = feature.as_they_lie(&by_channel(&slopes, feature.channels())?);
         feature.map(|segment, range| {
             let negative = segment.expr.binary(Binary::Min, &Expr::number(0.0));
             let sloped = negative.binary(Binary::Mul, &slice(&slopes, range));
@@ -188,15 +199,19 @@ impl Lowering<'_> {
         if !matches!(node.int("axis", 0), 1 | -3) {
             return Err(ConvertError::unsupported("expected a concat of channels, axis 1"));
         }
-        let mut joined = self.feature(node.required_input(0)?)?.as_ref().clone();
-        for position in 1..node.inputs.len() {
-            let other = self.feature(node.required_input(position)?)?;
-            if (other.height, other.width) != (joined.height, joined.width) {
-                return Err(ConvertError::malformed("operands of different height or width"));
-            }
-            joined.segments.extend(other.segments.iter().cloned());
+        let mut parts = Vec::with_capacity(node.inputs.len());
+        for position in 0..node.inputs.len() {
+            parts.push(self.feature(node.required_input(position)?)?);
         }
-        Ok(joined)
+        let Some(first) = parts.first() else {
+            return Err(ConvertError::malformed("a concat of nothing"));
+        };
+        let (height, width) = (first.height, first.width);
+        if parts.iter().any(|part| (part.height, part.width) != (height, width)) {
+            return Err(ConvertError::malformed("operands of different height or width"));
+        }
+        let segments = parts.iter().flat_map(|part| part.segments.iter().cloned()).collect();
+        Ok(Feature { segments, height, width, order: None }.ordered(joined_order(&parts)))
     }
 }
 

@@ -39,6 +39,7 @@ impl Lowering<'_> {
 
     fn map(&mut self, map: &Map, detect: &Detect) -> Result<HeadMap, ConvertError> {
         let feature = self.feature(map.tensor)?;
+        let feature = self.in_order(&feature)?;
         let [segment] = feature.segments.as_slice() else {
             return Err(ConvertError::unsupported("expected a head that one convolution writes"));
         };

@@ -95,7 +95,17 @@ impl Lowering<'_> {
         for segment in &feature.segments {
             let range = first..first + segment.channels;
             first = range.end;
-            let Linear { addends, offset } = self.linear(&segment.expr)?;
+            let Linear { addends, offset, offsets: by_channel } = self.linear(&segment.expr)?;
+            if let Some(by_channel) = by_channel {
+                if padded {
+                    return Err(ConvertError::unsupported(
+                        "its input has offsets by channel, and its window padding; expected one offset for the \
+                         whole tensor",
+                    ));
+                }
+                let each = by_channel.iter().enumerate();
+                offsets.extend(each.map(|(at, &own)| (range.start + at..range.start + at + 1, own)));
+            }
             match addends.first() {
                 Some(any) if offset != 0.0 && padded => {
                     let (value, scale) = (self.ones(any.value, offset < 0.0), offset.abs());

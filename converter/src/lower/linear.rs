@@ -22,12 +22,21 @@ pub(super) struct Addend {
     pub(super) zero_point: f64,
 }
 
-/// A sum of scaled codes and a number, the same for all channels.
+/// A sum of scaled codes and a number, the same for all channels, or one for each.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Linear {
     pub(super) addends: Vec<Addend>,
     /// What zero points, which are integers, leave over: the offset of an LSQ+ quantizer.
     pub(super) offset: f64,
+    /// By channel, what is added.
+    pub(super) offsets: Option<Rc<[f64]>>,
+}
+
+impl Linear {
+    /// Whether nothing stands beside the codes.
+    pub(super) fn is_centred(&self) -> bool {
+        self.offset == 0.0 && self.offsets.is_none()
+    }
 }
 
 /// A partial result: addends, or a number for all channels or for each.
@@ -36,6 +45,8 @@ enum Form {
     Number(f64),
     Numbers(Rc<[f64]>),
     Sum(Vec<Addend>),
+    /// Addends, and a number for each channel.
+    Shifted(Vec<Addend>, Rc<[f64]>),
 }
 
 impl Lowering<'_> {
@@ -73,7 +84,8 @@ impl Lowering<'_> {
             forms.insert(Rc::as_ptr(&node), last.clone());
         }
         match last {
-            Form::Sum(addends) => checked(addends),
+            Form::Sum(addends) => checked(addends, None),
+            Form::Shifted(addends, numbers) => checked(addends, Some(numbers)),
             Form::Number(_) | Form::Numbers(_) => Err(ConvertError::unsupported("its input is constant")),
         }
     }
@@ -143,7 +155,7 @@ impl Lowering<'_> {
 }
 
 /// Zero points become integers, and what that leaves over a number beside them. Scales must be positive.
-fn checked(mut addends: Vec<Addend>) -> Result<Linear, ConvertError> {
+fn checked(mut addends: Vec<Addend>, offsets: Option<Rc<[f64]>>) -> Result<Linear, ConvertError> {
     let mut offset = 0.0;
     for addend in &mut addends {
         let scale = addend.scale;
@@ -171,7 +183,7 @@ fn checked(mut addends: Vec<Addend>) -> Result<Linear, ConvertError> {
     if !offset.is_finite() {
         return Err(ConvertError::unsupported(format!("its input has an offset of {offset}")));
     }
-    Ok(Linear { addends, offset })
+    Ok(Linear { addends, offset, offsets })
 }
 
 /// Whether no scale differs between channels.
@@ -233,11 +245,34 @@ fn linear_binary(function: Binary, a: Form, b: Form) -> Result<Form, ConvertErro
             by_channel(a, b, false)
         }
         (Binary::Div, Form::Sum(a), Form::Numbers(b)) => by_channel(a, b, true),
-        (Binary::Add | Binary::Sub, Form::Sum(_), Form::Numbers(_))
-        | (Binary::Add | Binary::Sub, Form::Numbers(_), Form::Sum(_)) => {
-            return Err(ConvertError::unsupported(
-                "its input has offsets by channel; expected one offset for the whole tensor",
-            ));
+        (Binary::Add, Form::Sum(a), Form::Numbers(b)) | (Binary::Add, Form::Numbers(b), Form::Sum(a)) => {
+            Form::Shifted(a, b)
+        }
+        (Binary::Sub, Form::Sum(a), Form::Numbers(b)) => Form::Shifted(a, b.iter().map(|own| -own).collect()),
+        // What numbers do to codes and to the numbers beside them.
+        (_, Form::Shifted(a, own), by @ (Form::Number(_) | Form::Numbers(_)))
+        | (Binary::Add | Binary::Mul, by @ (Form::Number(_) | Form::Numbers(_)), Form::Shifted(a, own))
+            if matches!(function, Binary::Add | Binary::Sub | Binary::Mul | Binary::Div) =>
+        {
+            let at = |index: usize| match &by {
+                Form::Number(number) => *number,
+                Form::Numbers(numbers) => numbers[index],
+                _ => 0.0,
+            };
+            let shift = |(index, own): (usize, &f64)| match function {
+                Binary::Add => own + at(index),
+                Binary::Sub => own - at(index),
+                Binary::Mul => own * at(index),
+                _ => own / at(index),
+            };
+            let own: Rc<[f64]> = own.iter().enumerate().map(shift).collect();
+            match (function, by) {
+                (Binary::Add | Binary::Sub, _) => Form::Shifted(a, own),
+                (_, by) => match linear_binary(function, Form::Sum(a), by)? {
+                    Form::Sum(a) => Form::Shifted(a, own),
+                    other => other,
+                },
+            }
         }
         _ => {
             return Err(ConvertError::new(

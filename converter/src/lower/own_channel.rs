@@ -27,7 +27,8 @@ impl Lowering<'_> {
             // The convolution gives integers, codes without the zero point.
             let zero_point = *self.values[value.0].zero_point.get_or_insert(0);
             let addend = Addend { value, scale: 1.0, factors: None, zero_point: f64::from(zero_point) };
-            let conv = self.own_channels(node_name, &[addend], 0.0)?;
+            let linear = Linear { addends: vec![addend], offset: 0.0, offsets: None };
+            let conv = self.own_channels(node_name, &linear)?;
             let codes = Rc::new(Expr::Conv(conv)).binary(Binary::Add, &Expr::number(f64::from(zero_point)));
             let whole = expr.substitute(|leaf| match leaf {
                 Expr::Codes(_) => Some(Rc::clone(&codes)),
@@ -35,8 +36,8 @@ impl Lowering<'_> {
             });
             return self.cut_conv(conv, &whole, levels, output);
         }
-        let (sum, Linear { addends, offset }) = self.inner_sum(values, expr)?;
-        let conv = self.own_channels(node_name, &addends, offset)?;
+        let (sum, linear) = self.inner_sum(values, expr)?;
+        let conv = self.own_channels(node_name, &linear)?;
         let whole = expr.with_leaf(&sum, &Rc::new(Expr::Conv(conv)));
         let leaves = whole.leaves();
         if !leaves.values.is_empty() {
@@ -58,12 +59,8 @@ impl Lowering<'_> {
     }
 
     /// A pending convolution that computes `Σ scale · integer + offset` of each element.
-    fn own_channels(
-        &mut self,
-        node_name: &str,
-        addends: &[Addend],
-        offset: f64,
-    ) -> Result<ConvIndex, ConvertError> {
+    fn own_channels(&mut self, node_name: &str, linear: &Linear) -> Result<ConvIndex, ConvertError> {
+        let Linear { addends, offset, offsets } = linear;
         let mut terms = Vec::with_capacity(addends.len());
         let mut shape = [0; 3];
         for addend in addends {
@@ -81,14 +78,18 @@ impl Lowering<'_> {
             let sums = weights.channel_sums();
             let ranges =
                 sums.iter().map(|sum| sum.accumulators(encoding, false)).map(|r| (*r.start(), *r.end()));
-            terms.push(PendingTerm { value, scale: addend.scale, ranges: ranges.collect(), weights });
+            let (scale, ranges) = (addend.scale, ranges.collect());
+            terms.push(PendingTerm { value, scale, factors: None, ranges, weights });
         }
         let window = Window { kernel: [1, 1], stride: [1, 1], padding: [0; 4] };
         self.convs.push(PendingConv {
             name: node_name.to_owned(),
             terms,
             weight_scales: vec![1.0; shape[0]],
-            bias: (offset != 0.0).then(|| vec![offset; shape[0]]),
+            bias: match offsets {
+                Some(offsets) => Some(offsets.iter().map(|own| own + offset).collect()),
+                None => (*offset != 0.0).then(|| vec![*offset; shape[0]]),
+            },
             window,
             groups: shape[0],
             shape,

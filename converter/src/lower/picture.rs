@@ -263,7 +263,7 @@ impl Lowering<'_> {
             accumulators: false,
         });
         let segments = vec![Segment { channels: 3, expr }];
-        self.features[input.0] = Some(Rc::new(Feature { segments, height, width }));
+        self.features[input.0] = Some(Rc::new(Feature { segments, height, width, order: None }));
         Ok(())
     }
 

@@ -28,7 +28,7 @@ pub(super) fn factors(expr: &Rc<Expr>) -> Option<[Rc<Expr>; 2]> {
 }
 
 impl Lowering<'_> {
-    /// Cuts a function of the product of two values. One of them may have one pixel, for all of the other's.
+    /// Cuts a function of the product of two values. One of them may have an extent of 1 along some axes.
     pub(super) fn cut_product(
         &mut self,
         node_name: &str,
@@ -44,10 +44,11 @@ impl Lowering<'_> {
         let gate_first = self.values[own[0].read.0].shape != output.shape;
         let inputs = if gate_first { [own[1].read, own[0].read] } else { [own[0].read, own[1].read] };
         let [whole, gate] = inputs.map(|input| self.values[input.0].shape);
-        if whole != output.shape || (gate != whole && gate != [whole[0], 1, 1]) {
+        let fits = |(&own, extent): (&usize, usize)| own == extent || own == 1;
+        if whole != output.shape || !gate.iter().zip(whole).all(fits) {
             return Err(ConvertError::unsupported(format!(
-                "a product of values of shape {whole:?} and {gate:?}; expected equal shapes, or one number a \
-                 channel"
+                "a product of values of shape {whole:?} and {gate:?}; expected equal shapes, or extents of 1 in the \
+                 second"
             )));
         }
         let output = self.add_value(output);
@@ -61,7 +62,7 @@ impl Lowering<'_> {
     fn factor(&mut self, expr: &Rc<Expr>) -> Result<Factor, ConvertError> {
         let linear = self.linear(expr)?;
         match &linear.addends[..] {
-            [addend] if addend.factors.is_none() && linear.offset == 0.0 => {
+            [addend] if addend.factors.is_none() && linear.is_centred() => {
                 Ok(Factor { codes: addend.value, read: self.fix_zero_point(addend) })
             }
             _ => Err(ConvertError::unsupported(
@@ -110,7 +111,7 @@ struct Factor {
 }
 
 /// A scale where one is exact, otherwise a staircase, which always is.
-fn requantize(by_product: &BTreeMap<i64, u8>, max_level: u8) -> Result<Requantize, ConvertError> {
+pub(super) fn requantize(by_product: &BTreeMap<i64, u8>, max_level: u8) -> Result<Requantize, ConvertError> {
     let mut steps: Vec<(i64, u8)> = Vec::new();
     for (&product, &level) in by_product {
         if steps.last().is_none_or(|&(_, last)| last != level) {
@@ -120,7 +121,7 @@ fn requantize(by_product: &BTreeMap<i64, u8>, max_level: u8) -> Result<Requantiz
     if steps.len() > MAX_STEPS {
         return Err(ConvertError::new(
             ErrorKind::Inexact,
-            format!("the function of the product has more than {MAX_STEPS} steps"),
+            format!("the function of the product or sum has more than {MAX_STEPS} steps"),
         ));
     }
     let last = by_product.last_key_value().map_or(0, |(&product, _)| product);

@@ -51,7 +51,9 @@ impl Lowering<'_> {
     ) -> Result<Requantized, ConvertError> {
         let conv = &self.convs[conv.0];
         let scales: Vec<f64> = conv.terms.iter().map(|term| term.scale).collect();
-        if let Some(units) = Units::of(&scales)
+        // Terms whose ratio differs between channels have no unit in common.
+        let one_ratio = conv.terms.iter().all(|term| term.factors.is_none());
+        if let Some(units) = Units::of(&scales).filter(|_| one_ratio)
             && let Some(map) = of_one_unit(conv, expr, levels, &units)?
         {
             return Ok(Requantized { map, tie_bound: 0.0 });
@@ -160,11 +162,6 @@ impl PendingConv {
     fn reading_of_real(&self, channel: usize, resolution: i32) -> ConvReading {
         let bias = self.bias.as_ref().map(|bias| bias[channel]);
         ConvReading { terms: vec![(0, f64::from(-resolution).exp2())], bias }
-    }
-
-    /// What one integer of each term adds to the real result of a channel.
-    fn factors(&self, channel: usize) -> Vec<f64> {
-        self.terms.iter().map(|term| term.scale * self.weight_scales[channel]).collect()
     }
 
     /// Bounds of the real result of a channel, its bias apart.

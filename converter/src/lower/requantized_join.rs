@@ -77,8 +77,8 @@ impl Lowering<'_> {
         let mut scales: Vec<f64> = Vec::new();
         let (mut low, mut high) = (0.0f64, 0.0f64);
         for segment in &feature.segments {
-            let Linear { addends, offset } = self.linear(&segment.expr)?;
-            if addends.iter().any(|addend| addend.factors.is_some()) {
+            let Linear { addends, offset, offsets } = self.linear(&segment.expr)?;
+            if offsets.is_some() || addends.iter().any(|addend| addend.factors.is_some()) {
                 return Ok(None);
             }
             low = low.min(self.lowest(&addends) + offset);
@@ -136,7 +136,7 @@ impl Lowering<'_> {
         let wide = Wide { scale, zero_point: zero_point as i64 };
         let mut segments = Vec::with_capacity(feature.segments.len());
         for segment in &feature.segments {
-            let Linear { addends, offset } = self.linear(&segment.expr)?;
+            let Linear { addends, offset, .. } = self.linear(&segment.expr)?;
             let values: Vec<ValueIndex> = addends.iter().map(|addend| self.fix_zero_point(addend)).collect();
             let steps: Vec<f64> = addends.iter().map(|addend| addend.scale / scale).collect();
             let halves = self.halves(&values, &steps, offset / scale, &wide)?;
@@ -149,7 +149,7 @@ impl Lowering<'_> {
             let expr = high.binary(Binary::Add, &part(halves[1], wide.zero_point & 255, scale));
             segments.push(Segment { channels: segment.channels, expr });
         }
-        Ok(Feature { segments, height: feature.height, width: feature.width })
+        Ok(Feature { segments, ..feature.clone() })
     }
 
     /// The upper and the lower byte of `Σ integer_t · steps_t + offset + zero point`, rounded.

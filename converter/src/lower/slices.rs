@@ -1,27 +1,23 @@
-//! Channels of values, for sums and products of concats whose parts end at different channels.
+//! Some channels of values and of convolutions, and of functions of them: for slices, and for sums and products of concats
+//! whose parts end at different channels.
 //!
-//! The file format has no operator that takes some channels out of a value. A convolution with one weight of 1 for each
-//! output does: exactly, and as slowly as a convolution. It is seldom needed. Of a concat that is cut between its parts
-//! the parts are taken; convolutions that read all slices of a value read the value itself
-//! ([`Lowering::take_whole`]); and slices that nothing reads in the end are dropped.
+//! Of a concat that is cut between its parts the parts are taken; convolutions that read all slices of a value read the value
+//! itself ([`Lowering::take_whole`]); of a convolution that is not quantized yet some outputs are computed; and slices that
+//! nothing reads in the end are dropped.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::rc::Rc;
 
-use ylb_format::limits::MAX_DEPTH;
-use ylb_format::model::{Operator, Requantize, ValueId, WeightEncoding, Weights, Window};
+use ylb_format::model::{Operator, Weights};
 
 use super::conv::{PendingConv, PendingTerm};
 use super::elementwise::slice;
 use super::linear::Addend;
-use super::{Feature, LoweredValue, Lowering, Segment, id_of, too_large};
-use crate::error::{ConvertError, ErrorKind};
-use crate::expr::{Expr, ValueIndex};
-use crate::report::{Row, Warning, WarningKind};
-
-/// Most weights of a slice.
-const MAX_WEIGHTS: usize = 1 << 26;
+use super::{Feature, LoweredValue, Lowering, Segment, id_of};
+use crate::error::ConvertError;
+use crate::expr::{ConvIndex, Expr, ValueIndex};
+use crate::report::Row;
 
 /// Slices of values.
 #[derive(Default)]
@@ -30,13 +26,13 @@ pub(super) struct Slices {
     made: HashMap<(ValueIndex, Range<usize>), ValueIndex>,
     /// By slice.
     of: BTreeMap<ValueIndex, Slice>,
+    /// By convolution and outputs.
+    of_convs: HashMap<(ConvIndex, Range<usize>), ConvIndex>,
 }
 
 struct Slice {
     source: ValueIndex,
     channels: Range<usize>,
-    /// The node that made it necessary.
-    node: String,
 }
 
 /// Some channels of a value, as a slice of it that is read.
@@ -47,12 +43,7 @@ pub(super) type Read = (Range<usize>, Vec<Addend>);
 
 impl Lowering<'_> {
     /// Both tensors in segments that end at the same channels.
-    pub(super) fn aligned(
-        &mut self,
-        node: &str,
-        a: &Feature,
-        b: &Feature,
-    ) -> Result<[Feature; 2], ConvertError> {
+    pub(super) fn aligned(&mut self, a: &Feature, b: &Feature) -> Result<[Feature; 2], ConvertError> {
         let ends = |feature: &Feature| {
             let mut end = 0;
             let ends = feature.segments.iter().map(|segment| {
@@ -64,11 +55,11 @@ impl Lowering<'_> {
         let mut all = [ends(a), ends(b)].concat();
         all.sort_unstable();
         all.dedup();
-        Ok([self.split(node, a, &all)?, self.split(node, b, &all)?])
+        Ok([self.split(a, &all)?, self.split(b, &all)?])
     }
 
     /// The same tensor, whose segments are cut where `ends` lie within them.
-    fn split(&mut self, node: &str, feature: &Feature, ends: &[usize]) -> Result<Feature, ConvertError> {
+    fn split(&mut self, feature: &Feature, ends: &[usize]) -> Result<Feature, ConvertError> {
         let mut first = 0;
         let mut segments = Vec::with_capacity(ends.len());
         for segment in &feature.segments {
@@ -77,56 +68,109 @@ impl Lowering<'_> {
                 let channels = start..end - first;
                 let expr = match channels.len() == last {
                     true => Rc::clone(&segment.expr),
-                    false => self.part(node, segment, channels.clone())?,
+                    false => self.part(segment, channels.clone())?,
                 };
                 segments.push(Segment { channels: channels.len(), expr });
                 start = channels.end;
             }
             first += last;
         }
-        Ok(Feature { segments, height: feature.height, width: feature.width })
+        Ok(Feature { segments, ..feature.clone() })
     }
 
     /// The expression of some channels of a segment.
-    fn part(
+    pub(super) fn part(
         &mut self,
-        node: &str,
         segment: &Segment,
         channels: Range<usize>,
     ) -> Result<Rc<Expr>, ConvertError> {
-        let leaves = segment.expr.leaves();
-        if let Some(conv) = leaves.convs.first() {
-            return Err(ConvertError::new(
-                ErrorKind::NotQuantized,
-                format!(
-                    "its operands are concats of different parts, one of which ends within the channels of \
-                     convolution \"{}\"; expected a quantizer behind the convolution",
-                    self.convs[conv.0].name
-                ),
-            ));
+        self.part_of(&segment.expr, segment.channels, channels)
+    }
+
+    fn part_of(
+        &mut self,
+        expr: &Rc<Expr>,
+        all: usize,
+        channels: Range<usize>,
+    ) -> Result<Rc<Expr>, ConvertError> {
+        let leaves = expr.leaves();
+        let addends = self.linear(expr).map_or(Vec::new(), |linear| linear.addends);
+        let mut convs = HashMap::new();
+        for &conv in &leaves.convs {
+            convs.insert(conv, Rc::new(Expr::Conv(self.part_of_conv(conv, channels.clone())?)));
         }
-        let addends = self.linear(&segment.expr).map_or(Vec::new(), |linear| linear.addends);
         let mut parts = HashMap::new();
         for source in leaves.values {
+            // What has one channel for all others is the same for some.
+            if self.values[source.0].shape[0] != all {
+                continue;
+            }
             let addend = addends.iter().find(|addend| addend.value == source);
             let value = addend.map_or(source, |addend| self.fix_zero_point(addend));
-            let part = self.slice_of(node, value, channels.clone())?;
+            let part = self.slice_of(value, channels.clone())?;
+            // Beside the convolution that it is a function of, it has to be known as such.
+            if let Some(whole) = self.definitions.get(&source).filter(|_| !convs.is_empty()).cloned() {
+                let own = self.part_of(&whole, all, channels.clone())?;
+                self.definitions.insert(part, own);
+            }
             parts.insert(source, Rc::new(Expr::Codes(part)));
         }
-        Ok(segment.expr.substitute(|leaf| match leaf {
+        Ok(expr.substitute(|leaf| match leaf {
             Expr::Codes(value) => parts.get(value).cloned(),
+            Expr::Conv(conv) => convs.get(conv).cloned(),
             Expr::Constant(numbers) => Some(slice(numbers, channels.clone())),
             _ => None,
         }))
     }
 
+    /// A convolution that computes some outputs of another: with their weights, over the channels that their groups read.
+    fn part_of_conv(&mut self, whole: ConvIndex, channels: Range<usize>) -> Result<ConvIndex, ConvertError> {
+        if let Some(&made) = self.slices.of_convs.get(&(whole, channels.clone())) {
+            return Ok(made);
+        }
+        let conv = self.convs[whole.0].clone();
+        let each = conv.shape[0] / conv.groups;
+        let groups = channels.start / each..channels.end.div_ceil(each);
+        let whole_groups = channels.start.is_multiple_of(each) && channels.end.is_multiple_of(each);
+        if conv.groups > 1 && !whole_groups {
+            return Err(ConvertError::unsupported(format!(
+                "takes channels {} to {} of convolution \"{}\", whose groups have {each} channels; expected whole groups, or a \
+                 quantizer behind the convolution",
+                channels.start,
+                channels.end - 1,
+                conv.name
+            )));
+        }
+        let mut terms = Vec::with_capacity(conv.terms.len());
+        for term in &conv.terms {
+            let value = match conv.groups {
+                1 => term.value,
+                _ => {
+                    let inputs = term.weights.shape[1] as usize;
+                    self.slice_of(term.value, groups.start * inputs..groups.end * inputs)?
+                }
+            };
+            let ranges = term.ranges[channels.clone()].to_vec();
+            let weights = some_outputs(&term.weights, channels.clone());
+            let factors = term.factors.as_ref().map(|factors| factors[channels.clone()].to_vec());
+            terms.push(PendingTerm { value, scale: term.scale, factors, weights, ranges });
+        }
+        self.convs.push(PendingConv {
+            terms,
+            weight_scales: conv.weight_scales[channels.clone()].to_vec(),
+            bias: conv.bias.as_ref().map(|bias| bias[channels.clone()].to_vec()),
+            groups: if conv.groups == 1 { 1 } else { groups.len() },
+            shape: [channels.len(), conv.shape[1], conv.shape[2]],
+            emitted: false,
+            ..conv
+        });
+        let made = ConvIndex(self.convs.len() - 1);
+        self.slices.of_convs.insert((whole, channels), made);
+        Ok(made)
+    }
+
     /// A value that is some channels of another.
-    fn slice_of(
-        &mut self,
-        node: &str,
-        value: ValueIndex,
-        channels: Range<usize>,
-    ) -> Result<ValueIndex, ConvertError> {
+    fn slice_of(&mut self, value: ValueIndex, channels: Range<usize>) -> Result<ValueIndex, ConvertError> {
         let (source, channels) = match self.slices.of.get(&value) {
             Some(slice) => {
                 let first = slice.channels.start;
@@ -140,9 +184,9 @@ impl Lowering<'_> {
         if let Some(parts) = self.parts(source, &channels) {
             return self.concat_values("", "", &parts);
         }
-        let made = self.select(node, source, &channels)?;
+        let made = self.select(source, &channels);
         self.slices.made.insert((source, channels.clone()), made);
-        self.slices.of.insert(made, Slice { source, channels, node: node.to_owned() });
+        self.slices.of.insert(made, Slice { source, channels });
         Ok(made)
     }
 
@@ -163,50 +207,17 @@ impl Lowering<'_> {
         (len == channels.len()).then_some(parts)
     }
 
-    /// Appends a convolution that hands channels of a value on.
-    fn select(
-        &mut self,
-        node: &str,
-        source: ValueIndex,
-        channels: &Range<usize>,
-    ) -> Result<ValueIndex, ConvertError> {
+    /// Appends a slice.
+    fn select(&mut self, source: ValueIndex, channels: &Range<usize>) -> ValueIndex {
+        // Levels keep their meaning, so that must be known before they are handed on.
         self.values[source.0].zero_point.get_or_insert(0);
         let value = self.values[source.0].clone();
-        let ([inputs, height, width], outputs) = (value.shape, channels.len());
-        if inputs as u64 > MAX_DEPTH || outputs.saturating_mul(inputs) > MAX_WEIGHTS {
-            return Err(too_large(format!("{outputs} of {inputs} channels, taken out of a concat's part")));
-        }
-        let codes: Vec<u8> = channels
-            .clone()
-            .flat_map(|channel| (0..inputs).map(move |input| u8::from(input == channel)))
-            .collect();
-        let shape = [outputs as u32, inputs as u32, 1, 1];
-        let weights = Weights::from_codes(shape, WeightEncoding::Unsigned, 1, &codes, Vec::new());
-        // (integer + zero point − low) / step
-        let bias = i64::from(value.zero_point.unwrap_or(0)) - value.low;
-        let requantize = Requantize::Scale {
-            multipliers: vec![1; outputs],
-            bias: vec![bias; outputs],
-            shift: u8::from(value.step == 2),
-        };
-        let range = (value.integer(0), value.integer(value.max_level));
-        let conv = PendingConv {
-            name: node.to_owned(),
-            terms: vec![PendingTerm { value: source, scale: 1.0, weights, ranges: vec![range; outputs] }],
-            weight_scales: vec![1.0; outputs],
-            bias: None,
-            window: Window { kernel: [1; 2], stride: [1; 2], padding: [0; 4] },
-            groups: 1,
-            shape: [outputs, height, width],
-            emitted: true,
-        };
-        let operator = conv.operator(Some(requantize));
-        let row = Row::of_conv(&conv, &operator, "exact");
-        let slice = LoweredValue { name: String::new(), shape: conv.shape, origin: None, ..value };
-        let output = self.add_value(slice);
-        self.add_row(row, "", output, &[source]);
-        self.add_node("", output, operator);
-        Ok(output)
+        let [_, height, width] = value.shape;
+        let shape = [channels.len(), height, width];
+        let output = self.add_value(LoweredValue { name: String::new(), shape, origin: None, ..value });
+        self.add_row(Row::of("Slice", ""), "", output, &[source]);
+        self.add_node("", output, Operator::Slice { input: id_of(source), first: channels.start as u32 });
+        output
     }
 
     /// Takes out of addends what together is all of a value, and returns it with the channels that it is read as.
@@ -241,21 +252,17 @@ impl Lowering<'_> {
         }
         wholes
     }
+}
 
-    /// Warns of slices that an operator reads. The others are dropped, as everything that nothing reads.
-    pub(super) fn warn_of_slices(&mut self) {
-        let read: BTreeSet<ValueId> = self.nodes.iter().flat_map(|node| node.operator.inputs()).collect();
-        for slice in
-            self.slices.of.iter().filter(|(value, _)| read.contains(&id_of(**value))).map(|(_, slice)| slice)
-        {
-            let [all, ..] = self.values[slice.source.0].shape;
-            let message = format!(
-                "its operands are concats whose parts end at different channels: channels {} to {} of {all} \
-                     are taken out by a convolution, which changes no code, but takes time",
-                slice.channels.start,
-                slice.channels.end - 1,
-            );
-            self.warnings.push(Warning::at(&slice.node, WarningKind::Slices, message));
-        }
-    }
+/// The weights of some output channels.
+fn some_outputs(weights: &Weights, channels: Range<usize>) -> Weights {
+    let [outputs, inputs, rows, columns] = weights.shape;
+    let each = weights.len() / outputs as usize;
+    let codes = &weights.codes()[channels.start * each..channels.end * each];
+    let shape = [channels.len() as u32, inputs, rows, columns];
+    let zero_points = match weights.zero_points.is_empty() {
+        true => Vec::new(),
+        false => weights.zero_points[channels].to_vec(),
+    };
+    Weights::from_codes(shape, weights.encoding, weights.bits, codes, zero_points)
 }

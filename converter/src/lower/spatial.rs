@@ -1,16 +1,18 @@
-//! Pooling and upsampling. Both commute with what an expression does to codes, so they are applied to
+//! Pooling, padding and upsampling. All commute with what an expression does to codes, so they are applied to
 //! the codes themselves.
 
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use ylb_format::model::Operator;
+use ylb_format::model::{Encoding, Operator};
+use ylb_source::eval::{self, Padding};
 use ylb_source::ir::{Node, Tensor, TensorId};
 use ylb_source::window;
 
+use super::join::Joined;
 use super::{Feature, LoweredValue, Lowering, Segment, format_window, id_of};
 use crate::error::{ConvertError, ErrorKind};
-use crate::expr::{Expr, ValueIndex};
+use crate::expr::{Binary, Expr, ValueIndex};
 use crate::report::Row;
 
 impl Lowering<'_> {
@@ -43,7 +45,82 @@ impl Lowering<'_> {
             });
             segments.push(Segment { channels: segment.channels, expr });
         }
-        Ok(Feature { segments, height, width })
+        Ok(Feature { segments, height, width, order: feature.order.clone() })
+    }
+
+    /// The maximum of all channels. Values of one scale are one value for that.
+    pub(super) fn channel_max(&mut self, node: &Node) -> Result<Feature, ConvertError> {
+        let feature = self.feature(node.required_input(0)?)?;
+        if self.graph.tensor(node.output()?).shape != Some(vec![1, 1, feature.height, feature.width]) {
+            return Err(ConvertError::unsupported(
+                "expected a maximum of rows and columns, or of all channels, that keeps extents of 1",
+            ));
+        }
+        let Joined { operands, offsets } = self.operands(&feature, 1, false)?;
+        let ([operand], []) = (&operands[..], &offsets[..]) else {
+            return Err(different_scales());
+        };
+        if operand.factors.is_some() {
+            return Err(different_scales());
+        }
+        let input = operand.value;
+        let zero_point = *self.values[input.0].zero_point.get_or_insert(0);
+        let shape = [1, feature.height, feature.width];
+        let value = LoweredValue { name: String::new(), shape, origin: None, ..self.values[input.0].clone() };
+        let output = self.add_value(value);
+        self.add_row(Row::of("ChannelMax", ""), &node.name, output, &[input]);
+        self.add_node(&node.name, output, Operator::ChannelMax { input: id_of(input) });
+        let real = Rc::new(Expr::Codes(output))
+            .binary(Binary::Sub, &Expr::number(f64::from(zero_point)))
+            .binary(Binary::Mul, &Expr::number(operand.scale));
+        let segments = vec![Segment { channels: 1, expr: real }];
+        Ok(Feature { segments, height: feature.height, width: feature.width, order: None })
+    }
+
+    /// Zeros around a feature map that are numbers like others to what reads them.
+    pub(super) fn pad(&mut self, node: &Node) -> Result<Feature, ConvertError> {
+        let feature = self.feature(node.required_input(0)?)?;
+        let padding = self.zeros_around(node)?;
+        let [top, left, bottom, right] = padding.map(|extent| extent as usize);
+        let (height, width) = (feature.height + top + bottom, feature.width + left + right);
+        let mut segments = Vec::with_capacity(feature.segments.len());
+        for segment in &feature.segments {
+            let linear = self.linear(&segment.expr)?;
+            let ([addend], true) = (&linear.addends[..], linear.is_centred()) else {
+                return Err(ConvertError::new(
+                    ErrorKind::NotQuantized,
+                    "pads a sum of different scales, or numbers of which 0 is none; expected a quantizer before it",
+                ));
+            };
+            let input = self.fix_zero_point(addend);
+            let value = self.values[input.0].clone().into_model();
+            if value.encoding().and_then(Encoding::zero_level).is_none() {
+                return Err(ConvertError::unsupported("pads codes of which none stands for 0"));
+            }
+            let padded = self.moved(node.output()?, input, [height, width], |lowering, output| {
+                lowering.add_row(Row::of("Pad", ""), &node.name, output, &[input]);
+                lowering.add_node(&node.name, output, Operator::Pad { input: id_of(input), padding });
+            });
+            let expr = segment.expr.substitute(|leaf| match leaf {
+                Expr::Codes(_) => Some(Rc::new(Expr::Codes(padded))),
+                _ => None,
+            });
+            segments.push(Segment { channels: segment.channels, expr });
+        }
+        Ok(Feature { segments, height, width, order: feature.order.clone() })
+    }
+
+    /// Rows and columns of zeros that a `Pad` adds: top, left, bottom, right.
+    fn zeros_around(&self, node: &Node) -> Result<[u32; 4], ConvertError> {
+        let constants: Vec<Option<&Tensor>> =
+            (0..node.inputs.len()).map(|at| self.graph.constant_input(node, at).map(AsRef::as_ref)).collect();
+        let Padding { before, after, value } = eval::padding_of(node, &constants, 4)?;
+        let around = [before[2], before[3], after[2], after[3]];
+        let planar = before[..2] == [0, 0] && after[..2] == [0, 0] && value == 0.0;
+        if !planar || around.iter().any(|extent| !(0..1 << 14).contains(extent)) {
+            return Err(ConvertError::unsupported("expected zeros in rows and columns around the map"));
+        }
+        Ok(around.map(|extent| extent as u32))
     }
 
     pub(super) fn resize(&mut self, node: &Node) -> Result<Feature, ConvertError> {
@@ -63,8 +140,14 @@ impl Lowering<'_> {
             let mut enlarged = HashMap::new();
             for source in leaves.values {
                 // A gate, one pixel for all, is the same for more of them.
-                if self.values[source.0].shape[1..] != [feature.height, feature.width] {
-                    continue;
+                match self.values[source.0].shape {
+                    [_, 1, 1] if (feature.height, feature.width) != (1, 1) => continue,
+                    [_, height, width] if (height, width) == (feature.height, feature.width) => {}
+                    _ => {
+                        return Err(ConvertError::unsupported(
+                            "enlarges a product with a row or a column; expected a quantizer behind the product",
+                        ));
+                    }
                 }
                 let addend = addends.iter().find(|addend| addend.value == source);
                 let input = addend.map_or(source, |addend| self.fix_zero_point(addend));
@@ -81,7 +164,7 @@ impl Lowering<'_> {
             });
             segments.push(Segment { channels: segment.channels, expr });
         }
-        Ok(Feature { segments, height, width })
+        Ok(Feature { segments, height, width, order: feature.order.clone() })
     }
 
     /// A value with the codes of `input` moved in space. Made once for each node and input.
@@ -148,6 +231,13 @@ impl Lowering<'_> {
             _ => Ok(()),
         }
     }
+}
+
+fn different_scales() -> ConvertError {
+    ConvertError::new(
+        ErrorKind::NotQuantized,
+        "the maximum of channels of different scales; expected a quantizer before it",
+    )
 }
 
 /// The source position of an output position, by the node's rounding rules; `None` for rules that

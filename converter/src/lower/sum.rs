@@ -29,6 +29,26 @@ struct Combinations {
 }
 
 impl Lowering<'_> {
+    /// Whether a function of values is one of a sum of them with a scale each.
+    pub(super) fn linear_sum(&self, expr: &Rc<Expr>) -> bool {
+        sum_below(expr).and_then(|sum| self.linear(&sum)).is_ok()
+    }
+
+    /// Cuts a function of a sum of functions of values, or says why it is none.
+    pub(super) fn cut_functions_or_sum(
+        &mut self,
+        node_name: &str,
+        values: &[ValueIndex],
+        expr: &Rc<Expr>,
+        levels: Levels,
+        output: LoweredValue,
+    ) -> Result<ValueIndex, ConvertError> {
+        match self.cut_functions(node_name, values, expr, levels, output.clone())? {
+            Some(value) => Ok(value),
+            None => self.cut_sum(node_name, values, expr, levels, output),
+        }
+    }
+
     pub(super) fn cut_sum(
         &mut self,
         node_name: &str,

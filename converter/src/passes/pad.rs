@@ -8,7 +8,7 @@
 //! A function between that leaves 0 what it is, as a quantizer with a code for 0 does, is the same before the padding as
 //! behind it; its codes are fewer than the export's, and not compared. A pooling takes the zeros of a `Pad` for elements,
 //! its own padding for nothing: both give the same maximum where nothing is below 0. A `Pad` of which all this is not true
-//! is refused, unless it is a part of the decode.
+//! stays where it adds zeros, and is refused otherwise, unless it is a part of the decode.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,9 +24,8 @@ use crate::error::ConvertError;
 const LEAST: f64 = -1e30;
 
 /// What a `Pad` that cannot be merged is refused with.
-const KEPT: &str = "pads what is no input of convolutions alone, or with other numbers than zeros, or cuts off rows \
-                        or columns, or pads a pooling of numbers below 0; expected zeros before convolutions, or \
-                        before poolings of numbers from 0 on";
+const KEPT: &str = "pads with other numbers than zeros, or cuts off rows or columns; expected zeros in rows and columns \
+                        around a feature map";
 
 /// Runs the pass. Returns how many `Pad` nodes were merged.
 ///
@@ -43,6 +42,8 @@ pub fn run(graph: &mut Graph) -> Result<usize, ConvertError> {
         let readers = padding.and_then(|padding| Some((Readers::of(graph, index, padding.value)?, padding)));
         match readers {
             Some((readers, padding)) => readers.merge(graph, index, padding)?,
+            // Zeros that take part in a maximum stay.
+            None if padding.is_some_and(|padding| padding.value == 0.0) => continue,
             None if in_body(graph, index) => return Err(node.blame(ConvertError::unsupported(KEPT))),
             None => continue,
         }

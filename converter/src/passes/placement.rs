@@ -20,6 +20,7 @@ use std::sync::Arc;
 use ylb_source::ir::{Domain, Graph, Node, TensorId, TensorInfo};
 use ylb_source::quantizer::Quantizer;
 
+use super::channels::CHANNELS;
 use super::spelled::{copied, is_elementwise};
 use super::trunc;
 
@@ -70,6 +71,7 @@ pub(super) fn states(graph: &Graph) -> Vec<State> {
         let linear = ["Add", "Sub", "Mul", "Div"].iter().any(|op| node.is(op)) && inputs.len() == 1;
         let cuts = ["Round", "Floor", "Ceil", "Sign"].iter().any(|op| node.is(op));
         let state = match &node.domain {
+            Domain::Converter if node.op_type == CHANNELS => worst,
             Domain::Converter if node.op_type != trunc::ROUND => State::Codes,
             _ if cuts || node.is_linear_quantizer("DequantizeLinear") => State::Codes,
             _ if linear || picks(node) || copied(node).is_some() => worst,
@@ -85,7 +87,9 @@ pub(super) fn states(graph: &Graph) -> Vec<State> {
 /// Whether each element of a node's output is one of its inputs', by an order alone.
 fn picks(node: &Node) -> bool {
     let nearest = node.text("mode", "nearest") == "nearest";
-    node.is("MaxPool") || node.is("Concat") || ((node.is("Resize") || node.is("Upsample")) && nearest)
+    let channels = node.domain == Domain::Converter && node.op_type == CHANNELS;
+    let maximum = node.is("MaxPool") || node.is("GlobalMaxPool") || node.is("ReduceMax");
+    channels || maximum || node.is("Concat") || ((node.is("Resize") || node.is("Upsample")) && nearest)
 }
 
 struct Pass<'g> {
@@ -163,6 +167,8 @@ impl Pass<'_> {
         match node.op_type.as_str() {
             "Concat" => inputs.iter().any(|&id| self.is_stuck(id, depth + 1)),
             "MaxPool" => state != State::Codes,
+            // Channels are taken of whatever it is.
+            CHANNELS => false,
             _ => state == State::Floats,
         }
     }

@@ -73,7 +73,10 @@ fn inferred(graph: &Graph, node: &Node) -> Vec<Option<Vec<usize>>> {
     match node.op_type.as_str() {
         "Conv" => one(convolution(graph, node, &first).ok()),
         "MaxPool" | "AveragePool" => one(window_extents(node, &first, None, None).ok()),
-        "GlobalAveragePool" | "ReduceMean" => one(mean(graph, node, &first)),
+        "GlobalAveragePool" | "GlobalMaxPool" | "ReduceMean" | "ReduceMax" => {
+            one(reduced(graph, node, &first))
+        }
+        "Gemm" | "MatMul" => one(product(graph, node, &first)),
         "Resize" | "Upsample" => one(resize(graph, node, &first)),
         "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Min" | "Max" | "Where" | "Equal" => {
             let shapes: Option<Vec<&[usize]>> = (0..node.inputs.len())
@@ -173,12 +176,22 @@ fn window_extents(
     Ok(vec![batch, channels.unwrap_or(own_channels), height, width])
 }
 
-/// The extents behind a mean: 1 where it was taken.
-fn mean(graph: &Graph, node: &Node, input: &[usize]) -> Option<Vec<usize>> {
+/// The extents of a product with a matrix.
+fn product(graph: &Graph, node: &Node, input: &[usize]) -> Option<Vec<usize>> {
+    let &[rows, columns] = graph.tensor(node.input(1)?).shape.as_deref()? else { return None };
+    let transposed = node.is("Gemm") && node.int("transB", 0) != 0;
+    let [depth, outputs] = if transposed { [columns, rows] } else { [rows, columns] };
+    let (&last, others) = input.split_last()?;
+    let plain = node.int("transA", 0) == 0 && last == depth;
+    plain.then(|| others.iter().copied().chain([outputs]).collect())
+}
+
+/// The extents behind a mean or a maximum: 1 where it was taken.
+fn reduced(graph: &Graph, node: &Node, input: &[usize]) -> Option<Vec<usize>> {
     let axes = match graph.constant_input(node, 1) {
         Some(axes) => axes.to_integers(),
-        None if node.op_type == "ReduceMean" && node.inputs.len() > 1 => return None,
-        None if node.op_type == "ReduceMean" => node.ints("axes")?.to_vec(),
+        None if node.op_type.starts_with("Reduce") && node.inputs.len() > 1 => return None,
+        None if node.op_type.starts_with("Reduce") => node.ints("axes")?.to_vec(),
         None => (2..input.len() as i64).collect(),
     };
     let mut shape: Vec<Option<usize>> = input.iter().copied().map(Some).collect();

@@ -79,7 +79,7 @@ fn zeros_before_poolings_of_numbers_from_0_on() {
     check(net, last);
     // A zero above negative numbers takes part in the maximum; a pooling that leaves it out is another one.
     let (net, last) = pooled(0.0, true);
-    refused(net, last);
+    check(net, last);
     let (net, last) = pooled(1.0, false);
     refused(net, last);
 }
@@ -100,6 +100,28 @@ fn other_paddings_are_refused() {
     };
     with([1; 4], 1.0, |_, id| id);
     with([-1, -1, 0, 0], 0.0, |_, id| id);
-    with([0, 0, 16, 16], 0.0, |net, id| net.builder.node("Sigmoid", &[id], &[]));
-    with([0, 0, 16, 16], 0.0, |net, id| net.builder.quant(id, 0.25, -3.0, 4.0, false));
+}
+
+/// Zeros that are no part of a window's padding: a code has to stand for them.
+#[test]
+fn zeros_that_take_part_are_an_operator() {
+    let padded = |zero_point: f32, between: fn(&mut Net, TensorId) -> TensorId| {
+        let (mut net, image) = Net::new();
+        let input = net.input(image);
+        let weights = net.weights([4, 3, 3, 3]);
+        let conv = net.conv(input, weights);
+        let codes = net.builder.quant(conv, 0.25, zero_point, 4.0, false);
+        let padded = pads(&mut net, codes, [1, 0, 2, 3], Some(0.0));
+        let function = between(&mut net, padded);
+        let window = [("kernel_shape", ints(&[4, 4])), ("strides", ints(&[1, 1]))];
+        let pooled = net.builder.node("MaxPool", &[function], &window);
+        (net, pooled)
+    };
+    let quantized = |net: &mut Net, id: TensorId| net.builder.quant(id, 0.31, -3.0, 5.0, false);
+    let (net, last) = padded(7.0, |_, id| id);
+    check(net, last);
+    let (net, last) = padded(7.0, quantized);
+    check(net, last);
+    let (net, last) = padded(-3.0, quantized);
+    refused(net, last);
 }

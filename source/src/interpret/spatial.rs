@@ -11,7 +11,12 @@ pub(super) fn evaluate(node: &Node, inputs: &Inputs<'_>, opset: i64) -> Result<O
         "Conv" => conv(node, inputs)?,
         "MaxPool" => max_pool(node, required(inputs, 0)?)?,
         "AveragePool" => average_pool(node, required(inputs, 0)?)?,
-        "GlobalAveragePool" => global_average(required(inputs, 0)?)?,
+        "GlobalAveragePool" => {
+            of_maps(required(inputs, 0)?, |map| map.iter().sum::<f64>() / map.len() as f64)?
+        }
+        "GlobalMaxPool" => {
+            of_maps(required(inputs, 0)?, |map| map.iter().copied().fold(f64::NEG_INFINITY, f64::max))?
+        }
         "Resize" | "Upsample" => resize(node, inputs, opset)?,
         _ => return Ok(None),
     }))
@@ -169,15 +174,14 @@ fn average_pool(node: &Node, input: &Tensor) -> Result<Tensor, SourceError> {
     Tensor::f64(&shape, data)
 }
 
-/// The mean of each channel's map.
-fn global_average(input: &Tensor) -> Result<Tensor, SourceError> {
+/// A function of each channel's map.
+fn of_maps(input: &Tensor, function: fn(&[f64]) -> f64) -> Result<Tensor, SourceError> {
     let &[batch, channels, height, width] = input.shape() else {
         return Err(SourceError::unsupported(format!("input shape {:?}; expected rank 4", input.shape())));
     };
-    let len = height * width;
     let elements = input.to_f64();
-    let means = elements.chunks_exact(len.max(1)).map(|plane| plane.iter().sum::<f64>() / len as f64);
-    Tensor::f64(&[batch, channels, 1, 1], means.collect())
+    let results = elements.chunks_exact((height * width).max(1)).map(function);
+    Tensor::f64(&[batch, channels, 1, 1], results.collect())
 }
 
 /// Where an element of an output axis comes from, in input positions.

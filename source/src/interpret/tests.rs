@@ -263,3 +263,40 @@ fn what_is_not_known_is_an_error() {
     let output = builder.node("Relu", &[image], &[]);
     assert!(error(builder, output).message().contains("does not fit"));
 }
+
+/// Products of matrices, as linear layers write them.
+#[test]
+fn linear_layers() {
+    let (mut builder, image) = Builder::picture(3, 3);
+    let mean = builder.node("GlobalAveragePool", &[image], &[]);
+    let vector = builder.node("Flatten", &[mean], &[]);
+    let weights = builder.floats(&[2, 3], &[1.0, 2.0, -1.0, 0.5, 0.0, 4.0]);
+    let bias = builder.floats(&[2], &[0.25, -1.0]);
+    let factors = [("transB", Attribute::Int(1)), ("alpha", Attribute::Float(2.0))];
+    let output = builder.node("Gemm", &[vector, weights, bias], &factors);
+    let [a, b, c]: [f64; 3] = std::array::from_fn(|channel| {
+        let plane = &PIXELS[channel * 9..][..9];
+        plane.iter().map(|&byte| f64::from(f32::from(byte) / 255.0)).sum::<f64>() / 9.0
+    });
+    let expected = [2.0 * (a + 2.0 * b - c) + 0.25, 2.0 * (0.5 * a + 4.0 * c) - 1.0];
+    let found = reals(builder, output);
+    assert!(found.iter().zip(expected).all(|(x, y)| (x - y).abs() < 1e-12), "{found:?} {expected:?}");
+
+    let (mut builder, image) = Builder::picture(3, 3);
+    let identity = builder.floats(&[3, 3], &[0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
+    let output = builder.node("MatMul", &[image, identity], &[]);
+    let expected = [1, 0, 2].map(|at| f64::from(f32::from(PIXELS[at]) / 255.0));
+    assert_eq!(reals(builder, output)[..3], expected);
+
+    let (mut builder, image) = Builder::picture(3, 3);
+    let wrong = builder.floats(&[2, 2], &[0.0; 4]);
+    let output = builder.node("MatMul", &[image, wrong], &[]);
+    assert!(error(builder, output).message().contains("a product of shapes"));
+}
+
+#[test]
+fn maxima_of_maps() {
+    let (mut builder, image) = Builder::picture(3, 3);
+    let output = builder.node("GlobalMaxPool", &[image], &[]);
+    assert_eq!(reals(builder, output), [1.0, 1.0, f64::from(200.0f32 / 255.0)]);
+}

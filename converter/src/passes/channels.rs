@@ -1,0 +1,143 @@
+//! Recognises what only takes channels out of a feature map, or puts them in another order.
+//!
+//! ```text
+//! Slice, Split, Gather along the channels                        ─►  Channels
+//! Reshape [1, g, c/g, h, w] ─ Transpose ─ Reshape [1, c, h, w]   ─►  Channels
+//! ```
+//!
+//! However it is written: the operators are run on the numbers of the elements, and where every plane of the result is a
+//! plane of the feature map, a node says which. So a channel shuffle is found in any spelling, and so are halves whose
+//! bounds an exporter computes from shapes.
+
+use std::collections::{BTreeMap, HashMap};
+
+use ylb_source::eval;
+use ylb_source::ir::{Attribute, Domain, Graph, Node, Tensor, TensorId};
+
+use crate::error::ConvertError;
+
+/// The operator of [`Domain::Converter`] that takes channels, in the order of its attribute [`ORDER`].
+pub const CHANNELS: &str = "Channels";
+/// For each channel of the output the channel of the input that it is.
+pub const ORDER: &str = "order";
+
+/// Most elements whose numbers 32-bit floats hold.
+const MAX_ELEMENTS: usize = 1 << 24;
+
+/// Runs the pass. Returns how many tensors are channels of others.
+///
+/// # Errors
+/// If an operator contradicts the shapes of its operands.
+pub fn run(graph: &mut Graph) -> Result<usize, ConvertError> {
+    let mut count = 0;
+    let mut moved: HashMap<TensorId, Moved> = HashMap::new();
+    for node in std::mem::take(&mut graph.nodes) {
+        let Some(outputs) = moved_by(graph, &moved, &node)? else {
+            graph.nodes.push(node);
+            continue;
+        };
+        let orders: Option<Vec<Vec<i64>>> = outputs.iter().map(|moved| order_of(graph, moved)).collect();
+        let Some(orders) = orders else {
+            moved.extend(node.outputs.iter().copied().zip(outputs));
+            graph.nodes.push(node);
+            continue;
+        };
+        for ((&output, from), order) in node.outputs.iter().zip(outputs).zip(orders) {
+            graph.nodes.push(taken(graph, &node, from.base, output, order));
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+/// A tensor of elements of another one, by their numbers in it.
+struct Moved {
+    base: TensorId,
+    elements: Tensor,
+}
+
+/// What each output of a node is, if the node moves elements of one tensor.
+fn moved_by(
+    graph: &Graph,
+    moved: &HashMap<TensorId, Moved>,
+    node: &Node,
+) -> Result<Option<Vec<Moved>>, ConvertError> {
+    let movement = ["Slice", "Split", "Gather", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten"];
+    let constant = |id: &TensorId| graph.constant(*id).is_some();
+    if !movement.iter().any(|op_type| node.is(op_type)) || node.outputs.iter().any(constant) {
+        return Ok(None);
+    }
+    let Some(input) = node.input(0).filter(|id| !constant(id)) else { return Ok(None) };
+    let others = node.inputs.iter().skip(1).flatten();
+    if !others.clone().all(constant) {
+        return Ok(None);
+    }
+    let fresh;
+    let (base, elements) = match moved.get(&input) {
+        Some(moved) => (moved.base, &moved.elements),
+        None => {
+            let Some(numbers) = numbered(graph, input)? else { return Ok(None) };
+            fresh = numbers;
+            (input, &fresh)
+        }
+    };
+    let constants = (1..node.inputs.len()).map(|at| graph.constant_input(node, at).map(AsRef::as_ref));
+    let operands: Vec<Option<&Tensor>> = std::iter::once(Some(elements)).chain(constants).collect();
+    let outputs = eval::evaluate(node, &operands, graph.opset)?;
+    let outputs = outputs.filter(|outputs| outputs.len() == node.outputs.len());
+    Ok(outputs.map(|outputs| outputs.into_iter().map(|elements| Moved { base, elements }).collect()))
+}
+
+/// The numbers of a feature map's elements.
+fn numbered(graph: &Graph, id: TensorId) -> Result<Option<Tensor>, ConvertError> {
+    let Some(shape @ &[1, channels, height, width]) = graph.tensor(id).shape.as_deref() else {
+        return Ok(None);
+    };
+    let len = [channels, height, width].into_iter().try_fold(1usize, usize::checked_mul);
+    let Some(len) = len.filter(|&len| len <= MAX_ELEMENTS) else { return Ok(None) };
+    Ok(Some(Tensor::f32(shape, (0..len).map(|number| number as f32).collect())?))
+}
+
+/// The channels of its base that a tensor is, if it is a feature map of whole planes, each taken once.
+fn order_of(graph: &Graph, moved: &Moved) -> Option<Vec<i64>> {
+    let &[1, channels, height, width] = graph.tensor(moved.base).shape.as_deref()? else { return None };
+    let &[1, taken, rows, columns] = moved.elements.shape() else { return None };
+    if [rows, columns] != [height, width] || taken == 0 {
+        return None;
+    }
+    let plane = height * width;
+    let mut order = Vec::with_capacity(taken);
+    let mut seen = vec![false; channels];
+    for output in 0..taken {
+        let number = |at: usize| moved.elements.get(output * plane + at) as usize;
+        let channel = number(0) / plane;
+        if (0..plane).any(|at| number(at) != channel * plane + at)
+            || std::mem::replace(&mut seen[channel], true)
+        {
+            return None;
+        }
+        order.push(channel as i64);
+    }
+    Some(order)
+}
+
+/// The node that takes channels, or hands all of them on.
+fn taken(graph: &Graph, node: &Node, base: TensorId, output: TensorId, order: Vec<i64>) -> Node {
+    let channels = graph.tensor(base).shape.as_deref().map_or(0, |shape| shape[1]);
+    let whole = order.len() == channels && order.iter().enumerate().all(|(at, &own)| own == at as i64);
+    let (domain, op_type) = if whole { (Domain::Onnx, "Identity") } else { (Domain::Converter, CHANNELS) };
+    let mut attributes = BTreeMap::new();
+    if !whole {
+        attributes.insert(ORDER.to_owned(), Attribute::Ints(order));
+        attributes.insert(Node::WRITTEN_FOR.to_owned(), Attribute::Text(node.op_type.clone()));
+    }
+    Node {
+        name: node.name.clone(),
+        domain,
+        op_type: op_type.to_owned(),
+        inputs: vec![Some(base)],
+        outputs: vec![output],
+        attributes,
+        quantizer: None,
+    }
+}
