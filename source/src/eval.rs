@@ -15,6 +15,7 @@ mod movement;
 mod pad;
 mod quantize;
 mod reduce;
+mod softmax;
 mod tools;
 
 pub use arithmetic::broadcast_shape;
@@ -55,6 +56,7 @@ fn evaluate_operator(
         "Dropout" => Some(required(inputs, 0)?.clone()),
         "Cast" => Some(cast(node, required(inputs, 0)?)?),
         "ReduceMax" | "ReduceMin" | "ReduceSum" | "ReduceMean" => Some(reduce::evaluate(node, inputs)?),
+        "Softmax" => Some(softmax::evaluate(node, inputs, opset)?),
         _ => arithmetic::evaluate(node, inputs)?,
     };
     Ok(output.map(|tensor| vec![tensor]))

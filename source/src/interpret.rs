@@ -32,6 +32,8 @@ mod steps;
 mod tools;
 mod trunc;
 
+pub use spatial::conv;
+
 use picture::Feed;
 
 /// A source model, ready to be run.
@@ -302,8 +304,11 @@ fn evaluate(
     Ok(Results { tensors, codes: None })
 }
 
-/// 64-bit copies of the 32-bit inputs of a node that has 64-bit inputs.
-fn widened(inputs: &Inputs<'_>) -> Result<Vec<Option<Tensor>>, SourceError> {
+/// 64-bit copies of the 32-bit inputs of a node that has 64-bit inputs; `None` for inputs that stay as they are.
+///
+/// # Errors
+/// Never, of tensors that are what their shapes say.
+pub fn widened(inputs: &Inputs<'_>) -> Result<Vec<Option<Tensor>>, SourceError> {
     let wide = inputs.iter().flatten().any(|tensor| tensor.element() == ElementType::F64);
     let widen = |input: &Option<&Tensor>| match input {
         Some(tensor) if wide && tensor.element() == ElementType::F32 => {
@@ -320,7 +325,8 @@ fn is_float(data_type: i64) -> bool {
     element.is_some_and(ElementType::is_float)
 }
 
-fn shape_of(node: &Node, input: &Tensor) -> Tensor {
+/// What `Shape` gives.
+pub fn shape_of(node: &Node, input: &Tensor) -> Tensor {
     let rank = input.shape().len() as i64;
     let bound = |value: i64| (if value < 0 { value + rank } else { value }).clamp(0, rank) as usize;
     let (start, end) = (bound(node.int("start", 0)), bound(node.int("end", rank)));

@@ -39,7 +39,11 @@ struct Convolution {
     output: [usize; 2],
 }
 
-fn conv(node: &Node, inputs: &Inputs<'_>) -> Result<Tensor, SourceError> {
+/// A convolution of one picture, in 64-bit floats.
+///
+/// # Errors
+/// If its inputs or attributes contradict each other.
+pub fn conv(node: &Node, inputs: &Inputs<'_>) -> Result<Tensor, SourceError> {
     let (input, weights) = (required(inputs, 0)?, required(inputs, 1)?);
     let (&[1, channels, height, width], &[outputs, group, rows, columns]) = (input.shape(), weights.shape())
     else {
