@@ -4,6 +4,7 @@
 use std::ffi::CStr;
 use std::ptr::{null, null_mut};
 
+use ylb_format::limits::{MAX_MAPS, MAX_PARTS};
 use ylb_kernels::registry::Dispatch;
 use ylb_runtime::{LoadErrorKind, Network, SessionError};
 use ylb_zoo::synthetic::{Activation, Grid, Specification, yolov5};
@@ -17,7 +18,7 @@ fn last_error() -> String {
     unsafe { CStr::from_ptr(ylb_last_error()) }.to_str().expect("UTF-8").to_owned()
 }
 
-/// A model with more levels than heads have room for: the network runs, and decoding panics.
+/// A model with more parts than heads have room for: the network runs, and decoding panics.
 fn model_that_panics() -> ylb_model {
     let mut model = yolov5(&Specification {
         size: Size::N,
@@ -31,7 +32,7 @@ fn model_that_panics() -> ylb_model {
         seed: 1,
     });
     let map = model.detect.maps[0].clone();
-    model.detect.maps.resize(17, map);
+    model.detect.maps.resize(MAX_MAPS * MAX_PARTS + 1, map);
     let dispatch = Dispatch::restricted_to("").expect("all micro-kernels");
     ylb_model::new(Network::new(model, &dispatch).expect("a network"))
 }

@@ -19,7 +19,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-use ylb_format::model::{MapPart, Model, OutputKind, Value, ValueId};
+use ylb_format::model::{MapPart, Model, OutputKind, Scope, Value, ValueId};
 use ylb_source::Source;
 use ylb_source::interpret::{Interpretation, Interpreter, Reals};
 
@@ -288,7 +288,11 @@ impl<'m> Reference<'m> {
         let part = |of: MapPart| maps.get(of.map as usize)?.parts.get(of.part as usize);
         let part = match kind {
             OutputKind::Head(of) | OutputKind::HeadByAnchor(of) => part(of),
-            OutputKind::Arranged(arranged) => part(arranged.part.unwrap_or_default()),
+            OutputKind::Arranged(arranged) => part(match arranged.of {
+                Scope::Maps => MapPart::default(),
+                Scope::Map(map) => MapPart::whole(map),
+                Scope::Part(of) => of,
+            }),
             OutputKind::Decoded => {
                 let mut ends = maps.iter().scan(0, |end, map| {
                     let value = self.model.value(map.parts.first()?.value);

@@ -65,8 +65,12 @@ pub fn convert_source(
 const WEIGHTS_FOLDER: &str = "weights folder";
 
 /// A warning for raw heads of which nobody says what they are.
-const HEAD_BY_DEFAULT: &str = "raw heads do not say how boxes follow from them: taken for YOLOv5's; for others give \
-                               their family (--head)";
+fn head_by_default(heads: &Heads) -> String {
+    format!(
+        "raw heads do not say how boxes follow from them: taken for {}'s; for others give their family (--head)",
+        heads.family.title()
+    )
+}
 
 /// Everything after the parser.
 pub(crate) fn convert_graph(
@@ -283,10 +287,24 @@ fn checked_names(
 
 /// Raw heads carry no anchors; the options may.
 fn supply_anchors(heads: &mut Heads, options: &Options, report: &mut Report) -> Result<(), ConvertError> {
-    if heads.maps.iter().all(|map| !map.anchors.is_empty()) {
+    let by_default = !heads.family_known && options.head.is_none();
+    let message = head_by_default(heads);
+    let mut warn = |kind, message: &str| report.warnings.push(Warning::of_model(kind, message));
+    if !heads.boxes.has_anchors() {
+        if options.anchors.is_some() {
+            return Err(ConvertError::new(
+                ErrorKind::NotADetector,
+                format!("boxes of {} have no anchors: leave out --anchors", heads.family.title()),
+            ));
+        }
+        if by_default {
+            warn(WarningKind::HeadByDefault, &message);
+        }
         return Ok(());
     }
-    let mut warn = |kind, message: &str| report.warnings.push(Warning::of_model(kind, message));
+    if heads.are_decodable() {
+        return Ok(());
+    }
     let Some(anchors) = &options.anchors else {
         warn(
             WarningKind::NoAnchors,
@@ -317,8 +335,8 @@ fn supply_anchors(heads: &mut Heads, options: &Options, report: &mut Report) -> 
         map.anchors.clone_from(anchors);
     }
     warn(WarningKind::AnchorsByOption, "anchors are those given by option; the model carries none");
-    if options.head.is_none() {
-        warn(WarningKind::HeadByDefault, HEAD_BY_DEFAULT);
+    if by_default {
+        warn(WarningKind::HeadByDefault, &message);
     }
     Ok(())
 }
@@ -348,8 +366,11 @@ fn picture_sentence(range: PictureRange) -> &'static str {
 
 fn heads_sentence(heads: &Heads) -> String {
     let strides: Vec<String> = heads.maps.iter().map(|map| map.stride.to_string()).collect();
-    let decoded = heads.maps.iter().all(|map| !map.anchors.is_empty());
-    let decode = if decoded { "anchors known" } else { "anchors unknown" };
+    let decode = match (heads.boxes.has_anchors(), heads.are_decodable()) {
+        (false, _) => "without anchors",
+        (true, true) => "anchors known",
+        (true, false) => "anchors unknown",
+    };
     let (family, classes) = (heads.family.name(), heads.classes);
     let family = if heads.family_known { family.to_owned() } else { format!("taken for {family}") };
     format!("heads: {family}, {classes} classes, strides {}, {decode}", strides.join(", "))

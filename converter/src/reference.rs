@@ -4,11 +4,10 @@
 //! threads, and serves as the oracle for what a converter wrote and for what a runtime computes.
 
 use ylb_format::model::{
-    Arranged, Conv, Extents, MapPart, Model, Node, Numbers, Operator, OutputKind, Requantize, Value, ValueId,
-    ValueKind, Window,
+    Conv, MapPart, Model, Node, Operator, Requantize, Value, ValueId, ValueKind, Window,
 };
 
-use crate::heads::families::{self, Place};
+mod outputs;
 
 /// Elements of a value, channel by channel, row by row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -239,110 +238,6 @@ impl Execution<'_> {
             (product + part.bias[channel]) as f64 / unit
         };
         integers.iter().enumerate().map(logit).collect()
-    }
-
-    /// The source model's outputs.
-    ///
-    /// # Panics
-    /// If boxes are asked for of a detection head that the converter does not write.
-    pub fn outputs(&self) -> Vec<FloatTensor> {
-        let detect = &self.model.detect;
-        let output = |output: &ylb_format::model::Output| {
-            let (shape, data) = match output.kind {
-                OutputKind::Head(of) => {
-                    let [channels, height, width] = self.extents_of(of);
-                    (vec![1, channels, height, width], self.logits(of))
-                }
-                OutputKind::HeadByAnchor(of) => {
-                    let [channels, height, width] = self.extents_of(of);
-                    let anchors = detect.maps[of.map as usize].anchors_per_cell as usize;
-                    let rows: Vec<f64> = self.rows(of).into_iter().flatten().collect();
-                    (vec![1, anchors, height, width, channels / anchors], rows)
-                }
-                OutputKind::Decoded => {
-                    let rows: Vec<f64> = (0..detect.maps.len()).flat_map(|map| self.decoded(map)).collect();
-                    let columns = detect.columns() as usize;
-                    (vec![1, rows.len() / columns, columns], rows)
-                }
-                OutputKind::Arranged(arranged) => self.arranged(arranged),
-            };
-            let data = data.into_iter().map(|x| x as f32).collect();
-            FloatTensor { name: output.name.clone(), shape, data }
-        };
-        self.model.outputs.iter().map(output).collect()
-    }
-
-    /// Shape and numbers of an output in another arrangement.
-    fn arranged(&self, arranged: Arranged) -> (Vec<usize>, Vec<f64>) {
-        let Arranged { numbers, layout, part, first, count } = arranged;
-        let maps = &self.model.detect.maps;
-        let all = || (0..maps.len()).map(|map| MapPart::whole(map as u32));
-        let (rows, map): (Vec<Vec<f64>>, _) = match part {
-            Some(of) => {
-                let [_, height, width] = self.extents_of(of);
-                (self.rows(of), Some([maps[of.map as usize].anchors_per_cell as usize, height, width]))
-            }
-            None if numbers.are_boxes() => {
-                let columns = self.model.detect.columns() as usize;
-                let rows: Vec<f64> = (0..maps.len()).flat_map(|map| self.decoded(map)).collect();
-                (rows.chunks_exact(columns).map(<[f64]>::to_vec).collect(), None)
-            }
-            None => (all().flat_map(|of| self.rows(of)).collect(), None),
-        };
-        let input = self.model.picture();
-        let number = |number: f64, column: usize| match (numbers, column) {
-            (Numbers::Logistic, _) => families::sigmoid(number),
-            (Numbers::UnitBoxes, 0 | 2) => number / f64::from(input.width),
-            (Numbers::UnitBoxes, 1 | 3) => number / f64::from(input.height),
-            _ => number,
-        };
-        let (first, count) = (first as usize, count as usize);
-        let extents = Extents { rows: rows.len(), map };
-        let mut data = vec![0.0; rows.len() * count];
-        for (row, numbers) in rows.iter().enumerate() {
-            for column in 0..count {
-                let place = layout.position(extents, count, row, column);
-                data[place] = number(numbers[first + column], first + column);
-            }
-        }
-        (layout.shape(extents, count).expect("a layout that fits its maps"), data)
-    }
-
-    fn extents_of(&self, of: MapPart) -> [usize; 3] {
-        let part = &self.model.detect.maps[of.map as usize].parts[of.part as usize];
-        extents(self.model.value(part.value))
-    }
-
-    /// Logits of the boxes of a part, by anchor, row and column of cells.
-    fn rows(&self, of: MapPart) -> Vec<Vec<f64>> {
-        let logits = self.logits(of);
-        let [channels, height, width] = self.extents_of(of);
-        let anchors = self.model.detect.maps[of.map as usize].anchors_per_cell as usize;
-        let (fields, cells) = (channels / anchors, height * width);
-        let row = |row: usize| {
-            let (anchor, cell) = (row / cells, row % cells);
-            (0..fields).map(|field| logits[(anchor * fields + field) * cells + cell]).collect()
-        };
-        (0..anchors * cells).map(row).collect()
-    }
-
-    /// Decoded rows of a map.
-    fn decoded(&self, index: usize) -> Vec<f64> {
-        let detect = &self.model.detect;
-        let family = families::of(detect.boxes, detect.scores).expect("a family that the converter writes");
-        let (map, of) = (&detect.maps[index], MapPart::whole(index as u32));
-        let [_, height, width] = self.extents_of(of);
-        let decode = |(row, logits): (usize, Vec<f64>)| {
-            let cell = row % (height * width);
-            let place = Place {
-                stride: f64::from(map.stride),
-                scale_xy: f64::from(map.scale_xy),
-                anchor: map.anchors[row / (height * width)].map(f64::from),
-                cell: [cell / width, cell % width],
-            };
-            families::decode(family, &place, &logits)
-        };
-        self.rows(of).into_iter().enumerate().flat_map(decode).collect()
     }
 }
 

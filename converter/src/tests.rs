@@ -16,6 +16,7 @@ mod conv_sums;
 mod damage;
 mod dilations;
 mod exports;
+mod families;
 mod float;
 mod function_sums;
 mod gates;

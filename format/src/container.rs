@@ -71,10 +71,9 @@ pub(crate) mod codes {
     pub(crate) const OUTPUT_HEAD_BY_ANCHOR: u8 = 2;
     pub(crate) const OUTPUT_DECODED: u8 = 3;
     pub(crate) const OUTPUT_ARRANGED: u8 = 4;
-    pub(crate) const LOGITS: u8 = 1;
-    pub(crate) const LOGISTIC: u8 = 2;
-    pub(crate) const BOXES: u8 = 3;
-    pub(crate) const UNIT_BOXES: u8 = 4;
+    pub(crate) const OF_MAPS: u8 = 0;
+    pub(crate) const OF_PART: u8 = 1;
+    pub(crate) const OF_MAP: u8 = 2;
 }
 
 /// Version of the file format.

@@ -19,7 +19,7 @@ mod head;
 mod input;
 mod operator;
 
-pub use arranged::{Arranged, Extents, Layout, Numbers};
+pub use arranged::{Arranged, Extents, Layout, Numbers, Scope};
 pub use head::{BoxRule, Detect, HeadMap, HeadPart, ScoreRule};
 pub use input::{
     ChannelOrder, Input, PicturePlacement, PixelLevels, PixelRange, Preprocessing, TensorLayout,

@@ -13,12 +13,12 @@
 //!
 //! All of it owns its memory: after the first frame nothing allocates.
 
-mod arranged;
 pub mod exp;
 mod logit;
 pub mod map;
 pub mod nms;
 pub mod outputs;
+mod part;
 mod rules;
 pub mod scan;
 pub mod sigmoid;
@@ -30,14 +30,14 @@ pub use outputs::RawOutputs;
 pub use rules::COORDINATE_BITS;
 pub use scan::{Candidate, HeadDecoder};
 
-pub(crate) use map::unsupported;
+use ylb_format::model::{BoxRule, Detect, ScoreRule};
 
 /// A found object. Coordinates are pixels of the picture, from its top left corner, clipped to it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Detection {
     /// Index of the class.
     pub class: u32,
-    /// Objectness times class probability, 0 to 1.
+    /// Probability of the class, times the objectness where there is one: 0 to 1.
     pub confidence: f32,
     /// Left edge.
     pub left: f32,
@@ -49,7 +49,7 @@ pub struct Detection {
     pub bottom: f32,
 }
 
-/// What counts as a detection. The default is YOLOv5's.
+/// What counts as a detection. The default is YOLOv5's; [`DetectOptions::of`] has that of a family.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DetectOptions {
     /// Objects of this confidence or less are dropped; 0 to 1.
@@ -80,6 +80,14 @@ impl Default for DetectOptions {
 }
 
 impl DetectOptions {
+    /// The defaults that the family of a detection head is used with: anchor-free detectors without an objectness, those
+    /// of YOLOv8 and its successors, keep boxes that overlap by up to 0.7.
+    pub fn of(detect: &Detect) -> Self {
+        let distances = matches!(detect.boxes, BoxRule::Distributions { .. } | BoxRule::Distances);
+        let iou = if distances && detect.scores == ScoreRule::Class { 0.7 } else { 0.45 };
+        Self { iou, ..Self::default() }
+    }
+
     /// Whether both thresholds lie between 0 and 1. What is outside is treated as the nearer end
     /// by everything that takes options, and NaN as 0.
     ///

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use ylb_format::model::{Model, Node};
 use ylb_kernels::registry::Dispatch;
 
-use crate::detect;
 use crate::error::{LoadError, LoadErrorKind};
 use crate::executor;
 use crate::file;
@@ -69,8 +68,7 @@ impl Network {
     /// Possibly, if the model breaks a promise of [`ylb_format::model`]: models should come from
     /// [`ylb_format::read`] or have passed [`ylb_format::validate`].
     pub fn new(model: Model, dispatch: &Dispatch) -> Result<Self, LoadError> {
-        if let Some(what) = picture::unsupported(&model.input).or_else(|| detect::unsupported(&model.detect))
-        {
+        if let Some(what) = picture::unsupported(&model.input) {
             return Err(LoadErrorKind::Unsupported(what).into());
         }
         let program = Arc::new(Program::new(&model, dispatch, false)?);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ylb_format::limits::MAX_MAPS;
+use ylb_format::limits::{MAX_MAPS, MAX_PARTS};
 use ylb_format::model::Model;
 
 use crate::detect::{
@@ -158,7 +158,7 @@ impl Session {
         self.resize_and_infer(picture)?;
         let start = Instant::now();
         let executor = self.team.state().ok_or(SessionError::Broken)?;
-        let decoder = self.decoder.as_ref().map_err(DecodeError::clone)?;
+        let decoder = self.decoder.as_mut().map_err(|error| error.clone())?;
         let heads = Heads::new(self.network.model(), executor);
         decoder.candidates(heads.as_slice(), options, &mut self.candidates);
         let placement = *self.letterbox.placement();
@@ -342,17 +342,19 @@ impl Session {
     }
 }
 
+/// Parts of all feature maps, at most.
+const MAX_HEADS: usize = MAX_MAPS * MAX_PARTS;
+
 /// The heads of a frame, without allocation.
 struct Heads<'a> {
-    heads: [Head<'a>; MAX_MAPS],
+    heads: [Head<'a>; MAX_HEADS],
     len: usize,
 }
 
 impl<'a> Heads<'a> {
     fn new(model: &Model, executor: &'a Executor) -> Self {
-        let mut heads = [Head::dense(Elements::Levels(&[]), 0, 0); MAX_MAPS];
+        let mut heads = [Head::dense(Elements::Levels(&[]), 0, 0); MAX_HEADS];
         let mut len = 0;
-        // One part a map: others are refused at load.
         for (head, part) in heads.iter_mut().zip(model.detect.parts()) {
             len += 1;
             let value = model.value(part.value);

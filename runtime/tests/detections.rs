@@ -65,7 +65,7 @@ fn boxes_are_those_of_yolov5() {
         let expected: Vec<_> = lines.by_ref().take(parse(words[10])).map(detection).collect();
 
         let heads = NoiseHeads::new(parse(words[1]), parse(words[2]));
-        let decoder = HeadDecoder::new(&heads.detect, &heads.values).expect("a valid head");
+        let mut decoder = HeadDecoder::new(&heads.detect, &heads.values).expect("a valid head");
         let mut candidates = Vec::new();
         decoder.candidates(&heads.heads(), &options, &mut candidates);
         let placement = Placement::new(picture, [80, 64]);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use ylb_format::model::{ChannelOrder, Model, PicturePlacement, PixelRange, ScoreRule, TensorLayout};
+use ylb_format::model::{ChannelOrder, Model, PicturePlacement, PixelRange, TensorLayout};
 use ylb_runtime::{LoadError, LoadErrorKind, MAX_MEMORY, Network};
 use ylb_zoo::synthetic::{Activation, Grid, Specification, yolov5};
 use ylb_zoo::yolov5::Size;
@@ -138,8 +138,7 @@ fn a_file_that_is_shortened_meanwhile_is_an_error() {
 #[test]
 fn what_is_not_supported_yet_is_refused_by_name() {
     type Change = fn(&mut Model);
-    let table: [(Change, &str); 6] = [
-        (|m| m.detect.scores = ScoreRule::ConstantObjectness, "an objectness of 1"),
+    let table: [(Change, &str); 5] = [
         (|m| m.input.preprocessing.order = ChannelOrder::Bgr, "blue, green, red"),
         (|m| m.input.preprocessing.placement = PicturePlacement::Corner, "the top left corner"),
         (|m| m.input.preprocessing.placement = PicturePlacement::Stretch, "stretched pictures"),
@@ -151,10 +150,6 @@ fn what_is_not_supported_yet_is_refused_by_name() {
     for (change, name) in table {
         let mut model = ylb_format::read(&model()).unwrap();
         change(&mut model);
-        if model.detect.scores == ScoreRule::ConstantObjectness {
-            // Such heads have a field less.
-            model.detect.classes += 1;
-        }
         fs::write(&path, ylb_format::write(&model).unwrap()).unwrap();
         let error = error(&path);
         assert!(matches!(error.kind(), LoadErrorKind::Unsupported(_)), "{error}");

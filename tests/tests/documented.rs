@@ -13,6 +13,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ("arranged", &["converter/src/tests/arranged.rs"]),
     ("cases", &["converter/tests/cases.rs"]),
     ("exports", &["converter/src/tests/exports.rs"]),
+    ("families", &["converter/src/tests/families.rs"]),
     ("heads", &["converter/src/tests/heads.rs"]),
     ("messages", &["converter/src/tests/messages.rs"]),
     ("pad", &["converter/src/tests/pad.rs"]),

@@ -9,7 +9,8 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use ylb_format::model::{
-    ChannelOrder, HeadMap, Model, Numbers, OutputKind, PicturePlacement, PixelRange, TensorLayout,
+    ChannelOrder, HeadMap, MapPart, Model, Numbers, OutputKind, PicturePlacement, PixelRange, Scope,
+    TensorLayout,
 };
 
 use super::Outcome;
@@ -76,6 +77,8 @@ struct Input {
 struct Head {
     boxes: &'static str,
     scores: &'static str,
+    #[serde(skip)]
+    has_anchors: bool,
 }
 
 /// A feature map of the head.
@@ -128,7 +131,11 @@ pub fn run(args: &InfoArgs) -> Result<Outcome> {
         input: input(model),
         classes: model.detect.classes,
         class_names: model.metadata.class_names.clone(),
-        head: Head { boxes: model.detect.boxes.name(), scores: model.detect.scores.name() },
+        head: Head {
+            boxes: model.detect.boxes.name(),
+            scores: model.detect.scores.name(),
+            has_anchors: model.detect.boxes.has_anchors(),
+        },
         detect: model.detect.maps.iter().map(map).collect(),
         outputs: model.outputs.iter().map(output).collect(),
         totals: totals(&layers, network.arena_len()),
@@ -216,8 +223,15 @@ fn output(output: &ylb_format::model::Output) -> Output {
                 Numbers::Logistic => "sigmoids of the head",
                 Numbers::Boxes => "decoded boxes, arranged",
                 Numbers::UnitBoxes => "decoded boxes, parts of the picture",
+                Numbers::Corners => "decoded boxes by their edges",
+                Numbers::UnitCorners => "decoded boxes by their edges, parts of the picture",
+                Numbers::RawBoxes => "boxes before their decode, with scores",
             };
-            (contents, arranged.part.map(|of| of.map))
+            let map = match arranged.of {
+                Scope::Maps => None,
+                Scope::Map(map) | Scope::Part(MapPart { map, .. }) => Some(map),
+            };
+            (contents, map)
         }
     };
     Output { name: output.name.clone(), contents, map }
@@ -262,8 +276,12 @@ fn text(document: &Document) -> Result<String> {
     for map in &document.detect {
         let anchors: Vec<String> =
             map.anchors.iter().map(|[width, height]| format!("{width}x{height}")).collect();
-        let anchors = if anchors.is_empty() { "not known".to_owned() } else { anchors.join(", ") };
-        writeln!(text, "  detect      stride {}, anchors {anchors}", map.stride)?;
+        let anchors = match (document.head.has_anchors, anchors.is_empty()) {
+            (false, _) => String::new(),
+            (true, true) => ", anchors not known".to_owned(),
+            (true, false) => format!(", anchors {}", anchors.join(", ")),
+        };
+        writeln!(text, "  detect      stride {}{anchors}", map.stride)?;
     }
     for output in &document.outputs {
         let map = output.map.map(|map| format!(" of feature map {map}")).unwrap_or_default();

@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use ylb_format::model::{Layout, MapPart, OutputKind};
+use ylb_format::model::{BoxRule, Detect, Layout, MapPart, OutputKind};
 
-use super::arrange::in_pixels;
-use super::families::{self, Family, Place, decode, sigmoid};
+use super::families::{self, Family, Place};
 use super::{Finder, Hints, Map, not_a_detector};
 use crate::error::ConvertError;
 use ylb_source::ir::{Tensor, TensorId, element_count};
@@ -29,9 +28,9 @@ pub(super) struct Checker<'f, 'g> {
     pub family: &'static dyn Family,
     /// Whether an output has said which family it is.
     pub family_known: bool,
+    /// The rule for boxes, with the bins that the head has.
+    pub boxes: BoxRule,
     pub maps: Vec<Map>,
-    /// Whether an output has said in which order.
-    pub order_known: bool,
     pub classes: usize,
 }
 
@@ -42,77 +41,89 @@ pub(super) struct Random {
 }
 
 impl<'f, 'g> Checker<'f, 'g> {
-    pub fn new(
-        finder: &'f Finder<'g>,
-        maps: Vec<Map>,
-        coarse_grid: bool,
-        family: &'static dyn Family,
-    ) -> Self {
-        Self { finder, coarse_grid, family, family_known: false, maps, order_known: false, classes: 0 }
+    pub fn new(finder: &'f Finder<'g>, maps: Vec<Map>, coarse_grid: bool) -> Self {
+        let family = families::DEFAULT;
+        Self { finder, coarse_grid, family, family_known: false, boxes: family.boxes(), maps, classes: 0 }
+    }
+
+    /// Takes a family until an output tells another.
+    pub fn take(&mut self, family: &'static dyn Family) {
+        (self.family, self.boxes) = (family, family.boxes());
+    }
+
+    /// The head of a family, with the classes and the bins that the heads have, without maps.
+    pub fn detect_of(&self, family: &dyn Family) -> Detect {
+        let detect = families::detect(family, self.classes);
+        match self.boxes {
+            BoxRule::Distributions { .. } => Detect { boxes: self.boxes, ..detect },
+            _ => detect,
+        }
     }
 
     /// Numbers of a box in the head.
     pub fn fields(&self) -> usize {
-        families::detect(self.family, self.classes).fields() as usize
+        self.detect_of(self.family).fields() as usize
     }
 
-    /// Classes from the outputs' shapes; for raw heads from what the caller knows, else assuming
-    /// three anchors a cell.
-    pub fn find_classes(&mut self, hints: Hints) -> Result<(), ConvertError> {
-        let others = families::detect(self.family, 0).fields() as usize;
-        self.classes = self.classes(hints, others)?;
-        Ok(())
+    /// Heads of zeros.
+    pub(super) fn zeros(&self) -> Result<HashMap<TensorId, Tensor>, ConvertError> {
+        self.heads_of(|| 0.0)
     }
 
-    fn classes(&self, hints: Hints, others: usize) -> Result<usize, ConvertError> {
-        if let Some(fields) = self.fields_by_shape(others)? {
-            return Ok(fields - others);
+    /// Heads of numbers that look random.
+    pub(super) fn random_heads(&self) -> Result<HashMap<TensorId, Tensor>, ConvertError> {
+        let mut state = 1u64;
+        self.heads_of(|| {
+            // A linear congruential generator (Knuth's MMIX constants): uniform in -4 .. 4.
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 40) as f64 / f64::from(1 << 24) * 8.0 - 4.0
+        })
+    }
+
+    fn heads_of(&self, mut number: impl FnMut() -> f64) -> Result<HashMap<TensorId, Tensor>, ConvertError> {
+        let mut heads = HashMap::new();
+        for (map, part) in self.maps.iter().flat_map(|map| map.parts.iter().map(move |part| (map, part))) {
+            let shape = part.shape(map);
+            let values = (0..element_count(&shape)?).map(|_| number()).collect();
+            heads.insert(part.tensor, Tensor::f64(&shape, values)?);
         }
-        if let Some(classes) = hints.classes {
-            return Ok(classes);
-        }
-        if let Some(anchors) = hints.anchors_per_cell {
-            let channels: Vec<usize> = self.maps.iter().map(|map| map.channels).collect();
-            let fits = |&channels: &usize| channels % anchors == 0 && channels / anchors > others;
-            if anchors > 0 && channels.iter().all(fits) {
-                return Ok(channels[0] / anchors - others);
-            }
-        }
-        let channels = self.maps.first().map_or(0, |map| map.channels);
-        if !channels.is_multiple_of(3) || channels < 3 * others {
-            return Err(not_a_detector(format!(
-                "raw heads of {channels} channels: give the class names to tell anchors from classes"
-            )));
-        }
-        Ok(channels / 3 - others)
+        Ok(heads)
     }
 
     pub(super) fn run_zeros(&self, output: TensorId) -> Result<Tensor, ConvertError> {
-        let mut heads = HashMap::new();
-        for map in &self.maps {
-            let shape = map.shape();
-            heads.insert(map.tensor, Tensor::f64(&shape, vec![0.0; element_count(&shape)?])?);
-        }
-        self.finder.run(output, heads)
+        self.finder.run(output, self.zeros()?)
     }
 
-    /// Brings the maps into the order of the decoded boxes: with heads of zeros the first box of a map is centred in its
-    /// first cell, half a stride from the corner.
+    fn random(&self, output: TensorId) -> Result<Random, ConvertError> {
+        let heads = self.random_heads()?;
+        let found = self.finder.run(output, heads.clone())?;
+        Ok(Random { heads, found })
+    }
+
+    /// Brings the maps into the order in which an output of all of them has their boxes.
     pub fn find_order(&mut self) -> Result<(), ConvertError> {
         for &output in &self.finder.graph.outputs {
+            let behind = self.finder.frontier(output)?;
             let zeros = self.run_zeros(output)?;
-            let Some(boxes) = self.boxes(&zeros) else { continue };
-            let (mut ordered, mut rest, mut row) = (Vec::new(), self.maps.clone(), 0);
-            while !rest.is_empty() {
-                let stride = 2.0 * boxes.get(row * SIDES);
-                let distance = |map: &Map| (map.stride as f64 / stride.max(1e-9)).ln().abs();
-                let nearest = rest.iter().map(distance).enumerate().min_by(|a, b| a.1.total_cmp(&b.1));
-                let map = rest.remove(nearest.map_or(0, |(index, _)| index));
-                row += map.rows();
-                ordered.push(map);
+            let Some((layout, columns)) = self.layout_of_rows(zeros.shape()) else { continue };
+            let rows = zeros.len() / columns.max(1);
+            let mut firsts = Vec::with_capacity(self.maps.len());
+            for map in &self.maps {
+                let own: Vec<TensorId> = map.parts.iter().map(|part| part.tensor).collect();
+                let own: Vec<TensorId> = own.into_iter().filter(|tensor| behind.contains(tensor)).collect();
+                let moved = self.moved_by(output, &zeros, &own)?;
+                let row = |place: usize| match layout {
+                    Layout::Columns => place % rows,
+                    _ => place / columns,
+                };
+                firsts.push(moved.into_iter().map(row).min());
             }
-            (self.maps, self.order_known) = (ordered, true);
-            return Ok(());
+            if firsts.iter().all(Option::is_some) {
+                let mut ordered: Vec<_> = firsts.into_iter().zip(std::mem::take(&mut self.maps)).collect();
+                ordered.sort_by_key(|(first, _)| *first);
+                self.maps = ordered.into_iter().map(|(_, map)| map).collect();
+                return Ok(());
+            }
         }
         Ok(())
     }
@@ -125,179 +136,85 @@ impl<'f, 'g> Checker<'f, 'g> {
         hints: Hints,
     ) -> Result<OutputKind, ConvertError> {
         let zeros = self.run_zeros(output)?;
-        let single = match behind {
-            [id] => self.maps.iter().position(|map| map.tensor == *id),
-            _ => None,
-        };
         let random = self.random(output)?;
-        let (kind, expected) = match (zeros.shape().len(), single) {
-            (4, Some(map)) => {
-                let expected = random.heads[&self.maps[map].tensor].to_f64();
-                (OutputKind::Head(MapPart::whole(map as u32)), expected)
-            }
-            (5, Some(map)) => {
-                let expected = self.rows_of(&self.maps[map], &random.heads).into_iter().flatten().collect();
-                (OutputKind::HeadByAnchor(MapPart::whole(map as u32)), expected)
-            }
-            (3, _) if self.is_decoded(&zeros, behind) => {
-                self.read_anchors(output, &zeros)?;
-                self.decoded(output, &random, hints, self.columns())?;
-                return Ok(OutputKind::Decoded);
-            }
-            _ => return self.arranged(output, &zeros, &random, hints),
-        };
-        let shape = match kind {
-            OutputKind::HeadByAnchor(_) => single.map(|map| self.maps[map].by_anchor(self.fields()).to_vec()),
-            _ => single.map(|map| self.maps[map].shape().to_vec()),
-        };
-        if shape.is_some_and(|shape| shape == zeros.shape())
-            && self.first_difference(&random.found, &expected, None).is_none()
+        if let &[tensor] = behind
+            && let Some(kind) = self.plain_head(tensor, &random)
         {
-            self.order_known = true;
             return Ok(kind);
         }
-        self.arranged(output, &zeros, &random, hints)
-    }
-
-    /// Whether an output is all boxes with all their columns, row by row.
-    fn is_decoded(&self, zeros: &Tensor, behind: &[TensorId]) -> bool {
-        let rows: usize = self.maps.iter().map(Map::rows).sum();
-        zeros.shape() == [1, rows, self.columns()]
-            && behind.len() == self.maps.len()
-            && self.boxes(zeros).is_some_and(|boxes| in_pixels(zeros, &boxes, Layout::Rows))
-    }
-
-    /// With heads of zeros every box is as large as its anchor.
-    pub(super) fn read_anchors(&mut self, output: TensorId, zeros: &Tensor) -> Result<(), ConvertError> {
-        let Some(boxes) = self.boxes(zeros) else { return Ok(()) };
-        let mut row = 0;
-        for map in &mut self.maps {
-            let cells = map.size[0] * map.size[1];
-            let anchors: Vec<[f32; 2]> = (0..map.anchors_per_cell)
-                .map(|anchor| {
-                    let start = (row + anchor * cells) * SIDES;
-                    [boxes.get(start + 2) as f32, boxes.get(start + 3) as f32]
-                })
-                .collect();
-            if anchors.iter().flatten().any(|extent| !(*extent > 0.0 && extent.is_finite())) {
-                let error = not_a_detector(format!(
-                    "boxes of no size where heads are 0: anchors of {anchors:?} pixels"
-                ));
-                return Err(self.finder.blame(output, error));
-            }
-            row += map.rows();
-            map.anchors = anchors;
+        let reached = |map: &Map| behind.iter().any(|&tensor| map.part_of(tensor).is_some());
+        if self.maps.iter().all(reached)
+            && let Some(kind) = self.decoded(output, &zeros, &random, hints)?
+        {
+            return Ok(kind);
         }
-        Ok(())
+        self.arranged(behind, &random).ok_or_else(|| self.differs(output, 0, &random.found))
     }
 
-    pub(super) fn columns(&self) -> usize {
-        families::detect(self.family, self.classes).columns() as usize
-    }
-
-    pub(super) fn random(&self, output: TensorId) -> Result<Random, ConvertError> {
-        let mut state = 1u64;
-        let mut random = || {
-            // A linear congruential generator (Knuth's MMIX constants): uniform in -4 .. 4.
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            (state >> 40) as f64 / f64::from(1 << 24) * 8.0 - 4.0
+    /// A head as it is, or by anchor.
+    fn plain_head(&self, tensor: TensorId, random: &Random) -> Option<OutputKind> {
+        let (map, part) = self.place_of(tensor)?;
+        let (own, of) = (&self.maps[map], MapPart { map: map as u32, part: part as u32 });
+        let fields = own.parts[part].fields.clone();
+        let (kind, expected) = if random.found.shape() == own.parts[part].shape(own) {
+            (OutputKind::Head(of), random.heads[&tensor].to_f64())
+        } else if random.found.shape() == own.by_anchor(fields.len()) {
+            let rows = self.rows_of(own, &random.heads);
+            (
+                OutputKind::HeadByAnchor(of),
+                rows.into_iter().flat_map(|row| row[fields.clone()].to_vec()).collect(),
+            )
+        } else {
+            return None;
         };
-        let mut heads = HashMap::new();
-        for map in &self.maps {
-            let shape = map.shape();
-            let values = (0..element_count(&shape)?).map(|_| random()).collect();
-            heads.insert(map.tensor, Tensor::f64(&shape, values)?);
-        }
-        let found = self.finder.run(output, heads.clone())?;
-        Ok(Random { heads, found })
+        self.equal(&random.found, &expected).then_some(kind)
     }
 
-    /// Finds the family whose formula gives an output for random heads.
-    /// Rows have so many of the columns of decoded boxes.
-    pub(super) fn decoded(
-        &mut self,
-        output: TensorId,
-        random: &Random,
-        hints: Hints,
-        columns: usize,
-    ) -> Result<(), ConvertError> {
-        let families = families::ALL;
-        let mut first = None;
-        for family in families {
-            let Some(scales) = self.scales(family, random, columns) else { continue };
-            let mut expected = Vec::with_capacity(random.found.len());
-            for (map, &scale_xy) in self.maps.iter().zip(&scales) {
-                for (row, logits) in self.rows_of(map, &random.heads).iter().enumerate() {
-                    let numbers = decode(family, &map.place(row, scale_xy), logits);
-                    expected.extend_from_slice(&numbers[..columns]);
-                }
-            }
-            let difference = self.first_difference(&random.found, &expected, Some(columns));
-            let Some(index) = difference else {
-                if let Some(given) = hints.family.filter(|given| given.boxes() != family.boxes()) {
-                    let (found, given) = (family.name(), given.name());
-                    let error = format!("its boxes are those of {found}, not of {given} as was said");
-                    return Err(self.finder.blame(output, not_a_detector(error)));
-                }
-                (self.family, self.family_known) = (family, true);
-                self.maps.iter_mut().zip(scales).for_each(|(map, scale_xy)| map.scale_xy = scale_xy);
-                return Ok(());
-            };
-            first.get_or_insert(index);
-        }
-        Err(self.differs(output, first.unwrap_or(0), &random.found))
-    }
-
-    /// The factor of each map's centres: `(x / stride − cell − ½) / (σ − ½)`, from the box whose σ says it best.
-    fn scales(&self, family: &dyn Family, random: &Random, columns: usize) -> Option<Vec<f32>> {
-        let mut start = 0;
-        let mut scale = |map: &Map| {
-            let rows = self.rows_of(map, &random.heads);
-            let best = rows.iter().enumerate().max_by(|a, b| a.1[0].abs().total_cmp(&b.1[0].abs()));
-            let (row, logits) = best?;
-            let x = random.found.get((start + row) * columns);
-            let [_, cell] = map.place(row, 1.0).cell;
-            start += map.rows();
-            family.scale_xy((x / map.stride as f64 - cell as f64 - 0.5) / (sigmoid(logits[0]) - 0.5))
-        };
-        self.maps.iter().map(&mut scale).collect()
+    /// Map and part of a head.
+    pub(super) fn place_of(&self, tensor: TensorId) -> Option<(usize, usize)> {
+        let mut parts = self.maps.iter().map(|map| map.part_of(tensor)).enumerate();
+        parts.find_map(|(map, part)| Some((map, part?)))
     }
 
     /// The logits of a map's boxes, by anchor, row and column of cells.
     pub(super) fn rows_of(&self, map: &Map, heads: &HashMap<TensorId, Tensor>) -> Vec<Vec<f64>> {
-        let (head, fields) = (&heads[&map.tensor], self.fields());
-        let cells = map.size[0] * map.size[1];
         let row = |row: usize| {
-            let (anchor, cell) = (row / cells, row % cells);
-            (0..fields).map(|field| head.get((anchor * fields + field) * cells + cell)).collect()
+            let (anchor, cell) = (row / map.cells(), row % map.cells());
+            let numbers = |part: &super::Part| {
+                let (head, fields) = (&heads[&part.tensor], part.fields.len());
+                let first = anchor * fields;
+                (0..fields).map(|field| head.get((first + field) * map.cells() + cell)).collect::<Vec<_>>()
+            };
+            map.parts.iter().flat_map(numbers).collect()
         };
         (0..map.rows()).map(row).collect()
     }
 
-    /// The first element that is not what it should be. Decoded boxes have so many `columns`.
-    pub(super) fn first_difference(
-        &self,
-        found: &Tensor,
-        expected: &[f64],
-        columns: Option<usize>,
-    ) -> Option<usize> {
-        let largest_stride = self.maps.iter().map(|map| map.stride).max().unwrap_or(0) as f64;
-        let centre = |index: usize| columns.is_some_and(|columns| index % columns < SIDES / 2);
-        (found.len() != expected.len()).then_some(0).or_else(|| {
-            (0..expected.len()).find(|&index| {
-                let difference = (found.get(index) - expected[index]).abs();
-                let grid = if self.coarse_grid && centre(index) { COARSE_GRID * largest_stride } else { 0.0 };
-                difference.is_nan() || difference > grid + TOLERANCE * expected[index].abs().max(1.0)
-            })
-        })
+    /// How far centres of boxes may be from the formula's.
+    pub(super) fn coarse(&self) -> f64 {
+        let largest = self.maps.iter().map(|map| map.stride).max().unwrap_or(0) as f64;
+        if self.coarse_grid { COARSE_GRID * largest } else { 0.0 }
+    }
+
+    /// Whether a number is not what it should be. NaN never is.
+    pub(super) fn differ(&self, found: f64, expected: f64, beside: f64) -> bool {
+        let difference = (found - expected).abs();
+        difference.is_nan() || difference > beside + TOLERANCE * expected.abs().max(1.0)
+    }
+
+    /// Whether an output has these numbers.
+    pub(super) fn equal(&self, found: &Tensor, expected: &[f64]) -> bool {
+        let mut numbers = expected.iter().enumerate();
+        found.len() == expected.len()
+            && numbers.all(|(index, &expected)| !self.differ(found.get(index), expected, 0.0))
     }
 
     pub(super) fn differs(&self, output: TensorId, index: usize, found: &Tensor) -> ConvertError {
         let families: Vec<String> =
-            families::ALL.iter().map(|family| format!("{} ({})", family.name(), family.formula())).collect();
+            self.families().map(|family| format!("{} ({})", family.name(), family.formula())).collect();
         let error = not_a_detector(format!(
             "element {index} of output \"{}\" (shape {:?}) is not what a known head gives there: expected heads, raw \
-             or by anchor, or boxes and scores σ as of {}",
+             or by anchor, or boxes and scores as of {}",
             self.finder.graph.tensor(output).name,
             found.shape(),
             families.join(", ")
@@ -308,9 +225,9 @@ impl<'f, 'g> Checker<'f, 'g> {
 
 impl Map {
     /// Where the box of a row is: rows go by anchor, row and column of cells.
-    fn place(&self, row: usize, scale_xy: f32) -> Place {
-        let [height, width] = self.size;
-        let (anchor, cell) = (row / (height * width), row % (height * width));
+    pub(super) fn place(&self, row: usize, scale_xy: f32) -> Place {
+        let [_, width] = self.size;
+        let (anchor, cell) = (row / self.cells(), row % self.cells());
         Place {
             stride: self.stride as f64,
             scale_xy: f64::from(scale_xy),

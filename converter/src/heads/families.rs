@@ -4,16 +4,35 @@
 //! an export's decode, and decodes in the reference executor. The runtime has one of its own.
 
 use std::fmt::Debug;
+use std::mem::discriminant;
 
 use ylb_format::model::{BoxRule, Detect, ScoreRule};
 
+mod v2;
+mod v26;
 mod v3;
 mod v5;
+mod v6;
+mod v6m;
+mod v8;
+mod yolox;
 
 /// All families, in the order in which an export's decode is compared with them.
-pub const ALL: [&dyn Family; 2] = [&v5::YoloV5, &v3::YoloV3];
+pub const ALL: [&dyn Family; 8] = [
+    &v5::YoloV5,
+    &v3::YoloV3,
+    &v2::YoloV2,
+    &yolox::YoloX,
+    &v8::YoloV8,
+    &v6m::YoloV6M,
+    &v26::Yolo26,
+    &v6::YoloV6,
+];
 
-/// What raw heads are taken for if nobody says it.
+/// Numbers of a distribution, unless the heads have others.
+const USUAL_BINS: u8 = 16;
+
+/// What raw heads of one convolution a map are taken for if nobody says it.
 pub const DEFAULT: &dyn Family = &v5::YoloV5;
 
 /// The cell and the anchor of a box.
@@ -34,10 +53,13 @@ pub trait Family: Debug + Sync {
     /// Its name, as people give it.
     fn name(&self) -> &'static str;
 
+    /// Its name, as its authors write it.
+    fn title(&self) -> &'static str;
+
     /// What it computes, in a few words, for messages.
     fn formula(&self) -> &'static str;
 
-    /// Its rule for boxes.
+    /// Its rule for boxes. Heads may have another number of bins.
     fn boxes(&self) -> BoxRule;
 
     /// Its rule for scores.
@@ -46,7 +68,7 @@ pub trait Family: Debug + Sync {
     /// The factor of the centre, if one that was measured may be the family's.
     fn scale_xy(&self, measured: f64) -> Option<f32>;
 
-    /// Centre (x, y), width and height in pixels from the logits of a box's fields.
+    /// Centre (x, y), width and height in pixels from the logits that make a box.
     fn sides(&self, place: &Place, logits: &[f64]) -> [f64; 4];
 }
 
@@ -66,9 +88,17 @@ pub fn names() -> Vec<&'static str> {
     ALL.iter().map(|family| family.name()).collect()
 }
 
-/// The family of a model.
-pub fn of(boxes: BoxRule, scores: ScoreRule) -> Option<&'static dyn Family> {
-    ALL.into_iter().find(|family| family.boxes() == boxes && family.scores() == scores)
+/// A family with this rule for boxes, by which all that have it compute them.
+///
+/// # Panics
+/// Never: every rule has a family.
+pub fn of(boxes: BoxRule) -> &'static dyn Family {
+    ALL.into_iter().find(|family| same_rule(family.boxes(), boxes)).expect("a family for every rule")
+}
+
+/// Whether two rules for boxes are one, but for the bins of distributions.
+pub fn same_rule(a: BoxRule, b: BoxRule) -> bool {
+    discriminant(&a) == discriminant(&b)
 }
 
 /// The family's head without maps.
@@ -77,10 +107,49 @@ pub fn detect(family: &dyn Family, classes: usize) -> Detect {
     Detect { classes: u32::try_from(classes).unwrap_or(u32::MAX), boxes, scores, maps: Vec::new() }
 }
 
-/// A row of the decoded boxes: sides, then the logistic function of the objectness and of each class.
-pub fn decode(family: &dyn Family, place: &Place, logits: &[f64]) -> Vec<f64> {
-    let scores = logits.iter().skip(family.boxes().fields() as usize);
-    family.sides(place, logits).into_iter().chain(scores.copied().map(sigmoid)).collect()
+/// A row of the decoded boxes: sides, the objectness where rows have one, and each class.
+pub fn decode(family: &dyn Family, detect: &Detect, place: &Place, logits: &[f64]) -> Vec<f64> {
+    let mut row = family.sides(place, &logits[..detect.boxes.fields() as usize]).to_vec();
+    if detect.scores == ScoreRule::ConstantObjectness {
+        row.push(1.0);
+    }
+    scores(detect, logits, &mut row);
+    row
+}
+
+/// Appends the logistic function of the objectness, where there is one, and of each class, or the classes' shares.
+pub fn scores(detect: &Detect, logits: &[f64], row: &mut Vec<f64>) {
+    let classes = &logits[detect.first_class() as usize..];
+    row.extend(detect.objectness().map(|field| sigmoid(logits[field as usize])));
+    match detect.scores {
+        ScoreRule::ObjectnessTimesSoftmax => row.extend(shares(classes)),
+        _ => row.extend(classes.iter().copied().map(sigmoid)),
+    }
+}
+
+/// Centre and size from the distances of the four sides from the cell's centre, in cells: left, top, right, bottom.
+fn beside(place: &Place, [left, top, right, bottom]: [f64; 4]) -> [f64; 4] {
+    let [y, x] = place.cell.map(|cell| cell as f64 + 0.5);
+    let edges = [x - left, y - top, x + right, y + bottom].map(|edge| edge * place.stride);
+    [(edges[0] + edges[2]) / 2.0, (edges[1] + edges[3]) / 2.0, edges[2] - edges[0], edges[3] - edges[1]]
+}
+
+/// The same where each distance is the mean of a distribution that logits give.
+fn distances_of(place: &Place, logits: &[f64]) -> [f64; 4] {
+    let bins = logits.len() / 4;
+    let mean = |side: usize| {
+        let shares = shares(&logits[side * bins..(side + 1) * bins]);
+        shares.iter().zip(0..).map(|(share, bin)| share * f64::from(bin)).sum()
+    };
+    beside(place, [0, 1, 2, 3].map(mean))
+}
+
+/// Softmax's shares.
+fn shares(logits: &[f64]) -> Vec<f64> {
+    let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let weights: Vec<f64> = logits.iter().map(|logit| (logit - largest).exp()).collect();
+    let sum: f64 = weights.iter().sum();
+    weights.into_iter().map(|weight| weight / sum).collect()
 }
 
 /// The logistic function.

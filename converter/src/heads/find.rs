@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Map, not_a_detector};
+use super::{Map, Part, not_a_detector};
 use crate::error::ConvertError;
-use ylb_source::eval;
+use ylb_source::SourceError;
 use ylb_source::ir::{Graph, Node, Tensor, TensorId};
+use ylb_source::{eval, interpret};
 
 /// A graph with the producers of its tensors.
 pub(super) struct Finder<'g> {
@@ -13,11 +14,52 @@ pub(super) struct Finder<'g> {
     producers: Vec<Option<usize>>,
 }
 
-/// Whether a node writes what may be a head: a convolution, or the quantizer behind it.
+/// Whether a node writes what may be a head: a convolution, or the quantizer or the numbers by channel behind it. A
+/// convolution of what a softmax gives is none: it takes the mean of distributions.
 pub fn is_head(graph: &Graph, producers: &[Option<usize>], node: &Node) -> bool {
-    let producer = |id: TensorId| producers[id.0].map(|index| &graph.nodes[index]);
-    let from_conv = |id: TensorId| producer(id).is_some_and(|node| node.is("Conv"));
-    node.is("Conv") || (node.quantizer.is_some() && node.input(0).is_some_and(from_conv))
+    if node.is("Conv") {
+        return !node.input(0).is_some_and(|input| is_softmax(graph, producers, input));
+    }
+    let before = match node.quantizer.is_some() {
+        true => node.input(0),
+        false => before_numbers_by_channel(graph, node),
+    };
+    let producer = before.and_then(|id| producers[id.0]);
+    producer.is_some_and(|index| is_head(graph, producers, &graph.nodes[index]))
+}
+
+/// Whether a tensor is what a softmax gives, moved or quantized.
+fn is_softmax(graph: &Graph, producers: &[Option<usize>], mut tensor: TensorId) -> bool {
+    while let Some(index) = producers[tensor.0] {
+        let node = &graph.nodes[index];
+        if node.is("Softmax") {
+            return true;
+        }
+        let passes = node.quantizer.is_some() || eval::moves_elements(&node.op_type);
+        match node.input(0).filter(|_| passes) {
+            Some(input) => tensor = input,
+            None => return false,
+        }
+    }
+    false
+}
+
+/// What a node adds numbers by channel to, or multiplies by them: a head's implicit knowledge, or a normalization.
+fn before_numbers_by_channel(graph: &Graph, node: &Node) -> Option<TensorId> {
+    if !["Add", "Sub", "Mul", "Div"].iter().any(|op| node.is(op)) {
+        return None;
+    }
+    let (a, b) = (node.input(0)?, node.input(1)?);
+    let by_channel = |id: TensorId| {
+        let shape = graph.constant(id).map(|constant| constant.shape());
+        matches!(shape, Some(&[1, channels, 1, 1] | &[channels, 1, 1]) if channels > 1)
+    };
+    match (graph.constant(a).is_some(), graph.constant(b).is_some()) {
+        (false, true) if by_channel(b) => Some(a),
+        // A number less a head, or divided by one, is no head.
+        (true, false) if by_channel(a) && (node.is("Add") || node.is("Mul")) => Some(b),
+        _ => None,
+    }
 }
 
 impl<'g> Finder<'g> {
@@ -67,8 +109,22 @@ impl<'g> Finder<'g> {
         Ok(heads)
     }
 
-    /// A feature map, whose anchors are not known yet.
-    pub fn map(&self, tensor: TensorId) -> Result<Map, ConvertError> {
+    /// Feature maps by the size of their cells, the finest first. Heads of one size are parts of one map.
+    pub fn maps(&self, heads: BTreeSet<TensorId>) -> Result<Vec<Map>, ConvertError> {
+        let mut maps: Vec<Map> = Vec::with_capacity(heads.len());
+        for tensor in heads {
+            let map = self.map(tensor)?;
+            match maps.iter_mut().find(|own| own.size == map.size) {
+                Some(own) => own.parts.extend(map.parts),
+                None => maps.push(map),
+            }
+        }
+        maps.sort_by_key(|map| map.stride);
+        Ok(maps)
+    }
+
+    /// A feature map of one part, whose fields and anchors are not known yet.
+    fn map(&self, tensor: TensorId) -> Result<Map, ConvertError> {
         let image = self.graph.inputs.first().and_then(|&id| self.graph.tensor(id).shape.clone());
         let Some(&[_, _, image_height, image_width]) = image.as_deref() else {
             return Err(not_a_detector("expected a picture as input"));
@@ -85,7 +141,8 @@ impl<'g> Finder<'g> {
             return Err(self.blame(tensor, not_a_detector(message)));
         }
         let size = [height, width];
-        Ok(Map { tensor, channels, size, stride, anchors_per_cell: 0, anchors: Vec::new(), scale_xy: 1.0 })
+        let parts = vec![Part { tensor, channels, fields: 0..0 }];
+        Ok(Map { parts, size, stride, anchors_per_cell: 1, anchors: Vec::new(), scale_xy: 1.0 })
     }
 
     /// Value of an output for given values of the heads.
@@ -113,7 +170,7 @@ impl<'g> Finder<'g> {
             if known || !node.inputs.iter().flatten().any(|id| values.contains_key(id)) {
                 continue;
             }
-            let Some(outputs) = eval::evaluate(node, &inputs, self.graph.opset)? else {
+            let Some(outputs) = evaluate(node, &inputs, self.graph.opset)? else {
                 continue;
             };
             values.extend(node.outputs.iter().copied().zip(outputs));
@@ -121,6 +178,24 @@ impl<'g> Finder<'g> {
         match values.remove(&output) {
             Some(value) => Ok(value),
             None => Err(self.not_run(output, &values)),
+        }
+    }
+}
+
+/// Outputs of a node between heads and boxes; `None` if its operator is not known here.
+fn evaluate(node: &Node, inputs: &eval::Inputs<'_>, opset: i64) -> Result<Option<Vec<Tensor>>, SourceError> {
+    match eval::required(inputs, 0) {
+        Ok(input) if node.is("Shape") => Ok(Some(vec![interpret::shape_of(node, input)])),
+        _ if node.is("Conv") => {
+            let output = interpret::conv(node, inputs).map_err(|error| node.blame(error))?;
+            Ok(Some(vec![output]))
+        }
+        _ => {
+            // Heads are 64-bit floats, beside 32-bit constants.
+            let widened = interpret::widened(inputs)?;
+            let inputs: Vec<Option<&Tensor>> =
+                widened.iter().zip(inputs).map(|(wide, own)| wide.as_ref().or(*own)).collect();
+            eval::evaluate(node, &inputs, opset)
         }
     }
 }

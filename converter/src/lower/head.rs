@@ -8,7 +8,7 @@ use ylb_source::ir::TensorId;
 use super::{LoweredValue, Lowering, id_of};
 use crate::error::{ConvertError, ErrorKind};
 use crate::expr::{ConvIndex, Expr, Program, ValueIndex};
-use crate::heads::{Heads, Map, families};
+use crate::heads::{Heads, Map, Part};
 
 /// Largest shift of the logits.
 const MAX_SHIFT: u32 = 50;
@@ -22,10 +22,9 @@ struct Affine {
 
 impl Lowering<'_> {
     pub(super) fn detect(&mut self, heads: &Heads) -> Result<Detect, ConvertError> {
-        let mut detect = families::detect(heads.family, heads.classes);
+        let mut detect = heads.detect();
         for map in &heads.maps {
-            let map = self.map(map, &detect).map_err(|error| self.blame_producer(map.tensor, error))?;
-            detect.maps.push(map);
+            detect.maps.push(self.map(map)?);
         }
         Ok(detect)
     }
@@ -37,8 +36,23 @@ impl Lowering<'_> {
         }
     }
 
-    fn map(&mut self, map: &Map, detect: &Detect) -> Result<HeadMap, ConvertError> {
-        let feature = self.feature(map.tensor)?;
+    fn map(&mut self, map: &Map) -> Result<HeadMap, ConvertError> {
+        let mut parts = Vec::with_capacity(map.parts.len());
+        for part in &map.parts {
+            let part = self.head_part(part).map_err(|error| self.blame_producer(part.tensor, error))?;
+            parts.push(part);
+        }
+        Ok(HeadMap {
+            stride: map.stride as u32,
+            anchors_per_cell: map.anchors_per_cell as u32,
+            anchors: map.anchors.clone(),
+            scale_xy: map.scale_xy,
+            parts,
+        })
+    }
+
+    fn head_part(&mut self, part: &Part) -> Result<HeadPart, ConvertError> {
+        let feature = self.feature(part.tensor)?;
         let feature = self.in_order(&feature)?;
         let [segment] = feature.segments.as_slice() else {
             return Err(ConvertError::unsupported("expected a head that one convolution writes"));
@@ -53,14 +67,8 @@ impl Lowering<'_> {
             _ => return Err(ConvertError::unsupported("expected a head of one convolution")),
         };
         let (multipliers, bias, shift) = fixed_point(&affine)?;
-        let fields = 0..detect.fields() as u32;
-        Ok(HeadMap {
-            stride: map.stride as u32,
-            anchors_per_cell: map.anchors_per_cell as u32,
-            anchors: map.anchors.clone(),
-            scale_xy: map.scale_xy,
-            parts: vec![HeadPart { value: id_of(value), fields, multipliers, bias, shift }],
-        })
+        let fields = part.fields.start as u32..part.fields.end as u32;
+        Ok(HeadPart { value: id_of(value), fields, multipliers, bias, shift })
     }
 
     /// A head that is a convolution's output: its accumulators are kept.

@@ -212,7 +212,7 @@ fn decodes_are_recognised_by_what_they_compute() {
     assert_eq!((heads.classes, heads.outputs[0].kind), (1, OutputKind::Decoded));
     assert_eq!((heads.maps[0].stride, heads.maps[0].anchors_per_cell), (4, 2));
     assert_eq!(heads.maps[0].anchors, [[10.0, 13.0], [16.0, 30.0]]);
-    assert_eq!(heads.maps[0].tensor, head);
+    assert_eq!(heads.maps[0].parts[0].tensor, head);
 }
 
 #[test]
@@ -286,7 +286,7 @@ fn quantized_heads_keep_their_quantizers() {
     constants::run(&mut graph, None).unwrap();
     quantizers::run(&mut graph).unwrap();
     assert_eq!(decode::run(&mut graph, false).unwrap(), None);
-    assert_eq!(heads::run(&mut graph, Hints::default()).unwrap().maps[0].tensor, head);
+    assert_eq!(heads::run(&mut graph, Hints::default()).unwrap().maps[0].parts[0].tensor, head);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 use ylb_format::model::{
-    ConvTerm, Detect, Encoding, HeadMap, Input, Metadata, Output, WeightEncoding, Weights,
+    ConvTerm, Detect, Encoding, HeadMap, Input, Metadata, Output, OutputKind, WeightEncoding, Weights,
 };
 
 use super::*;

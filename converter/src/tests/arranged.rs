@@ -1,7 +1,7 @@
 //! Outputs that have the numbers of boxes otherwise than YOLOv5's own export, through the whole converter, and compared
 //! with the export's own.
 
-use ylb_format::model::{Arranged, Layout, Numbers, OutputKind};
+use ylb_format::model::{Arranged, Layout, Numbers, OutputKind, Scope};
 
 use super::heads::{Decode, anchors, detector, heads};
 use super::pictures::verdict;
@@ -53,8 +53,13 @@ fn boxes_in_columns() {
         let mut net = detector(Decode::Squares, coarse_first);
         let rows = net.builder.graph.outputs[0];
         net.builder.graph.outputs = vec![transpose(&mut net, rows, &[0, 2, 1])];
-        let expected =
-            Arranged { numbers: Numbers::Boxes, layout: Layout::Columns, part: None, first: 0, count: 6 };
+        let expected = Arranged {
+            numbers: Numbers::Boxes,
+            layout: Layout::Columns,
+            of: Scope::Maps,
+            first: 0,
+            count: 6,
+        };
         assert_eq!(kinds(&net, false), [expected]);
     }
 }
@@ -145,7 +150,7 @@ fn logits_of_all_maps_in_rows() {
         let joined = net.builder.node("Concat", &rows, &[("axis", Attribute::Int(1))]);
         net.builder.graph.outputs = vec![joined];
         let [found] = kinds(&net, true)[..] else { panic!("one output") };
-        assert_eq!((found.numbers, found.layout, found.part), (Numbers::Logits, Layout::Rows, None));
+        assert_eq!((found.numbers, found.layout, found.of), (Numbers::Logits, Layout::Rows, Scope::Maps));
     }
 }
 

@@ -9,12 +9,24 @@ pub struct Arranged {
     pub numbers: Numbers,
     /// Where they lie.
     pub layout: Layout,
-    /// The part of the head that they are of; `None`: all maps, in order.
-    pub part: Option<MapPart>,
-    /// The first of the columns that the output has: of the fields of a part, or of the columns of decoded boxes.
+    /// Of which boxes and parts.
+    pub of: Scope,
+    /// The first of the columns that the output has: of the fields of a part or of a box, or of the columns of decoded
+    /// boxes.
     pub first: u32,
     /// How many columns it has.
     pub count: u32,
+}
+
+/// What of the head an output is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All maps, in order.
+    Maps,
+    /// A part of a map.
+    Part(MapPart),
+    /// A map, with all its parts: its index in [`Detect::maps`](super::Detect::maps).
+    Map(u32),
 }
 
 /// Which numbers an output holds.
@@ -28,6 +40,12 @@ pub enum Numbers {
     Boxes,
     /// The same with boxes in parts of the input's width and height.
     UnitBoxes,
+    /// Decoded boxes in input pixels as left, top, right and bottom edge, with scores.
+    Corners,
+    /// The same with edges in parts of the input's width and height.
+    UnitCorners,
+    /// Logits of the box's fields, and behind them the scores of decoded boxes: boxes that are still to be decoded.
+    RawBoxes,
 }
 
 /// Where the numbers of an output lie. Rows are boxes: by map, anchor, row and column of cells. `n` is the number of
@@ -62,9 +80,30 @@ pub struct Extents {
 }
 
 impl Numbers {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Logits,
+        Self::Logistic,
+        Self::Boxes,
+        Self::UnitBoxes,
+        Self::Corners,
+        Self::UnitCorners,
+        Self::RawBoxes,
+    ];
+
     /// Whether they are decoded boxes.
     pub const fn are_boxes(self) -> bool {
-        matches!(self, Self::Boxes | Self::UnitBoxes)
+        matches!(self, Self::Boxes | Self::UnitBoxes) || self.are_corners()
+    }
+
+    /// Whether they are decoded boxes by their edges.
+    pub const fn are_corners(self) -> bool {
+        matches!(self, Self::Corners | Self::UnitCorners)
+    }
+
+    /// Whether they are decoded boxes in parts of the input's width and height.
+    pub const fn are_parts(self) -> bool {
+        matches!(self, Self::UnitBoxes | Self::UnitCorners)
     }
 }
 

@@ -6,7 +6,8 @@ use super::{Result, Sections};
 use crate::container::codes;
 use crate::limits::{MAX_ANCHORS, MAX_MAPS, MAX_PARTS};
 use crate::model::{
-    Arranged, BoxRule, Detect, HeadMap, HeadPart, Layout, MapPart, Numbers, Output, OutputKind, ScoreRule,
+    Arranged, BoxRule, Detect, HeadMap, HeadPart, Layout, MapPart, Numbers, Output, OutputKind, Scope,
+    ScoreRule,
 };
 use crate::weights::to_usize;
 
@@ -90,20 +91,22 @@ pub(super) fn output(fields: &mut Cursor<'_>) -> Result<Output> {
 
 fn arranged(fields: &mut Cursor<'_>) -> Result<Arranged> {
     let offset = fields.offset();
-    let numbers = match fields.u8()? {
-        codes::LOGITS => Numbers::Logits,
-        codes::LOGISTIC => Numbers::Logistic,
-        codes::BOXES => Numbers::Boxes,
-        codes::UNIT_BOXES => Numbers::UnitBoxes,
-        code => return Err(fields.unknown_code(offset, "numbers of an output", code)),
-    };
+    let code = fields.u8()?;
+    let numbers = Numbers::ALL.get(usize::from(code).wrapping_sub(1)).copied();
+    let numbers = numbers.ok_or_else(|| fields.unknown_code(offset, "numbers of an output", code))?;
     let offset = fields.offset();
     let code = fields.u8()?;
     let layout = Layout::ALL.get(usize::from(code).wrapping_sub(1)).copied();
     let layout = layout.ok_or_else(|| fields.unknown_code(offset, "layout of an output", code))?;
-    let part = if fields.flag("part of an output")? { Some(map_part(fields)?) } else { None };
+    let offset = fields.offset();
+    let of = match fields.u8()? {
+        codes::OF_MAPS => Scope::Maps,
+        codes::OF_PART => Scope::Part(map_part(fields)?),
+        codes::OF_MAP => Scope::Map(u32::from(fields.u8()?)),
+        code => return Err(fields.unknown_code(offset, "scope of an output", code)),
+    };
     let [first, count] = fields.u32s()?;
-    Ok(Arranged { numbers, layout, part, first, count })
+    Ok(Arranged { numbers, layout, of, first, count })
 }
 
 fn map_part(fields: &mut Cursor<'_>) -> Result<MapPart> {

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::{HeadProblem, Violation};
 use crate::limits::{MAX_ANCHORS, MAX_BINS, MAX_EXTENT, MAX_PARTS, MAX_SCALE_XY, MAX_SHIFT};
 use crate::model::{
-    Arranged, BoxRule, Detect, HeadMap, HeadPart, MapPart, Model, OutputKind, Value, ValueId,
+    Arranged, BoxRule, Detect, HeadMap, HeadPart, MapPart, Model, OutputKind, Scope, Value, ValueId,
 };
 use crate::weights::to_usize;
 
@@ -139,17 +139,17 @@ fn logits(index: usize, part: &HeadPart, value: &Value) -> Result<(), HeadProble
 }
 
 /// Whether there are the columns that an output has, and it is of as many maps as its layout and its numbers.
-fn is_arranged(detect: &Detect, Arranged { numbers, layout, part, first, count }: Arranged) -> bool {
-    let columns = match part {
+fn is_arranged(detect: &Detect, Arranged { numbers, layout, of, first, count }: Arranged) -> bool {
+    let columns = match of {
         _ if numbers.are_boxes() => detect.columns(),
-        Some(of) => {
+        Scope::Part(of) => {
             let part = detect.maps.get(to_usize(of.map)).and_then(|map| map.parts.get(to_usize(of.part)));
             part.map_or(0, |part| u64::from(part.fields.end.saturating_sub(part.fields.start)))
         }
-        None => detect.fields(),
+        Scope::Maps | Scope::Map(_) => detect.fields(),
     };
     let fits = count > 0 && u64::from(first) + u64::from(count) <= columns && !detect.maps.is_empty();
-    fits && (!layout.of_one_map() || part.is_some()) && !(numbers.are_boxes() && part.is_some())
+    fits && if of == Scope::Maps { !layout.of_one_map() } else { !numbers.are_boxes() }
 }
 
 fn outputs(model: &Model) -> Result<(), Violation> {
@@ -172,7 +172,12 @@ fn outputs(model: &Model) -> Result<(), Violation> {
             OutputKind::Decoded if !decodable => return Err(Violation::NoAnchors { name: name() }),
             OutputKind::Decoded => {}
             OutputKind::Arranged(arranged) => {
-                if let Some(MapPart { map, part }) = arranged.part
+                let of = match arranged.of {
+                    Scope::Maps => None,
+                    Scope::Map(map) => Some(MapPart::whole(map)),
+                    Scope::Part(part) => Some(part),
+                };
+                if let Some(MapPart { map, part }) = of
                     && to_usize(part) >= maps.get(to_usize(map)).map_or(0, |map| map.parts.len())
                 {
                     return Err(Violation::UnknownPart { name: name(), map, part });

@@ -4,7 +4,8 @@ use super::Sections;
 use super::section::Section;
 use crate::container::codes;
 use crate::model::{
-    Arranged, BoxRule, Detect, HeadMap, HeadPart, Layout, MapPart, Numbers, Output, OutputKind, ScoreRule,
+    Arranged, BoxRule, Detect, HeadMap, HeadPart, Layout, MapPart, Numbers, Output, OutputKind, Scope,
+    ScoreRule,
 };
 
 impl Sections {
@@ -74,26 +75,32 @@ impl Section {
     }
 
     fn arranged(&mut self, arranged: Arranged) {
-        self.u8(match arranged.numbers {
-            Numbers::Logits => codes::LOGITS,
-            Numbers::Logistic => codes::LOGISTIC,
-            Numbers::Boxes => codes::BOXES,
-            Numbers::UnitBoxes => codes::UNIT_BOXES,
-        });
-        // Layouts are numbered from 1 in their order.
+        // Numbers and layouts are numbered from 1 in their order.
+        let numbers = Numbers::ALL.iter().position(|&numbers| numbers == arranged.numbers);
         let layout = Layout::ALL.iter().position(|&layout| layout == arranged.layout);
-        self.u8(layout.and_then(|index| u8::try_from(index + 1).ok()).expect("a layout of few"));
-        self.u8(arranged.part.is_some().into());
-        if let Some(part) = arranged.part {
-            self.map_part(part);
+        for index in [numbers, layout] {
+            self.u8(index.and_then(|index| u8::try_from(index + 1).ok()).expect("one of few"));
+        }
+        match arranged.of {
+            Scope::Maps => self.u8(codes::OF_MAPS),
+            Scope::Part(part) => {
+                self.u8(codes::OF_PART);
+                self.map_part(part);
+            }
+            Scope::Map(map) => {
+                self.u8(codes::OF_MAP);
+                self.index(map);
+            }
         }
         self.u32(arranged.first);
         self.u32(arranged.count);
     }
 
     fn map_part(&mut self, MapPart { map, part }: MapPart) {
-        for index in [map, part] {
-            self.u8(u8::try_from(index).expect("at most MAX_MAPS and MAX_PARTS"));
-        }
+        [map, part].into_iter().for_each(|index| self.index(index));
+    }
+
+    fn index(&mut self, index: u32) {
+        self.u8(u8::try_from(index).expect("at most MAX_MAPS and MAX_PARTS"));
     }
 }

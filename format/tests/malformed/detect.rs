@@ -233,7 +233,7 @@ fn outputs() {
     let arranged = Arranged {
         numbers: Numbers::Logistic,
         layout: Layout::Columns,
-        part: Some(MapPart::whole(1)),
+        of: Scope::Part(MapPart::whole(1)),
         first: 0,
         count: 4,
     };
@@ -241,16 +241,20 @@ fn outputs() {
         Arranged { count: 0, ..arranged },
         Arranged { first: 4, ..arranged },
         Arranged { first: u32::MAX, ..arranged },
-        Arranged { layout: Layout::Planes, part: None, ..arranged },
+        Arranged { layout: Layout::Planes, of: Scope::Maps, ..arranged },
         Arranged { numbers: Numbers::Boxes, ..arranged },
-        Arranged { numbers: Numbers::Boxes, part: None, count: 8, ..arranged },
+        Arranged { numbers: Numbers::Boxes, of: Scope::Map(1), ..arranged },
+        Arranged { numbers: Numbers::Corners, of: Scope::Maps, count: 8, ..arranged },
+        Arranged { numbers: Numbers::RawBoxes, of: Scope::Maps, count: 8, ..arranged },
     ] {
         let violation = Violation::Arrangement { name: name() };
         refused(|model| model.outputs[1].kind = OutputKind::Arranged(wrong), violation);
     }
-    let beyond = Arranged { part: Some(MapPart { map: 2, part: 0 }), ..arranged };
-    let violation = Violation::UnknownPart { name: name(), map: 2, part: 0 };
-    refused(|model| model.outputs[1].kind = OutputKind::Arranged(beyond), violation);
+    for of in [Scope::Part(MapPart { map: 2, part: 0 }), Scope::Map(2)] {
+        let beyond = Arranged { of, ..arranged };
+        let violation = Violation::UnknownPart { name: name(), map: 2, part: 0 };
+        refused(|model| model.outputs[1].kind = OutputKind::Arranged(beyond), violation);
+    }
     let no_anchors = || Violation::NoAnchors { name: "boxes".to_owned() };
     refused(|model| model.detect.maps[1].anchors.clear(), no_anchors());
     // Nor without any map.

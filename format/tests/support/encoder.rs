@@ -320,9 +320,13 @@ fn heads(all: &mut Sections, model: &Model) {
             OutputKind::Head(MapPart { map, part }) => graph.extend([1, map as u8, part as u8]),
             OutputKind::HeadByAnchor(MapPart { map, part }) => graph.extend([2, map as u8, part as u8]),
             OutputKind::Decoded => graph.push(3),
-            OutputKind::Arranged(Arranged { numbers, layout, part, first, count }) => {
-                graph.extend([4, numbers as u8 + 1, layout as u8 + 1, u8::from(part.is_some())]);
-                graph.extend(part.iter().flat_map(|of| [of.map as u8, of.part as u8]));
+            OutputKind::Arranged(Arranged { numbers, layout, of, first, count }) => {
+                graph.extend([4, numbers as u8 + 1, layout as u8 + 1]);
+                match of {
+                    Scope::Maps => graph.push(0),
+                    Scope::Part(MapPart { map, part }) => graph.extend([1, map as u8, part as u8]),
+                    Scope::Map(map) => graph.extend([2, map as u8]),
+                }
                 u32s(graph, &[first, count]);
             }
         }

@@ -366,18 +366,23 @@ impl Generator {
             outputs.push(Output { name: "boxes".to_owned(), kind: OutputKind::Decoded });
         }
         if detect.maps.iter().all(decodable) && !detect.maps.is_empty() {
-            let numbers = [Numbers::Boxes, Numbers::UnitBoxes][self.choose(2) as usize];
+            let boxes: Vec<Numbers> =
+                Numbers::ALL.into_iter().filter(|numbers| numbers.are_boxes()).collect();
+            let numbers = boxes[self.choose(boxes.len() as u32) as usize];
             let layout = [Layout::Rows, Layout::Columns][self.choose(2) as usize];
-            let arranged = Arranged { numbers, layout, part: None, first: 0, count: 4 };
+            let arranged = Arranged { numbers, layout, of: Scope::Maps, first: 0, count: 4 };
             outputs.push(Output { name: "sides".to_owned(), kind: OutputKind::Arranged(arranged) });
         }
         for (map, index) in detect.maps.iter().zip(0..) {
             let part = MapPart { map: index, part: self.choose(map.parts.len() as u32) };
-            let numbers = [Numbers::Logits, Numbers::Logistic][self.choose(2) as usize];
+            let numbers = [Numbers::Logits, Numbers::Logistic, Numbers::RawBoxes][self.choose(3) as usize];
             let layout = Layout::ALL[self.choose(Layout::ALL.len() as u32) as usize];
             let count = map.parts[part.part as usize].fields.len() as u32;
-            let arranged = Arranged { numbers, layout, part: Some(part), first: 0, count };
+            let arranged = Arranged { numbers, layout, of: Scope::Part(part), first: 0, count };
             outputs.push(Output { name: format!("arranged {index}"), kind: OutputKind::Arranged(arranged) });
+            let count = detect.fields() as u32;
+            let whole = Arranged { of: Scope::Map(index), count, ..arranged };
+            outputs.push(Output { name: format!("whole {index}"), kind: OutputKind::Arranged(whole) });
         }
         outputs
     }

@@ -8,7 +8,7 @@ pub const MANTISSA_BITS: u32 = 30;
 /// Largest logit: eˣ of what is above is that of 16, some nine millions.
 const UPPER: i32 = 16 << LOGIT_BITS;
 /// Smallest logit: eˣ of what is below is that of −22, a quarter of 2⁻³⁰.
-const LOWER: i32 = -(22 << LOGIT_BITS);
+pub(super) const LOWER: i32 = -(22 << LOGIT_BITS);
 
 /// Fraction bits of [`LOG2_E`]: its product with a logit of 22 is just below 2^63.
 const LOG_BITS: u32 = 34;

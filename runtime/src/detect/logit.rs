@@ -4,7 +4,12 @@
 //! path rounds it to [`LOGIT_BITS`]; the floating-point path takes it as it is.
 
 use super::sigmoid::{LOGIT_BITS, LOGIT_LIMIT, sigmoid};
+use ylb_format::limits::MAX_SHIFT;
 use ylb_format::model::HeadPart;
+
+/// Logits that are not brought to the range of σ lie between `−WIDE_LIMIT` and `WIDE_LIMIT`: as distances in cells they
+/// reach across any picture.
+pub(crate) const WIDE_LIMIT: i64 = 1 << (15 + LOGIT_BITS);
 
 /// The affine maps of one part's channels.
 #[derive(Clone, Debug)]
@@ -32,21 +37,30 @@ impl LogitScale {
         &self.channels[first..first + count]
     }
 
-    /// A raw logit with [`LOGIT_BITS`] fraction bits, rounded half up, clamped to [`LOGIT_LIMIT`].
+    /// A raw logit in parts of 2⁻⁶²: such logits of several parts can be compared.
+    pub fn aligned(&self, raw: i64) -> i128 {
+        i128::from(raw) << (u32::from(MAX_SHIFT) - self.shift)
+    }
+
+    /// A raw logit with [`LOGIT_BITS`] fraction bits, rounded half up, clamped to [`WIDE_LIMIT`].
     #[inline]
-    pub fn fixed(&self, raw: i64) -> i32 {
-        let limit = i64::from(LOGIT_LIMIT);
+    pub fn wide(&self, raw: i64) -> i64 {
         let logit = match self.shift.checked_sub(LOGIT_BITS) {
             Some(0) => raw,
             // The bit below the last one kept, added: rounds half up without leaving the i64.
             Some(excess) => (raw >> excess) + (raw >> (excess - 1) & 1),
             None => {
-                let beyond = limit >> (LOGIT_BITS - self.shift);
+                let beyond = WIDE_LIMIT >> (LOGIT_BITS - self.shift);
                 raw.clamp(-beyond, beyond) << (LOGIT_BITS - self.shift)
             }
         };
-        // In range after the clamp.
-        logit.clamp(-limit, limit) as i32
+        logit.clamp(-WIDE_LIMIT, WIDE_LIMIT)
+    }
+
+    /// The same clamped to [`LOGIT_LIMIT`].
+    #[inline]
+    pub fn fixed(&self, raw: i64) -> i32 {
+        limited(self.wide(raw))
     }
 
     /// A raw logit as a real number.
@@ -100,8 +114,9 @@ impl Passing {
     pub const NOTHING: Self = Self { low: i32::MAX, high: i32::MIN };
 
     /// Whether `x` is one of them.
+    #[inline]
     pub fn contains(self, x: i32) -> bool {
-        self.low <= x && x <= self.high
+        (self.low <= x) & (x <= self.high)
     }
 }
 
@@ -110,6 +125,14 @@ impl Passing {
 pub(crate) fn raw_logit(x: i32, (multiplier, bias): (i64, i64)) -> i64 {
     // Both factors are i32, so the product fits.
     (i64::from(x) * multiplier).saturating_add(bias)
+}
+
+/// A logit clamped to [`LOGIT_LIMIT`].
+#[inline]
+pub(crate) fn limited(logit: i64) -> i32 {
+    let limit = i64::from(LOGIT_LIMIT);
+    // In range after the clamp.
+    logit.clamp(-limit, limit) as i32
 }
 
 /// Smallest logit whose [`sigmoid`] exceeds `probability`, if one does.
@@ -160,6 +183,24 @@ mod tests {
             let found = scale(1, 0, shift).fixed(raw);
             assert_eq!(found, expected, "{raw} with {shift} fraction bits");
         }
+    }
+
+    #[test]
+    fn wide_logits_reach_across_a_picture() {
+        let table = [
+            // shift, raw, expected
+            (LOGIT_BITS, i64::from(LOGIT_LIMIT) + 1, i64::from(LOGIT_LIMIT) + 1),
+            (LOGIT_BITS + 1, -5, -2),
+            (0, 500, 500 << LOGIT_BITS),
+            (0, i64::MAX, WIDE_LIMIT),
+            (3, i64::MIN, -WIDE_LIMIT),
+            (62, i64::MIN, -(2 << LOGIT_BITS)),
+        ];
+        for (shift, raw, expected) in table {
+            assert_eq!(scale(1, 0, shift).wide(raw), expected, "{raw} with {shift} fraction bits");
+        }
+        // A half, of any number of fraction bits.
+        assert_eq!(scale(1, 0, 1).aligned(1), scale(1, 0, 62).aligned(1 << 61));
     }
 
     #[test]

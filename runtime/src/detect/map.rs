@@ -1,9 +1,9 @@
 //! The heads of a detector: where their numbers lie and what they stand for.
 
-use super::logit::LogitScale;
-use super::rules::Boxes;
+use super::part::Part;
+use super::rules::{Boxes, Site};
 use ylb_format::limits::{MAX_ANCHORS, MAX_SHIFT};
-use ylb_format::model::{Detect, Encoding, HeadMap, HeadPart, ScoreRule, Value, ValueKind};
+use ylb_format::model::{Detect, HeadMap, HeadPart, Value};
 
 /// Largest height and width of a network's input and largest stride, in pixels: fixed-point boxes
 /// reach twice as far.
@@ -12,7 +12,7 @@ const MAX_INPUT_EXTENT: u64 = 1 << 14;
 /// Largest width and height of an anchor in pixels; a box is up to four times as large.
 const MAX_ANCHOR: f32 = 4096.0;
 
-/// What the network left for one feature map: `height × width` cells of `channels` numbers each.
+/// What the network left for one part of a feature map: `height × width` cells of `channels` numbers each.
 #[derive(Clone, Copy, Debug)]
 pub struct Head<'a> {
     /// The numbers; the first is channel 0 of the top left cell. Channels are contiguous.
@@ -49,12 +49,6 @@ pub enum DecodeErrorKind {
     /// The source model ends before the boxes are decoded and nobody said which anchors it has.
     #[error("the export carried no anchors: convert again with --anchors")]
     MissingAnchors,
-    /// A family of detectors that this version has no code for.
-    #[error("the detection head has {what}, which this version does not support yet: update yolo-lowbit")]
-    Unsupported {
-        /// What the head has.
-        what: &'static str,
-    },
     /// Anchors that no detector has.
     #[error(
         "feature map {map}: an anchor of {width} x {height} pixels, \
@@ -87,14 +81,12 @@ pub(crate) struct Map {
     pub width: usize,
     /// Boxes per cell.
     pub anchors_per_cell: usize,
-    /// Numbers of a box.
-    pub fields: usize,
     /// The rule for boxes; `None` if it has anchors and the export did not say which.
     pub boxes: Option<Boxes>,
-    /// How to read [`Elements::Levels`]; `None` for accumulators.
-    pub encoding: Option<Encoding>,
-    /// Channels to logits.
-    pub logits: LogitScale,
+    /// Parts, which have all fields in their order.
+    pub parts: Vec<Part>,
+    /// Index of the first part among those of all maps.
+    pub first_part: usize,
     /// Row of this map's first box among the decoded boxes of all maps.
     pub first_row: usize,
 }
@@ -113,68 +105,37 @@ impl<'a> Head<'a> {
     }
 }
 
-/// What a detection head has that this version has no code for, if anything.
-pub(crate) fn unsupported(detect: &Detect) -> Option<&'static str> {
-    let Detect { boxes, scores, maps, .. } = detect;
-    let several = |map: &HeadMap| map.parts.len() > 1;
-    match () {
-        () if maps.is_empty() => None,
-        () if !Boxes::is_supported(*boxes) => Some(boxes.name()),
-        () if *scores != ScoreRule::ObjectnessTimesClass => Some(scores.name()),
-        () => maps.iter().any(several).then_some("feature maps of several convolutions"),
-    }
-}
-
 impl Map {
     /// All maps of a detection head. `values` are the model's.
     ///
     /// # Errors
-    /// If there are none, what is said about one contradicts itself or the values, or this version has no code for them.
+    /// If there are none, or what is said about one contradicts itself or the values.
     pub fn all(detect: &Detect, values: &[Value]) -> Result<Vec<Self>, DecodeError> {
         if detect.maps.is_empty() || detect.classes == 0 {
             return Err(DecodeErrorKind::NoHead.into());
         }
-        if let Some(what) = unsupported(detect) {
-            return Err(DecodeErrorKind::Unsupported { what }.into());
-        }
-        let mut first_row = 0;
+        let (mut first_row, mut first_part) = (0, 0);
         let mut maps = Vec::with_capacity(detect.maps.len());
         for (index, map) in detect.maps.iter().enumerate() {
             let fail = |problem| DecodeErrorKind::Inconsistent { map: index, problem };
-            let [part] = &map.parts[..] else {
-                return Err(fail("it has no parts").into());
-            };
-            let value = values.get(part.value.index()).ok_or_else(|| fail("its value does not exist"))?;
-            check(map, part, value, detect.fields()).map_err(fail)?;
             check_anchors(index, map)?;
-            let map = Self::new(map, part, value, detect, first_row)?;
+            let parts = parts(map, values, detect.fields()).map_err(fail)?;
+            let value = &values[map.parts[0].value.index()];
+            let known = !detect.boxes.has_anchors() || !map.anchors.is_empty();
+            let map = Self {
+                height: value.height as usize,
+                width: value.width as usize,
+                anchors_per_cell: map.anchors_per_cell as usize,
+                boxes: known.then(|| Boxes::new(detect.boxes, map)),
+                parts,
+                first_part,
+                first_row,
+            };
             first_row += map.rows();
+            first_part += map.parts.len();
             maps.push(map);
         }
         Ok(maps)
-    }
-
-    fn new(
-        map: &HeadMap,
-        part: &HeadPart,
-        value: &Value,
-        detect: &Detect,
-        first_row: usize,
-    ) -> Result<Self, DecodeErrorKind> {
-        let known = !detect.boxes.has_anchors() || !map.anchors.is_empty();
-        Ok(Self {
-            height: value.height as usize,
-            width: value.width as usize,
-            anchors_per_cell: map.anchors_per_cell as usize,
-            fields: detect.fields() as usize,
-            boxes: known.then(|| Boxes::new(detect.boxes, map)).transpose()?,
-            encoding: match value.kind {
-                ValueKind::Levels(encoding) => Some(encoding),
-                ValueKind::Accumulators => None,
-            },
-            logits: LogitScale::new(part),
-            first_row,
-        })
     }
 
     /// Number of boxes.
@@ -184,18 +145,49 @@ impl Map {
 
     /// Row of a box among the decoded boxes of all maps: ordered by map, anchor, y, x.
     #[inline]
-    pub fn row(&self, anchor: usize, y: usize, x: usize) -> usize {
+    pub fn row(&self, Site { anchor, y, x }: Site) -> usize {
         self.first_row + (anchor * self.height + y) * self.width + x
+    }
+
+    /// The heads of the map's parts among those of all maps.
+    pub fn heads<'h, 'a>(&self, heads: &'h [Head<'a>]) -> &'h [Head<'a>] {
+        &heads[self.first_part..][..self.parts.len()]
     }
 }
 
-/// Whether what is said about a map fits its value.
-fn check(map: &HeadMap, part: &HeadPart, value: &Value, fields: u64) -> Result<(), &'static str> {
+/// The parts of a map, which must have all fields one after another, and must fit their values.
+fn parts(map: &HeadMap, values: &[Value], fields: u64) -> Result<Vec<Part>, &'static str> {
     if !(1..=MAX_ANCHORS).contains(&map.anchors_per_cell) {
         return Err("a cell must have 1 to 16 anchors");
     }
+    if !map.anchors.is_empty() && map.anchors.len() != map.anchors_per_cell as usize {
+        return Err("there must be one anchor size for each anchor of a cell");
+    }
+    let (mut end, mut cells) = (0, None);
+    let mut parts = Vec::with_capacity(map.parts.len());
+    for part in &map.parts {
+        let value = values.get(part.value.index()).ok_or("its value does not exist")?;
+        if part.fields.start != end || part.fields.is_empty() {
+            return Err("its parts do not have the numbers of a box one after another");
+        }
+        end = part.fields.end;
+        if *cells.get_or_insert((value.height, value.width)) != (value.height, value.width) {
+            return Err("its parts have different heights or widths");
+        }
+        check(map, part, value)?;
+        parts.push(Part::new(part, value));
+    }
+    match u64::from(end) == fields {
+        true => Ok(parts),
+        false if parts.is_empty() => Err("it has no parts"),
+        false => Err("its channels are not anchors times the numbers of a box"),
+    }
+}
+
+/// Whether what is said about a part fits its value.
+fn check(map: &HeadMap, part: &HeadPart, value: &Value) -> Result<(), &'static str> {
     let channels = u64::from(value.channels);
-    if channels != u64::from(map.anchors_per_cell) * fields {
+    if channels != u64::from(map.anchors_per_cell) * part.fields.len() as u64 {
         return Err("its channels are not anchors times the numbers of a box");
     }
     if part.multipliers.len() as u64 != channels || part.bias.len() as u64 != channels {
@@ -207,9 +199,6 @@ fn check(map: &HeadMap, part: &HeadPart, value: &Value, fields: u64) -> Result<(
     let extent = u64::from(value.height.max(value.width)) * u64::from(map.stride);
     if extent == 0 || extent > MAX_INPUT_EXTENT {
         return Err("cells times stride must be 1 to 16384 pixels");
-    }
-    if !map.anchors.is_empty() && map.anchors.len() != map.anchors_per_cell as usize {
-        return Err("there must be one anchor size for each anchor of a cell");
     }
     Ok(())
 }

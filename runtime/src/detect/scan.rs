@@ -1,23 +1,24 @@
 //! From the heads' integers to candidate boxes, in integers.
 //!
-//! Almost every cell of a picture shows nothing. Whether an objectness exceeds the threshold is
-//! decided on the integer as it lies in memory: σ and the affine map to its logit are monotone, so
-//! the threshold is carried back through both once a frame, and a cell costs one comparison for each
-//! anchor.
+//! Almost every cell of a picture shows nothing. Whether an objectness exceeds the threshold, or a class where there is
+//! no objectness, is decided on the integers as they lie in memory: σ and the affine map to its logit are monotone, so
+//! the threshold is carried back through both once a frame, and a box costs one comparison, or one for each class.
 //!
-//! The loop over cells is compiled for each rule for boxes and kind of head: a rule is one static call in it.
+//! The loop over cells is compiled for each kind of head. All else happens for candidates alone.
 //!
 //! Fixed-point formats: σ and scores 30 fraction bits, logits 24, coordinates 16 (input pixels).
 
 use super::logit::{Passing, logit_above, raw_logit};
-use super::map::{DecodeError, DecodeErrorKind, Elements, Head, Map, need_anchors};
-use super::rules::{Boxes, Rule, Site};
-use super::sigmoid::{SIGMOID_BITS, sigmoid};
+use super::map::{DecodeError, Head, Map, need_anchors};
+use super::part::{BoxNumbers, Part, Visit};
+use super::rules::{Rule, Site};
+use super::sigmoid::{SIGMOID_BITS, SIGMOID_ONE, sigmoid};
+use super::softmax::{SHARE_BITS, Shares};
 use super::{DetectOptions, threshold};
 use std::cell::LazyCell;
 use std::cmp::Reverse;
-use ylb_format::limits::MAX_ANCHORS;
-use ylb_format::model::{Detect, Value};
+use std::ops::Range;
+use ylb_format::model::{Detect, ScoreRule, Value};
 
 /// At most this many candidates, the best, leave [`HeadDecoder::candidates`]; YOLOv5's `max_nms`.
 pub const MAX_CANDIDATES: usize = 30_000;
@@ -25,7 +26,7 @@ pub const MAX_CANDIDATES: usize = 30_000;
 /// A box that may be an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// Objectness times class probability, with [`SIGMOID_BITS`] fraction bits.
+    /// Probability of the class, times the objectness where there is one, with [`SIGMOID_BITS`] fraction bits.
     pub score: u32,
     /// Index of the class.
     pub class: u32,
@@ -45,23 +46,32 @@ pub struct Candidate {
 /// Decodes the heads of one network.
 #[derive(Clone, Debug)]
 pub struct HeadDecoder {
-    classes: usize,
     maps: Vec<Map>,
-    /// Fields of the objectness and of the first class.
-    objectness: usize,
-    first_class: usize,
+    scores: Scores,
+    /// Thresholds of one part while it is looked through, kept for its memory.
+    passing: Vec<Passing>,
+}
+
+/// Where the numbers of scores are.
+#[derive(Clone, Debug)]
+struct Scores {
+    /// Field of the objectness, where there is one.
+    objectness: Option<usize>,
+    /// Fields of the classes.
+    classes: Range<usize>,
+    /// Whether classes have shares of one.
+    shared: bool,
 }
 
 /// One feature map and what is looked for in it.
-struct MapScan<'a, R> {
+struct MapScan<'a> {
     map: &'a Map,
-    rule: &'a R,
-    objectness: usize,
-    first_class: usize,
+    heads: &'a [Head<'a>],
+    scores: &'a Scores,
     options: &'a DetectOptions,
     /// Scores must exceed this.
     confidence: u64,
-    /// Smallest logit of an objectness that does.
+    /// Smallest logit that does, of an objectness or of a class without one.
     logit: i32,
 }
 
@@ -81,148 +91,216 @@ impl HeadDecoder {
     pub fn new(detect: &Detect, values: &[Value]) -> Result<Self, DecodeError> {
         let maps = Map::all(detect, values)?;
         need_anchors(&maps)?;
-        // Every supported rule for scores has an objectness.
-        let objectness = detect.objectness().ok_or(DecodeErrorKind::NoHead)? as usize;
         let first_class = detect.first_class() as usize;
-        Ok(Self { classes: detect.classes as usize, maps, objectness, first_class })
+        let scores = Scores {
+            objectness: detect.objectness().map(|field| field as usize),
+            classes: first_class..first_class + detect.classes as usize,
+            shared: detect.scores == ScoreRule::ObjectnessTimesSoftmax,
+        };
+        let anchors = maps.iter().map(|map| map.anchors_per_cell).max().unwrap_or(0);
+        let passing = Vec::with_capacity(anchors * scores.decisive().len());
+        Ok(Self { maps, scores, passing })
     }
 
     /// Number of classes.
     pub fn classes(&self) -> usize {
-        self.classes
+        self.scores.classes.len()
     }
 
     /// Length that a list of candidates may reach while it is filled.
     pub fn capacity(&self, multi_label: bool) -> usize {
         let rows: usize = self.maps.iter().map(Map::rows).sum();
-        let labels = if multi_label { self.classes } else { 1 };
+        let labels = if multi_label { self.classes() } else { 1 };
         rows.saturating_mul(labels).min(2 * MAX_CANDIDATES)
     }
 
     /// Replaces `candidates` by the boxes that may be objects, in no particular order: those whose
-    /// objectness times class probability exceeds the confidence threshold, with their most probable
+    /// score exceeds the confidence threshold, with their most probable
     /// class or, with `multi_label`, once for each class that passes. Afterwards, as in YOLOv5,
     /// unwanted classes are dropped and at most [`MAX_CANDIDATES`] of the best kept.
     ///
     /// `candidates` is brought to [`HeadDecoder::capacity`] at the first call and never grows again.
     ///
     /// # Panics
-    /// If `heads`, one for each feature map, are not of the shapes and kinds of the model's.
-    pub fn candidates(&self, heads: &[Head<'_>], options: &DetectOptions, candidates: &mut Vec<Candidate>) {
-        assert_eq!(heads.len(), self.maps.len(), "one head for each feature map");
+    /// If `heads`, one for each part of each feature map, are not of the shapes and kinds of the model's.
+    pub fn candidates(
+        &mut self,
+        heads: &[Head<'_>],
+        options: &DetectOptions,
+        candidates: &mut Vec<Candidate>,
+    ) {
+        let parts: usize = self.maps.iter().map(|map| map.parts.len()).sum();
+        assert_eq!(heads.len(), parts, "one head for each part of a feature map");
         candidates.clear();
         candidates.reserve_exact(self.capacity(options.multi_label));
         let confidence = threshold(options.confidence, SIGMOID_BITS);
-        // The score never exceeds the objectness.
+        // The score exceeds neither the objectness nor, without one, the best class.
         let Some(logit) = logit_above(confidence) else {
             return;
         };
-        for (map, head) in self.maps.iter().zip(heads) {
-            match &map.boxes {
-                Some(Boxes::AnchorsSigmoid(rule)) => {
-                    self.scan(map, rule, options, (confidence, logit)).head(head, candidates);
-                }
-                Some(Boxes::AnchorsExp(rule)) => {
-                    self.scan(map, rule, options, (confidence, logit)).head(head, candidates);
-                }
-                None => unreachable!("anchors are known"),
-            }
+        let Self { maps, scores, passing } = self;
+        for map in maps.iter() {
+            let scan = MapScan { map, heads: map.heads(heads), scores, options, confidence, logit };
+            scan.run(passing, candidates);
         }
         keep_best(candidates, MAX_CANDIDATES);
     }
+}
 
-    fn scan<'a, R: Rule>(
-        &self,
-        map: &'a Map,
-        rule: &'a R,
-        options: &'a DetectOptions,
-        (confidence, logit): (u64, i32),
-    ) -> MapScan<'a, R> {
-        let &Self { objectness, first_class, .. } = self;
-        MapScan { map, rule, objectness, first_class, options, confidence, logit }
+impl Scores {
+    /// The fields of which one must pass for a box to be looked at.
+    fn decisive(&self) -> Range<usize> {
+        self.objectness.map_or(self.classes.clone(), |field| field..field + 1)
     }
 }
 
-impl<R: Rule> MapScan<'_, R> {
-    /// Goes over a head of any kind.
-    fn head(&self, head: &Head<'_>, candidates: &mut Vec<Candidate>) {
-        match (head.elements, self.map.encoding) {
-            (Elements::Accumulators(numbers), None) => {
-                self.cells(head, numbers, |number| number, candidates);
+impl MapScan<'_> {
+    /// Looks through the parts that have decisive fields: one, but where classes come from several convolutions.
+    fn run(&self, passing: &mut Vec<Passing>, candidates: &mut Vec<Candidate>) {
+        let decisive = self.scores.decisive();
+        for (part, head) in self.map.parts.iter().zip(self.heads) {
+            let own = part.overlap(&decisive);
+            if own.is_empty() {
+                continue;
             }
-            (Elements::NarrowAccumulators(numbers), None) => {
-                self.cells(head, numbers, i32::from, candidates);
+            passing.clear();
+            for anchor in 0..self.map.anchors_per_cell {
+                let channels = own.clone().map(|field| part.channel(anchor, field));
+                passing.extend(channels.map(|channel| part.logits.passing(channel, self.logit)));
             }
-            (Elements::Levels(levels), Some(encoding)) => {
-                self.cells(head, levels, |level| encoding.integer(level), candidates);
-            }
-            _ => panic!("a head is not of the kind that the model says"),
-        }
-    }
-
-    /// Goes over the cells. `integer` reads one of the `elements`.
-    fn cells<T: Copy>(
-        &self,
-        head: &Head<'_>,
-        elements: &[T],
-        integer: impl Fn(T) -> i32,
-        candidates: &mut Vec<Candidate>,
-    ) {
-        let Map { height, width, anchors_per_cell, fields, .. } = *self.map;
-        let mut passing = [Passing::NOTHING; MAX_ANCHORS as usize];
-        let passing = &mut passing[..anchors_per_cell];
-        for (anchor, passing) in passing.iter_mut().enumerate() {
-            *passing = self.map.logits.passing(anchor * fields + self.objectness, self.logit);
-        }
-        for y in 0..height {
-            let row = &elements[y * head.row_stride..];
-            for x in 0..width {
-                let cell = &row[x * head.pixel_stride..][..anchors_per_cell * fields];
-                for (anchor, passing) in passing.iter().enumerate() {
-                    let numbers = &cell[anchor * fields..][..fields];
-                    if passing.contains(integer(numbers[self.objectness])) {
-                        let site = Site { anchor, y, x };
-                        self.examine(site, |field| integer(numbers[field]), candidates);
+            let whole = own == decisive;
+            let sweep = Sweep {
+                map: self.map,
+                head,
+                fields: part.fields.len(),
+                first: own.start - part.fields.start,
+                passing,
+                found: |site| {
+                    let numbers = BoxNumbers { map: self.map, heads: self.heads, site };
+                    // A box that passes in several parts is that of the first.
+                    let passes = |field: &usize| numbers.fixed(*field) >= self.logit;
+                    if whole || decisive.clone().find(passes).is_some_and(|field| own.contains(&field)) {
+                        self.examine(numbers, candidates);
                     }
-                }
-            }
+                },
+            };
+            part.visit(head, sweep);
         }
     }
 
-    /// Adds what is seen at `site`, whose numbers `number` returns.
+    /// Adds what is seen at a box.
     #[inline]
-    fn examine(&self, site: Site, number: impl Fn(usize) -> i32, candidates: &mut Vec<Candidate>) {
-        let Map { logits, fields, .. } = self.map;
-        let maps = logits.channels(site.anchor * fields, *fields);
-        let raw = |field: usize| raw_logit(number(field), maps[field]);
-        let logit = |field: usize| logits.fixed(raw(field));
-
-        let objectness = u64::from(sigmoid(logit(self.objectness)));
-        let edges = LazyCell::new(|| self.rule.edges(site, logit));
+    fn examine(&self, numbers: BoxNumbers<'_>, candidates: &mut Vec<Candidate>) {
+        let (Scores { objectness, classes, shared }, boxes) = (self.scores, &self.map.boxes);
+        let objectness = objectness.map_or(SIGMOID_ONE, |field| sigmoid(numbers.fixed(field)));
+        let edges = LazyCell::new(|| {
+            let rule = boxes.as_ref().expect("anchors are known");
+            rule.edges(numbers.site, |field| numbers.wide(field))
+        });
+        const { assert!(SHARE_BITS == SIGMOID_BITS) };
+        let shares = shared.then(|| Shares::of(classes.clone().map(|field| numbers.wide(field))));
         let mut consider = |class: usize| {
-            let product = objectness * u64::from(sigmoid(logit(self.first_class + class)));
+            let field = classes.start + class;
+            let probability = match &shares {
+                Some(shares) => shares.share(numbers.wide(field)),
+                None => sigmoid(numbers.fixed(field)),
+            };
+            let product = u64::from(objectness) * u64::from(probability);
             let score = ((product + (1 << (SIGMOID_BITS - 1))) >> SIGMOID_BITS) as u32;
             let class = class as u32;
             if u64::from(score) > self.confidence && self.options.wants(class) {
                 let [left, top, right, bottom] = *edges;
-                let row = self.map.row(site.anchor, site.y, site.x) as u32;
+                let row = self.map.row(numbers.site) as u32;
                 push(candidates, Candidate { score, class, row, left, top, right, bottom });
             }
         };
-
-        let classes = fields - self.first_class;
         if self.options.multi_label {
-            (0..classes).for_each(consider);
+            (0..classes.len()).for_each(consider);
         } else {
-            // Logits decide, not their sigmoids, which may be equal; the first wins among equals.
-            let mut best = (0, raw(self.first_class));
-            for class in 1..classes {
-                let logit = raw(self.first_class + class);
-                if logit > best.1 {
-                    best = (class, logit);
+            consider(best_class(&numbers, classes));
+        }
+    }
+}
+
+/// The class of the largest logit. Logits decide, not their sigmoids, which may be equal; the first wins among equals.
+fn best_class(numbers: &BoxNumbers<'_>, classes: &Range<usize>) -> usize {
+    let mut best: Option<(i128, usize)> = None;
+    for (part, head) in numbers.parts() {
+        let own = part.overlap(classes);
+        if own.is_empty() {
+            continue;
+        }
+        let channel = part.channel(numbers.site.anchor, own.start);
+        let largest =
+            Largest { part, start: head.start(numbers.site), channels: channel..channel + own.len() };
+        let (position, raw) = part.visit(head, largest);
+        let logit = part.logits.aligned(raw);
+        if best.is_none_or(|(most, _)| logit > most) {
+            best = Some((logit, own.start + position - classes.start));
+        }
+    }
+    best.map_or(0, |(_, class)| class)
+}
+
+/// Finds the largest raw logit among some channels of a cell: its position, and itself.
+struct Largest<'a> {
+    part: &'a Part,
+    /// Index of the cell's first element.
+    start: usize,
+    channels: Range<usize>,
+}
+
+impl Visit for Largest<'_> {
+    type Output = (usize, i64);
+
+    fn visit<T: Copy>(self, elements: &[T], integer: impl Fn(T) -> i32) -> (usize, i64) {
+        let Range { start, end } = self.channels;
+        let maps = self.part.logits.channels(start, end - start);
+        let numbers = &elements[self.start + start..self.start + end];
+        let mut best = (0, i64::MIN);
+        for (position, (&number, &map)) in numbers.iter().zip(maps).enumerate() {
+            let raw = raw_logit(integer(number), map);
+            if position == 0 || raw > best.1 {
+                best = (position, raw);
+            }
+        }
+        best
+    }
+}
+
+/// Goes over the cells of a part and finds the boxes that have a passing number.
+struct Sweep<'a, F> {
+    map: &'a Map,
+    head: &'a Head<'a>,
+    /// Fields of the part.
+    fields: usize,
+    /// Position of the first decisive field among them.
+    first: usize,
+    /// What passes, by anchor and decisive field.
+    passing: &'a [Passing],
+    /// Told every such box.
+    found: F,
+}
+
+impl<F: FnMut(Site)> Visit for Sweep<'_, F> {
+    type Output = ();
+
+    fn visit<T: Copy>(mut self, elements: &[T], integer: impl Fn(T) -> i32) {
+        let Map { height, width, anchors_per_cell, .. } = *self.map;
+        let count = self.passing.len() / anchors_per_cell;
+        for y in 0..height {
+            let row = &elements[y * self.head.row_stride..];
+            for x in 0..width {
+                let cell = &row[x * self.head.pixel_stride..][..anchors_per_cell * self.fields];
+                for (anchor, passing) in self.passing.chunks_exact(count).enumerate() {
+                    let numbers = &cell[anchor * self.fields + self.first..][..count];
+                    // All are compared, so that several are at a time.
+                    let pairs = numbers.iter().zip(passing);
+                    if pairs.fold(false, |any, (&number, passing)| any | passing.contains(integer(number))) {
+                        (self.found)(Site { anchor, y, x });
+                    }
                 }
             }
-            consider(best.0);
         }
     }
 }

@@ -146,10 +146,10 @@ fn a_frame_that_panics_in_the_network_leaves_nothing() {
 
 #[test]
 fn a_frame_that_panics_after_the_network_leaves_nothing() {
-    // More maps than a head can have: the reader would refuse them, and decoding panics.
+    // More parts than a head can have: the reader would refuse them, and decoding panics.
     let network = network(|model| {
         let map = model.detect.maps[0].clone();
-        model.detect.maps.resize(MAX_MAPS + 1, map);
+        model.detect.maps.resize(MAX_MAPS * MAX_PARTS + 1, map);
     });
     let mut session = session(&network, 1);
     let pixels = pixels();

@@ -10,7 +10,7 @@ use ylb_calibrate::FloatNetwork;
 use ylb_converter::{compare, families};
 use ylb_eval::dataset::Sample;
 use ylb_eval::metrics::{self, Accuracy, Guess, Object, Scene};
-use ylb_format::model::Model;
+use ylb_format::model::{HeadMap, HeadPart, Model};
 use ylb_runtime::detect::sigmoid::SIGMOID_BITS;
 use ylb_runtime::detect::{COORDINATE_BITS, Candidate, Nms};
 use ylb_runtime::picture::Placement;
@@ -25,6 +25,9 @@ const SURE: f32 = 0.25;
 /// Options of `eval`, for both.
 const OPTIONS: DetectOptions =
     DetectOptions { confidence: 0.001, iou: 0.6, max_detections: 300, classes: None, multi_label: true };
+
+/// Numbers of a decoded box before its objectness.
+const SIDES: usize = 4;
 
 /// Names of the convolutions whose results are the heads, in the order of the maps and their parts.
 pub fn heads(model: &Model) -> Vec<&str> {
@@ -103,39 +106,49 @@ fn decoded(
     placement: &Placement,
 ) -> Result<Vec<Detection>> {
     let detect = &model.detect;
-    let family =
-        families::of(detect.boxes, detect.scores).context("a family of detectors without a formula")?;
-    let (fields, first_class) = (detect.fields() as usize, detect.first_class() as usize);
-    let (mut candidates, mut first_row) = (Vec::new(), 0);
-    for (map, head) in detect.maps.iter().zip(heads) {
-        let &[1, channels, height, width] = head.shape() else {
-            anyhow::bail!("a head of rank {}", head.shape().len())
+    let family = families::of(detect.boxes);
+    let classes = detect.classes as usize;
+    let (mut candidates, mut first_row, mut heads) = (Vec::new(), 0, heads.iter());
+    for map in &detect.maps {
+        let parts: Vec<&Tensor> = heads.by_ref().take(map.parts.len()).collect();
+        let Some(&[1, _, height, width]) = parts.first().map(|head| head.shape()) else {
+            anyhow::bail!("a head is missing, or not of rank 4")
         };
         let cells = height * width;
-        for row in 0..channels / fields * cells {
+        let rows = map.anchors_per_cell as usize * cells;
+        for row in 0..rows {
             let (anchor, cell) = (row / cells, row % cells);
-            let logits: Vec<f64> =
-                (0..fields).map(|field| head.get((anchor * fields + field) * cells + cell)).collect();
             let place = families::Place {
                 stride: f64::from(map.stride),
                 scale_xy: f64::from(map.scale_xy),
                 anchor: map.anchors.get(anchor).copied().unwrap_or_default().map(f64::from),
                 cell: [cell / width, cell % width],
             };
-            let numbers = families::decode(family, &place, &logits);
-            let objectness = detect.objectness().map_or(1.0, |field| numbers[field as usize]);
-            for class in 0..fields - first_class {
-                let score = objectness * numbers[first_class + class];
+            let numbers = families::decode(family, detect, &place, &logits(map, &parts, row, cells));
+            let objectness = detect.objectness().map_or(1.0, |_| numbers[SIDES]);
+            let (sides, probabilities) = numbers.split_at(numbers.len() - classes);
+            for (class, probability) in probabilities.iter().enumerate() {
+                let score = objectness * probability;
                 if score > f64::from(confidence) {
-                    candidates.push(candidate(&numbers, score, class, first_row + row));
+                    candidates.push(candidate(sides, score, class, first_row + row));
                 }
             }
         }
-        first_row += channels / fields * cells;
+        first_row += rows;
     }
     let options = DetectOptions { confidence, ..OPTIONS };
     let mut nms = Nms::new(detect.classes as usize);
     Ok(nms.detections(&mut candidates, &options, placement).to_vec())
+}
+
+/// The logits of a box, from all parts of its map.
+fn logits(map: &HeadMap, parts: &[&Tensor], row: usize, cells: usize) -> Vec<f64> {
+    let (anchor, cell) = (row / cells, row % cells);
+    let of_part = |(part, head): (&HeadPart, &&Tensor)| {
+        let first = anchor * part.fields.len();
+        (0..part.fields.len()).map(|field| head.get((first + field) * cells + cell)).collect::<Vec<f64>>()
+    };
+    map.parts.iter().zip(parts).flat_map(of_part).collect()
 }
 
 /// A box in the fixed point of the suppression.

@@ -20,6 +20,10 @@ impl Family for YoloV3 {
         "yolov3"
     }
 
+    fn title(&self) -> &'static str {
+        "YOLOv3"
+    }
+
     fn formula(&self) -> &'static str {
         "xy = (kσ − (k − 1)/2 + grid)·stride, wh = e^t·anchor"
     }

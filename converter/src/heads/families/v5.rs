@@ -13,6 +13,10 @@ impl Family for YoloV5 {
         "yolov5"
     }
 
+    fn title(&self) -> &'static str {
+        "YOLOv5"
+    }
+
     fn formula(&self) -> &'static str {
         "xy = (2σ − 0.5 + grid)·stride, wh = (2σ)²·anchor"
     }

@@ -7,6 +7,7 @@
 
 use ylb_format::model::HeadMap;
 
+use super::super::logit::limited;
 use super::super::sigmoid::{SIGMOID_BITS, sigmoid};
 use super::{COORDINATE_BITS, Rule, Site};
 
@@ -71,8 +72,8 @@ impl AnchorsSigmoid {
 
 impl Rule for AnchorsSigmoid {
     #[inline]
-    fn edges(&self, site: Site, logit: impl Fn(usize) -> i32) -> [i32; 4] {
-        let [x, y, width, height] = [0, 1, 2, 3].map(|field| sigmoid(logit(field)));
+    fn edges(&self, site: Site, logit: impl Fn(usize) -> i64) -> [i32; 4] {
+        let [x, y, width, height] = [0, 1, 2, 3].map(|field| sigmoid(limited(logit(field))));
         let [anchor_width, anchor_height] = self.0.fixed[site.anchor];
         let [left, right] = around(self.0.centre(x, site.x), half_side(width, anchor_width));
         let [top, bottom] = around(self.0.centre(y, site.y), half_side(height, anchor_height));
@@ -97,8 +98,13 @@ fn half_side(sigma: u32, anchor: u64) -> i64 {
 /// `middle ± half`, clamped to an i32.
 #[inline]
 pub fn around(middle: i64, half: i64) -> [i32; 2] {
-    let clamp = |edge: i64| edge.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;
-    [clamp(middle - half), clamp(middle + half)]
+    [coordinate(middle - half), coordinate(middle + half)]
+}
+
+/// A coordinate clamped to an i32.
+#[inline]
+pub fn coordinate(edge: i64) -> i32 {
+    edge.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
 }
 
 /// σ in real numbers.

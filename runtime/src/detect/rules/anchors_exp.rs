@@ -8,6 +8,7 @@
 use ylb_format::model::HeadMap;
 
 use super::super::exp::{MANTISSA_BITS, exp};
+use super::super::logit::limited;
 use super::super::sigmoid::sigmoid;
 use super::anchors::{Anchors, around};
 use super::{Rule, Site};
@@ -25,10 +26,11 @@ impl AnchorsExp {
 
 impl Rule for AnchorsExp {
     #[inline]
-    fn edges(&self, site: Site, logit: impl Fn(usize) -> i32) -> [i32; 4] {
+    fn edges(&self, site: Site, logit: impl Fn(usize) -> i64) -> [i32; 4] {
         let [width, height] = self.0.fixed[site.anchor];
-        let [left, right] = around(self.0.centre(sigmoid(logit(0)), site.x), half_side(logit(2), width));
-        let [top, bottom] = around(self.0.centre(sigmoid(logit(1)), site.y), half_side(logit(3), height));
+        let [x, y] = [0, 1].map(|field| sigmoid(limited(logit(field))));
+        let [left, right] = around(self.0.centre(x, site.x), half_side(logit(2), width));
+        let [top, bottom] = around(self.0.centre(y, site.y), half_side(logit(3), height));
         [left, top, right, bottom]
     }
 
@@ -39,12 +41,13 @@ impl Rule for AnchorsExp {
     }
 }
 
-/// `e^t · anchor / 2`; the anchor and the result have as many fraction bits as coordinates have.
+/// `e^t · side / 2`; the side and the result have as many fraction bits as coordinates have.
 #[inline]
-fn half_side(logit: i32, anchor: u64) -> i64 {
-    let power = exp(logit);
-    // Anchors are below 2^29 and mantissas at most 2^31. The exponent is −32 to 23, so that the shift is 8 to 63.
+pub fn half_side(logit: i64, side: u64) -> i64 {
+    let power = exp(limited(logit));
+    // Anchors are below 2^29, strides at most 2^30 and mantissas at most 2^31. The exponent is −32 to 23, so that the
+    // shift is 8 to 63.
     let shift = (MANTISSA_BITS + 1).wrapping_add_signed(-power.exponent);
-    let product = anchor * u64::from(power.mantissa);
+    let product = side * u64::from(power.mantissa);
     ((product + (1 << (shift - 1))) >> shift) as i64
 }
