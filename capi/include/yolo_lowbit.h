@@ -296,7 +296,8 @@ uint32_t ylb_session_threads(const struct ylb_session *session);
 
 // Finds objects in a picture of any size, which is resized with its proportions kept.
 //
-// options: NULL for the default.
+// options: NULL for the defaults of the model's family: those of ylb_detect_options_default(), but an IoU of 0.7 for
+// YOLOv8 and its successors.
 // detections, count: receive the objects, the most confident first, and their number. They belong
 // to the session, until its next frame. Not changed on failure.
 //

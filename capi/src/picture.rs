@@ -151,17 +151,18 @@ impl ClassList {
 }
 
 impl ylb_detect_options {
-    /// The runtime's options; NULL: the default. Their classes are in the memory of `classes`.
+    /// The runtime's options; NULL: `default`. Their classes are in the memory of `classes`.
     ///
     /// # Safety
     /// * `options` is NULL or points to options whose classes are there.
     pub(crate) unsafe fn read(
         options: *const Self,
+        default: DetectOptions,
         classes: &mut ClassList,
     ) -> Result<DetectOptions, Failure> {
         // SAFETY: the caller's promise.
         let Some(given) = (unsafe { options.as_ref() }) else {
-            return Ok(DetectOptions::default());
+            return Ok(default);
         };
         let classes = if given.classes.is_null() && given.class_count == 0 {
             None

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ylb_runtime::{Detection, OutputTensor, Session, SessionError, SessionOptions};
+use ylb_runtime::{DetectOptions, Detection, OutputTensor, Session, SessionError, SessionOptions};
 
 use crate::failure::{Failure, borrow, borrow_mut, guard, guard_value, hand_out, need, slice};
 use crate::model::ylb_model;
@@ -129,7 +129,8 @@ pub unsafe extern "C" fn ylb_session_threads(session: *const ylb_session) -> u32
 
 /// Finds objects in a picture of any size, which is resized with its proportions kept.
 ///
-/// options: NULL for the default.
+/// options: NULL for the defaults of the model's family: those of ylb_detect_options_default(), but an IoU of 0.7 for
+/// YOLOv8 and its successors.
 /// detections, count: receive the objects, the most confident first, and their number. They belong
 /// to the session, until its next frame. Not changed on failure.
 ///
@@ -155,8 +156,9 @@ pub unsafe extern "C" fn ylb_session_detect(
         let picture = unsafe { ylb_picture::view(picture) }?;
         need(detections, "detections")?;
         need(count, "count")?;
+        let default = DetectOptions::of(&session.session.network().model().detect);
         // SAFETY: as above.
-        let options = unsafe { ylb_detect_options::read(options, &mut session.classes) }?;
+        let options = unsafe { ylb_detect_options::read(options, default, &mut session.classes) }?;
         let found = session.session.detect(&picture, &options);
         session.classes.recycle(options);
         // What was handed out goes only now that there is a new frame.

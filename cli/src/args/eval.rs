@@ -41,9 +41,10 @@ pub struct EvalArgs {
     #[arg(long, value_name = "NUMBER", default_value = "0.001", value_parser = fraction, allow_negative_numbers = true)]
     pub conf: f32,
 
-    /// Of two boxes that overlap more than this (intersection over union, 0 to 1), drop the worse
-    #[arg(long, value_name = "NUMBER", default_value = "0.6", value_parser = fraction, allow_negative_numbers = true)]
-    pub iou: f32,
+    /// Of two boxes that overlap more than this (intersection over union, 0 to 1), drop the worse [default: that of the
+    /// detector's family: 0.7 for YOLOv8 and its successors, else 0.6]
+    #[arg(long, value_name = "NUMBER", value_parser = fraction, allow_negative_numbers = true)]
+    pub iou: Option<f32>,
 
     /// Count at most this many objects a picture (and 100 of a class)
     #[arg(long, value_name = "N", default_value = "300", value_parser = at_least_one)]

@@ -42,9 +42,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "NUMBER", default_value = "0.25", value_parser = fraction, allow_negative_numbers = true)]
     pub conf: f32,
 
-    /// Of two boxes that overlap more than this (intersection over union, 0 to 1), drop the worse
-    #[arg(long, value_name = "NUMBER", default_value = "0.45", value_parser = fraction, allow_negative_numbers = true)]
-    pub iou: f32,
+    /// Of two boxes that overlap more than this (intersection over union, 0 to 1), drop the worse [default: that of the
+    /// detector's family: 0.7 for YOLOv8 and its successors, else 0.45]
+    #[arg(long, value_name = "NUMBER", value_parser = fraction, allow_negative_numbers = true)]
+    pub iou: Option<f32>,
 
     /// Report at most this many objects a picture
     #[arg(long, value_name = "N", default_value = "300", value_parser = at_least_one)]

@@ -22,6 +22,9 @@ use crate::text;
 
 use report::{Odd, Report};
 
+/// The overlap that YOLOv5's val.py lets boxes have.
+const YOLOV5_IOU: f32 = 0.6;
+
 /// Runs the command.
 ///
 /// # Errors
@@ -42,9 +45,11 @@ pub fn run(args: &EvalArgs, messages: Messages) -> Result<Outcome> {
     if let Some(folder) = &args.plots {
         plots::make_folder(folder, &inputs(args, &samples))?;
     }
+    // Measurements of accuracy keep more than pictures do: that of YOLOv5 up to 0.6.
+    let iou = args.iou.unwrap_or_else(|| DetectOptions::of(&network.model().detect).iou.max(YOLOV5_IOU));
     let options = DetectOptions {
         confidence: args.conf,
-        iou: args.iou,
+        iou,
         max_detections: args.max_det,
         classes: None,
         multi_label: !args.best_class,
@@ -72,7 +77,8 @@ pub fn run(args: &EvalArgs, messages: Messages) -> Result<Outcome> {
 
     let accuracy = metrics::measure(&scenes, names.len());
     let odd = Odd { findings, warnings };
-    let report = Report::new(args, &names, &scenes, &accuracy, odd, examiner.stages.mean(samples.len()))?;
+    let report =
+        Report::new(args, iou, &names, &scenes, &accuracy, odd, examiner.stages.mean(samples.len()))?;
     // Files before text: who reads the text may stop to, and wants the files nevertheless.
     let mut written = Vec::new();
     if let Some(folder) = &args.plots {

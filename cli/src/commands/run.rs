@@ -151,12 +151,13 @@ fn marks(model: &Model, detections: &[Detection]) -> Vec<Mark> {
 
 fn detect_options(args: &RunArgs, model: &Model) -> Result<DetectOptions> {
     let classes = args.classes.iter().map(|class| parse_class(class, model)).collect::<Result<Vec<_>>>()?;
+    let defaults = DetectOptions::of(&model.detect);
     Ok(DetectOptions {
         confidence: args.conf,
-        iou: args.iou,
+        iou: args.iou.unwrap_or(defaults.iou),
         max_detections: args.max_det,
         classes: (!classes.is_empty()).then_some(classes),
-        ..Default::default()
+        ..defaults
     })
 }
 

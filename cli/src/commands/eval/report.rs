@@ -86,12 +86,13 @@ fn by_name<S: Serializer>(classes: &[ClassFigures], serializer: S) -> Result<S::
 }
 
 impl Report {
-    /// Gathers the figures. `times` are means.
+    /// Gathers the figures. `iou` is what boxes were suppressed by; `times` are means.
     ///
     /// # Errors
     /// If there are no objects.
     pub fn new(
         args: &EvalArgs,
+        iou: f32,
         names: &[String],
         scenes: &[Scene],
         accuracy: &Accuracy,
@@ -116,12 +117,7 @@ impl Report {
             f1: best.f1,
             confidence: best.confidence,
             per_class: per_class(names, accuracy, best),
-            settings: Settings {
-                conf: args.conf,
-                iou: args.iou,
-                max_det: args.max_det,
-                best_class: args.best_class,
-            },
+            settings: Settings { conf: args.conf, iou, max_det: args.max_det, best_class: args.best_class },
             odd,
             times,
         })
