@@ -21,13 +21,15 @@ use crate::weights::Weights;
 /// `com.microsoft` has.
 const BY_CHANNEL_SINCE: i64 = 13;
 
-/// Builds the graph. Weights are by the tensor that a convolution writes, grids by the tensor that is quantized.
+/// Builds the graph. Weights and biases, of those that get new ones, are by the tensor that a convolution writes, grids by the tensor
+/// that is quantized.
 ///
 /// # Errors
 /// If numbers do not fit their shapes.
 pub fn graph(
     source: &Graph,
     weights: &BTreeMap<TensorId, Weights>,
+    biases: &BTreeMap<TensorId, Vec<f32>>,
     grids: &BTreeMap<TensorId, Grid>,
 ) -> Result<Graph, SourceError> {
     let names = source.tensors.iter().chain([&TensorInfo::default()]).map(|info| info.name.clone()).collect();
@@ -43,6 +45,10 @@ pub fn graph(
         let mut node = emitter.rewired(node);
         if let Some(own) = node.outputs.first().and_then(|output| weights.get(output)) {
             emitter.weights(&mut node, own)?;
+        }
+        let own = node.outputs.first().and_then(|output| weights.get(output)?.bias.as_ref());
+        if let Some(bias) = own.or_else(|| biases.get(node.outputs.first()?)) {
+            emitter.bias(&mut node, bias)?;
         }
         let sites: Vec<TensorId> = node.outputs.iter().copied().filter(|id| grids.contains_key(id)).collect();
         emitter.graph.nodes.push(node);
@@ -92,12 +98,14 @@ impl Emitter {
         let quantized =
             self.linear("DequantizeLinear", &format!("{name}/dequantized"), [codes, scales, zeros], axis);
         node.inputs[1] = Some(quantized);
-        if let Some(bias) = &weights.bias {
-            let bias = Tensor::f32(&[channels], bias.clone())?;
-            let bias = self.constant(&format!("{name}/bias"), bias);
-            node.inputs.resize(3, None);
-            node.inputs[2] = Some(bias);
-        }
+        Ok(())
+    }
+
+    fn bias(&mut self, node: &mut Node, bias: &[f32]) -> Result<(), SourceError> {
+        let name = self.graph.tensor(node.output()?).name.clone();
+        let bias = self.constant(&format!("{name}/bias"), Tensor::f32(&[bias.len()], bias.to_vec())?);
+        node.inputs.resize(3, None);
+        node.inputs[2] = Some(bias);
         Ok(())
     }
 

@@ -132,7 +132,7 @@ pub fn calibrate(
     // `byte / 255` in 32 bits is a hair off the byte's multiple, and a hair is enough where 8 bits have steps: the quantizer says
     // that the bytes are codes.
     let all = grids.clone().into_iter().chain(network.picture_grid()).collect();
-    let mut emitted = emit::graph(graph, &weights, &all)?;
+    let mut emitted = emit::graph(graph, &weights, &computed_biases(&network, &structure), &all)?;
     shape_outputs(&network, &pictures[0], &mut emitted)?;
     let layers = layers(&network, &structure, &weights, &grids, &histograms);
     Ok(Calibrated { graph: emitted, layers })
@@ -222,6 +222,17 @@ fn observe(
     };
     let none = || Ok(vec![Histogram::default(); structure.grids]);
     pictures.par_iter().map(of_picture).try_reduce_with(merge).unwrap_or_else(none)
+}
+
+/// Biases that the file computes, as of integers that count units of a grid that is no more.
+fn computed_biases(network: &Forward, structure: &Structure) -> BTreeMap<TensorId, Vec<f32>> {
+    let bias = |conv: &Conv| {
+        let id = network.node(conv.position).input(2)?;
+        let is_computed = network.graph().constant(id).is_none();
+        let own = network.convolution(conv.position).filter(|_| is_computed)?;
+        Some((conv.output, own.bias.clone()))
+    };
+    structure.convolutions.iter().filter_map(bias).collect()
 }
 
 /// Writes the shapes of the outputs into the graph, which reading a file leaves out.

@@ -44,7 +44,7 @@ fn weights_of_four_bits_are_reconstructed() {
     let rounded = nearest(&network_of, &structure, &plan.most);
     let histograms = observe(&network_of, &structure, &pictures(8), &|_| {}).unwrap();
     let grids = structure.sites.iter().map(|(&id, &grid)| (id, histograms[grid].grid(8))).collect();
-    let rounded = emit::graph(&network(), &rounded, &grids).unwrap();
+    let rounded = emit::graph(&network(), &rounded, &BTreeMap::new(), &grids).unwrap();
     let (own, simple) = (difference(&reconstructed.graph), difference(&rounded));
     assert!(own < 0.8 * simple, "{own} of {simple}");
     let bits: Vec<u32> = reconstructed.layers.iter().filter_map(|layer| Some(layer.weights?.bits)).collect();
@@ -118,6 +118,44 @@ fn the_picture_gets_a_quantizer_of_its_bytes() {
     let mut bytes = network();
     bytes.input_types.insert(bytes.inputs[0], ylb_source::ir::ElementType::Unsigned(8));
     assert!(Forward::new(bytes, SIZE).unwrap().picture_grid().is_none());
+}
+
+/// Integers of a bias count units of the grid of an input that has another one now: they become floats.
+#[test]
+fn computed_biases_become_floats() {
+    let mut graph = network();
+    let id = |graph: &mut Graph, tensor: Tensor| {
+        let (shape, constant) = (Some(tensor.shape().to_vec()), Some(tensor.into()));
+        graph.add_tensor(ylb_source::ir::TensorInfo {
+            name: format!("t{}", graph.tensors.len()),
+            shape,
+            constant,
+            quantized: None,
+        })
+    };
+    let codes = Tensor::integers(
+        &[8],
+        ylb_source::ir::ElementType::Signed(32),
+        (0..8i32).map(|k| i64::from(k) * 1000),
+    )
+    .unwrap();
+    let codes = id(&mut graph, codes);
+    let scale = id(&mut graph, Tensor::f32(&[], vec![1e-4]).unwrap());
+    let bias = graph.add_tensor(ylb_source::ir::TensorInfo { name: "bias".into(), ..Default::default() });
+    let quantizer = Node {
+        name: "bias".into(),
+        domain: ylb_source::ir::Domain::Onnx,
+        op_type: "DequantizeLinear".into(),
+        inputs: vec![Some(codes), Some(scale)],
+        outputs: vec![bias],
+        attributes: BTreeMap::new(),
+        quantizer: None,
+    };
+    graph.nodes[0].inputs[2] = Some(bias);
+    graph.nodes.insert(0, quantizer);
+    let own = calibrate(&graph, SIZE, &pictures(1), Bits::default(), &|_| {}).unwrap().graph;
+    let conv = own.nodes.iter().find(|node| node.is("Conv")).unwrap();
+    assert_eq!(own.constant_input(conv, 2).unwrap().get(7), f64::from(0.7f32));
 }
 
 /// Other tools want to know what the outputs look like.
