@@ -18,6 +18,7 @@
 //! | `requantized_join` | concats and sums in 8 or 16 bits, on request |
 //! | `conv` | convolutions: one term for each scale of the input |
 //! | `weights` | weights as integers |
+//! | `attention` | products of values as matrices, and softmax |
 //! | `conv_sum` | sums of convolutions |
 //! | `spatial` | pooling and upsampling |
 //! | `cut` | quantizers |
@@ -42,6 +43,7 @@ use crate::heads::Heads;
 use crate::passes::{self, trunc};
 use crate::report::{Row, Warning};
 
+mod attention;
 mod cast;
 mod channels;
 mod conv;
@@ -203,6 +205,8 @@ impl Lowering<'_> {
                 self.written_out(node, Unary::Round(Rounding::named(node.text("rounding_mode", "FLOOR"))?))?
             }
             (Domain::Converter, passes::channels::CHANNELS) => self.channels(node)?,
+            (Domain::Converter, passes::attention::MAT_MUL) => self.mat_mul(node)?,
+            (Domain::Converter, passes::attention::SOFTMAX) => self.softmax(node)?,
             (Domain::Onnx | Domain::Microsoft, "DequantizeLinear") => self.dequantized_picture(node)?,
             (Domain::Onnx, "Conv") => self.conv(node)?,
             (Domain::Onnx, "Concat") => self.concat(node)?,

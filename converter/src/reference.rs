@@ -4,7 +4,7 @@
 //! threads, and serves as the oracle for what a converter wrote and for what a runtime computes.
 
 use ylb_format::model::{
-    Conv, MapPart, Model, Node, Operator, Requantize, Value, ValueId, ValueKind, Window,
+    Along, Conv, MapPart, Model, Node, Operator, Requantize, Value, ValueId, ValueKind, Window,
 };
 
 mod outputs;
@@ -173,10 +173,40 @@ impl Execution<'_> {
                 }
                 Elements::Levels(requantized(requantize, &[sums], 1, max_level(output)))
             }
+            Operator::MatMul { inputs, groups, along, requantize } => {
+                let sums = self.matrix_product(*inputs, *groups as usize, *along, output);
+                Elements::Levels(requantized(requantize, &[sums], 1, max_level(output)))
+            }
+            Operator::Softmax { input, groups, exponentials, thresholds, levels } => {
+                let staircase = (&thresholds[..], &levels[..]);
+                Elements::Levels(softmax(self.levels(*input), *groups, exponentials, staircase, output))
+            }
             Operator::Concat { inputs } => {
                 Elements::Levels(inputs.iter().flat_map(|&input| self.levels(input).to_vec()).collect())
             }
         }
+    }
+
+    /// Sums of products of two values as matrices.
+    fn matrix_product(&self, inputs: [ValueId; 2], groups: usize, along: Along, output: &Value) -> Vec<i32> {
+        let [a, b] = inputs.map(|input| self.integers(input));
+        let [own, second] = inputs.map(|input| extents(self.model.value(input)));
+        let (pixels, positions) = (own[1] * own[2], second[1] * second[2]);
+        let [channels, ..] = extents(output);
+        let (depth, outputs, each) = (own[0] / groups, channels / groups, second[0] / groups);
+        let mut sums = Vec::with_capacity(channels * pixels);
+        for (channel, pixel) in (0..channels).flat_map(|c| (0..pixels).map(move |pixel| (c, pixel))) {
+            let (group, output) = (channel / outputs, channel % outputs);
+            let product = |k: usize| {
+                let [from, position] = match along {
+                    Along::Channels => [k, output],
+                    Along::Positions => [output, k],
+                };
+                a[(group * depth + k) * pixels + pixel] * b[(group * each + from) * positions + position]
+            };
+            sums.push((0..depth).map(product).sum());
+        }
+        sums
     }
 
     /// A value with zeros around it.
@@ -298,6 +328,29 @@ fn accumulate(
             }
         }
     }
+}
+
+/// The level of each channel's share of its group.
+fn softmax(
+    input: &[u8],
+    groups: u32,
+    exponentials: &[u64],
+    (thresholds, levels): (&[u64], &[u8]),
+    output: &Value,
+) -> Vec<u8> {
+    let [channels, height, width] = extents(output);
+    let (pixels, each) = (height * width, channels / groups as usize);
+    let level = |index: usize| {
+        let (channel, pixel) = (index / pixels, index % pixels);
+        let first = channel / each * each;
+        let group = || (first..first + each).map(|own| input[own * pixels + pixel]);
+        let largest = group().max().unwrap_or(0);
+        let exponential = |level: u8| u128::from(exponentials[usize::from(largest - level)]);
+        let sum: u128 = group().map(exponential).sum();
+        let share = exponential(input[index]) << 48;
+        levels[thresholds.iter().filter(|&&threshold| u128::from(threshold) * sum <= share).count()]
+    };
+    (0..input.len()).map(level).collect()
 }
 
 fn max_pool(

@@ -9,6 +9,7 @@ use crate::pipeline::{convert_graph, run_passes};
 use crate::{ConvertError, Converted, ErrorKind, Options, Report, advice, emit, lower, passes, reference};
 
 mod arranged;
+mod attention;
 mod averages;
 mod by_channel;
 mod channels;

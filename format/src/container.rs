@@ -36,6 +36,11 @@ pub(crate) mod codes {
     pub(crate) const CHANNEL_MAX: u8 = 9;
     pub(crate) const PAD: u8 = 10;
     pub(crate) const ADD_TABLES: u8 = 11;
+    pub(crate) const MAT_MUL: u8 = 12;
+    pub(crate) const SOFTMAX: u8 = 13;
+
+    pub(crate) const ALONG_CHANNELS: u8 = 1;
+    pub(crate) const ALONG_POSITIONS: u8 = 2;
 
     pub(crate) const REQUANTIZE_NONE: u8 = 0;
     pub(crate) const REQUANTIZE_SCALE: u8 = 1;

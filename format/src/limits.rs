@@ -27,6 +27,8 @@ pub const MAX_UPSAMPLE: u32 = 8;
 /// and summed in an i32, `255 · 255 · 33 025 < 2^31`. A sum of products of levels and weight codes
 /// therefore never overflows, in whatever order it is computed.
 pub const MAX_DEPTH: u64 = 33_025;
+/// Exponential of a softmax: 65 536 of them are less than 2^63.
+pub const MAX_EXPONENTIAL: u64 = 1 << 46;
 /// Thresholds of one staircase.
 pub const MAX_THRESHOLDS: usize = 4096;
 /// Right shift of a requantization.

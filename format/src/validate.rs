@@ -5,6 +5,7 @@
 //! input, nodes in their order, then what the nodes leave (unwritten and unread values), the
 //! detection head and the outputs. The first violation is the result.
 
+mod attention;
 mod conv;
 mod detect;
 mod graph;

@@ -12,11 +12,13 @@ pub mod channel_max;
 pub mod concat;
 pub mod conv;
 pub mod map;
+pub mod mat_mul;
 pub mod max_pool;
 pub mod mul;
 pub mod pad;
 mod pairs;
 pub mod slice;
+pub mod softmax;
 pub mod upsample;
 
 use ylb_format::model::{Model, Node, Operator, ValueId};
@@ -147,6 +149,18 @@ fn draft<'a>(
         Operator::Slice { input, first } => Box::new(slice::SliceDraft { input: *input, first: *first }),
         Operator::ChannelMax { input } => Box::new(channel_max::ChannelMaxDraft { input: *input }),
         Operator::Pad { input, padding } => Box::new(pad::PadDraft { input: *input, padding: *padding }),
+        Operator::MatMul { inputs, groups, along, requantize } => {
+            Box::new(mat_mul::MatMulDraft { inputs: *inputs, groups: *groups, along: *along, requantize })
+        }
+        Operator::Softmax { input, groups, exponentials, thresholds, levels } => {
+            Box::new(softmax::SoftmaxDraft {
+                input: *input,
+                groups: *groups,
+                exponentials,
+                thresholds,
+                levels,
+            })
+        }
         Operator::AddTables { inputs, tables, requantize } => {
             Box::new(add_tables::AddTablesDraft { inputs, tables, requantize, pairs })
         }

@@ -94,10 +94,11 @@ impl Builder {
 
     /// One of the things that networks do.
     fn stage(&mut self, input: ValueId) -> ValueId {
-        match self.rng.below(11) {
+        match self.rng.below(12) {
             8 => self.slices(input),
             9 => self.rearranged(input),
             10 => self.functions(input),
+            11 => self.attention(input),
             0 => self.residual(input),
             1 => self.branches(input),
             2 => self.pyramid(input),

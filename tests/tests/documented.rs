@@ -23,6 +23,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ("rounding", &["converter/src/tests/rounding.rs"]),
     ("spelling", &["converter/src/tests/spelling"]),
     ("stems", &["converter/src/tests/stems.rs"]),
+    ("attention", &["converter/src/tests/attention.rs"]),
     ("averages", &["converter/src/tests/averages.rs"]),
     ("by_channel", &["converter/src/tests/by_channel.rs"]),
     ("channels", &["converter/src/tests/channels.rs"]),

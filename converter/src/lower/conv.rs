@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ylb_format::limits::{MAX_DEPTH, MAX_TERMS};
-use ylb_format::model::{self, Weights, Window};
+use ylb_format::model::{self, Along, Weights, Window};
 use ylb_source::ir::{Node, Tensor};
 use ylb_source::quantizer::QuantizedConstant;
 use ylb_source::window;
@@ -21,11 +21,38 @@ use crate::report::{Warning, WarningKind};
 /// Terms of a convolution above which it is worth a warning.
 const MANY_TERMS: usize = 8;
 
-/// A convolution that waits for its requantization.
+/// What waits for its requantization.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PendingKind {
+    /// A convolution.
+    Conv,
+    /// A product of two values as matrices: its one term has the scale of both.
+    MatMul {
+        /// What is multiplied, and what stands for weights.
+        inputs: [ValueIndex; 2],
+        /// Groups of channels.
+        groups: u32,
+        /// What is summed.
+        along: Along,
+    },
+    /// A softmax, whose accumulators are shares.
+    Softmax {
+        /// What is compared.
+        input: ValueIndex,
+        /// Groups of channels.
+        groups: u32,
+        /// For each distance from the largest level.
+        exponentials: Vec<u64>,
+    },
+}
+
+/// A convolution that waits for its requantization, or what is requantized like one.
 #[derive(Clone, Debug)]
 pub struct PendingConv {
     /// Name of the source node.
     pub name: String,
+    /// What it is. All but convolutions have one channel for all.
+    pub kind: PendingKind,
     /// One for each scale of its input.
     pub terms: Vec<PendingTerm>,
     /// What one unit of a weight stands for: one number for each output channel.
@@ -171,6 +198,7 @@ impl Lowering<'_> {
         }
         self.convs.push(PendingConv {
             name: node.name.clone(),
+            kind: PendingKind::Conv,
             terms,
             weight_scales: format.scales,
             bias,

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use ylb_format::limits::{MAX_DEPTH, MAX_TERMS};
 use ylb_format::model::{WeightEncoding, Weights, Window};
 
-use super::conv::PendingTerm;
+use super::conv::{PendingKind, PendingTerm};
 use super::{Lowering, PendingConv};
 use crate::error::ConvertError;
 use crate::expr::{Binary, ConvIndex, Expr, Unary, ValueIndex};
@@ -44,6 +44,9 @@ impl Lowering<'_> {
     ) -> Result<Option<(ConvIndex, Rc<Expr>)>, ConvertError> {
         let all = expr.leaves();
         let Some(&first) = all.convs.first() else { return Ok(None) };
+        if all.convs.iter().any(|conv| self.convs[conv.0].kind != PendingKind::Conv) {
+            return Ok(None);
+        }
         let channels = self.convs[first.0].shape[0];
         let Some(sum) = expr.nodes().into_iter().find(|node| node.leaves() == all) else { return Ok(None) };
         let Some(affine) = affine(&sum, channels) else { return Ok(None) };
@@ -105,6 +108,7 @@ impl Lowering<'_> {
         let bias = Some(bias);
         self.convs.push(PendingConv {
             name: node.to_owned(),
+            kind: PendingKind::Conv,
             terms,
             weight_scales,
             bias,

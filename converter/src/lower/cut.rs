@@ -8,6 +8,7 @@ use ylb_format::model::Operator;
 use ylb_source::ir::Node;
 use ylb_source::quantizer::{Order, PerAxis, Quantizer, Rounding};
 
+use super::conv::PendingKind;
 use super::elementwise::slice;
 use super::requantize::Requantized;
 use super::{Feature, LoweredValue, Lowering, PIXELS, Segment, id_of, product};
@@ -136,13 +137,15 @@ impl Lowering<'_> {
         for conv in &convs {
             first_term.push(inputs.len());
             for term in &self.convs[conv.0].terms {
-                let (low, high) = term.ranges[channel];
+                // Products of activations have one range for all channels.
+                let (low, high) = term.ranges[channel.min(term.ranges.len() - 1)];
                 inputs.push(Interval { low: low as f64, high: high as f64 });
             }
         }
         let position = |value: ValueIndex| values.binary_search(&value).unwrap_or(0);
         let program = Program::compile(expr, channel, position, |conv| {
-            let mut reading = self.convs[conv.0].reading(channel);
+            let pending = &self.convs[conv.0];
+            let mut reading = pending.reading(channel.min(pending.shape[0] - 1));
             let offset = convs.binary_search(&conv).map_or(0, |at| first_term[at]);
             reading.terms.iter_mut().for_each(|(input, _)| *input += offset);
             reading
@@ -232,6 +235,9 @@ impl Lowering<'_> {
         levels: Levels,
         output: LoweredValue,
     ) -> Result<ValueIndex, ConvertError> {
+        if self.convs[conv.0].kind != PendingKind::Conv {
+            return self.cut_attention(conv, expr, levels, output);
+        }
         let Requantized { map, tie_bound } = self.requantize(conv, expr, levels)?;
         let kind = super::requantize::kind_name(&map);
         let operator = self.convs[conv.0].operator(Some(map));

@@ -5,6 +5,8 @@ use std::rc::Rc;
 use ylb_format::model::{Detect, HeadMap, HeadPart};
 use ylb_source::ir::TensorId;
 
+use super::attention::not_quantized;
+use super::conv::PendingKind;
 use super::{LoweredValue, Lowering, id_of};
 use crate::error::{ConvertError, ErrorKind};
 use crate::expr::{ConvIndex, Expr, Program, ValueIndex};
@@ -78,6 +80,9 @@ impl Lowering<'_> {
         expr: &Rc<Expr>,
     ) -> Result<(ValueIndex, Vec<Affine>), ConvertError> {
         let pending = self.convs[conv.0].clone();
+        if pending.kind != PendingKind::Conv {
+            return Err(not_quantized(&pending.name));
+        }
         let [term] = pending.terms.as_slice() else {
             return Err(ConvertError::unsupported(format!(
                 "a head over values of {} different scales, of which a head keeps one accumulator; expected a \

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use ylb_format::limits::MAX_TERMS;
 use ylb_format::model::{WeightEncoding, Weights, Window};
 
-use super::conv::PendingTerm;
+use super::conv::{PendingKind, PendingTerm};
 use super::linear::{Addend, Linear};
 use super::{LoweredValue, Lowering, PendingConv};
 use crate::error::ConvertError;
@@ -84,6 +84,7 @@ impl Lowering<'_> {
         let window = Window { kernel: [1, 1], stride: [1, 1], padding: [0; 4] };
         self.convs.push(PendingConv {
             name: node_name.to_owned(),
+            kind: PendingKind::Conv,
             terms,
             weight_scales: vec![1.0; shape[0]],
             bias: match offsets {

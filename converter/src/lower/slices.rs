@@ -11,7 +11,8 @@ use std::rc::Rc;
 
 use ylb_format::model::{Operator, Weights};
 
-use super::conv::{PendingConv, PendingTerm};
+use super::attention::not_quantized;
+use super::conv::{PendingConv, PendingKind, PendingTerm};
 use super::elementwise::slice;
 use super::linear::Addend;
 use super::{Feature, LoweredValue, Lowering, Segment, id_of};
@@ -129,6 +130,9 @@ impl Lowering<'_> {
             return Ok(made);
         }
         let conv = self.convs[whole.0].clone();
+        if conv.kind != PendingKind::Conv {
+            return Err(not_quantized(&conv.name));
+        }
         let each = conv.shape[0] / conv.groups;
         let groups = channels.start / each..channels.end.div_ceil(each);
         let whole_groups = channels.start.is_multiple_of(each) && channels.end.is_multiple_of(each);

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use ylb_source::eval;
 use ylb_source::ir::{Attribute, Domain, Graph, Node, Tensor, TensorId};
 
+use super::attention;
 use crate::error::ConvertError;
 
 /// The operator of [`Domain::Converter`] that takes channels, in the order of its attribute [`ORDER`].
@@ -33,6 +34,11 @@ pub fn run(graph: &mut Graph) -> Result<usize, ConvertError> {
     let mut moved: HashMap<TensorId, Moved> = HashMap::new();
     for node in std::mem::take(&mut graph.nodes) {
         let Some(outputs) = moved_by(graph, &moved, &node)? else {
+            if let Some(own) = attention::rewritten(graph, &moved, &node)? {
+                graph.nodes.extend(own.nodes);
+                moved.insert(node.outputs[0], own.output);
+                count += 1;
+            }
             graph.nodes.push(node);
             continue;
         };
@@ -50,10 +56,10 @@ pub fn run(graph: &mut Graph) -> Result<usize, ConvertError> {
     Ok(count)
 }
 
-/// A tensor of elements of another one, by their numbers in it.
-struct Moved {
-    base: TensorId,
-    elements: Tensor,
+/// A tensor of elements of a feature map, by their numbers in it.
+pub(super) struct Moved {
+    pub(super) base: TensorId,
+    pub(super) elements: Tensor,
 }
 
 /// What each output of a node is, if the node moves elements of one tensor.
@@ -89,7 +95,7 @@ fn moved_by(
 }
 
 /// The numbers of a feature map's elements.
-fn numbered(graph: &Graph, id: TensorId) -> Result<Option<Tensor>, ConvertError> {
+pub(super) fn numbered(graph: &Graph, id: TensorId) -> Result<Option<Tensor>, ConvertError> {
     let Some(shape @ &[1, channels, height, width]) = graph.tensor(id).shape.as_deref() else {
         return Ok(None);
     };

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use ylb_source::ir::{Domain, Graph, Node, TensorId, TensorInfo};
 use ylb_source::quantizer::Quantizer;
 
+use super::attention::{MAT_MUL, SOFTMAX};
 use super::channels::CHANNELS;
 use super::spelled::{copied, is_elementwise};
 use super::trunc;
@@ -72,6 +73,7 @@ pub(super) fn states(graph: &Graph) -> Vec<State> {
         let cuts = ["Round", "Floor", "Ceil", "Sign"].iter().any(|op| node.is(op));
         let state = match &node.domain {
             Domain::Converter if node.op_type == CHANNELS => worst,
+            Domain::Converter if [MAT_MUL, SOFTMAX].contains(&node.op_type.as_str()) => State::Floats,
             Domain::Converter if node.op_type != trunc::ROUND => State::Codes,
             _ if cuts || node.is_linear_quantizer("DequantizeLinear") => State::Codes,
             _ if linear || picks(node) || copied(node).is_some() => worst,

@@ -113,6 +113,7 @@ const KEEP_SHAPE: &[&str] = &[
     "Round",
     "Sigmoid",
     "Sign",
+    "Softmax",
     "Softplus",
     "Sqrt",
     "Tanh",
@@ -176,9 +177,12 @@ fn window_extents(
     Ok(vec![batch, channels.unwrap_or(own_channels), height, width])
 }
 
-/// The extents of a product with a matrix.
+/// The extents of a product of matrices.
 fn product(graph: &Graph, node: &Node, input: &[usize]) -> Option<Vec<usize>> {
-    let &[rows, columns] = graph.tensor(node.input(1)?).shape.as_deref()? else { return None };
+    let (front, &[rows, columns]) = graph.tensor(node.input(1)?).shape.as_deref()?.split_last_chunk::<2>()?;
+    if !front.is_empty() && Some(front) != input.split_last_chunk::<2>().map(|(front, _)| front) {
+        return None;
+    }
     let transposed = node.is("Gemm") && node.int("transB", 0) != 0;
     let [depth, outputs] = if transposed { [columns, rows] } else { [rows, columns] };
     let (&last, others) = input.split_last()?;

@@ -4,6 +4,15 @@
 use super::Encoding;
 use super::{Conv, Requantize, ValueId, Window};
 
+/// What a product of two values is summed along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Along {
+    /// The channels of both: the result has a channel for each position of the second.
+    Channels,
+    /// The channels of the first, one for each position of the second: the result has the second's channels.
+    Positions,
+}
+
 /// What a node computes. All of them work on levels.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Operator {
@@ -87,6 +96,33 @@ pub enum Operator {
         /// Sums to levels.
         requantize: Requantize,
     },
+    /// Product of two values as matrices, in groups of channels, requantized: a convolution of 1×1 whose weights are the
+    /// second value. The accumulator is the sum of the products of integers, the only term; it has one channel for all.
+    MatMul {
+        /// The value whose pixels are multiplied, and the one that stands for weights.
+        inputs: [ValueId; 2],
+        /// Independent groups of channels, of both and of the output: the heads of an attention.
+        groups: u32,
+        /// What is summed.
+        along: Along,
+        /// Sums to levels.
+        requantize: Requantize,
+    },
+    /// Softmax over each group of channels of a pixel, requantized. `m` the largest level of the group, the share of a channel is
+    /// `exponentials[m − level] / Σ exponentials[m − level]`; its level is that behind the thresholds, in units of 2⁻⁴⁸, that
+    /// are not above it.
+    Softmax {
+        /// The value whose channels are compared.
+        input: ValueId,
+        /// Groups of channels.
+        groups: u32,
+        /// For each distance from the largest level a number of up to 2⁴⁶: `max_level + 1` entries.
+        exponentials: Vec<u64>,
+        /// Ascending shares at which the level changes.
+        thresholds: Vec<u64>,
+        /// One level more than there are thresholds.
+        levels: Vec<u8>,
+    },
 }
 
 impl Operator {
@@ -104,6 +140,8 @@ impl Operator {
             Self::ChannelMax { .. } => "ChannelMax",
             Self::Pad { .. } => "Pad",
             Self::AddTables { .. } => "AddTables",
+            Self::MatMul { .. } => "MatMul",
+            Self::Softmax { .. } => "Softmax",
         }
     }
 
@@ -114,13 +152,14 @@ impl Operator {
             Self::Add { inputs, .. } | Self::AddTables { inputs, .. } | Self::Concat { inputs } => {
                 inputs.clone()
             }
-            Self::Mul { inputs, .. } => inputs.to_vec(),
+            Self::Mul { inputs, .. } | Self::MatMul { inputs, .. } => inputs.to_vec(),
             Self::Map { input, .. }
             | Self::MaxPool { input, .. }
             | Self::Upsample { input, .. }
             | Self::Slice { input, .. }
             | Self::ChannelMax { input }
-            | Self::Pad { input, .. } => {
+            | Self::Pad { input, .. }
+            | Self::Softmax { input, .. } => {
                 vec![*input]
             }
         }
@@ -133,13 +172,14 @@ impl Operator {
             Self::Add { inputs, .. } | Self::AddTables { inputs, .. } | Self::Concat { inputs } => {
                 inputs.iter_mut().collect()
             }
-            Self::Mul { inputs, .. } => inputs.iter_mut().collect(),
+            Self::Mul { inputs, .. } | Self::MatMul { inputs, .. } => inputs.iter_mut().collect(),
             Self::Map { input, .. }
             | Self::MaxPool { input, .. }
             | Self::Upsample { input, .. }
             | Self::Slice { input, .. }
             | Self::ChannelMax { input }
-            | Self::Pad { input, .. } => {
+            | Self::Pad { input, .. }
+            | Self::Softmax { input, .. } => {
                 vec![input]
             }
         }

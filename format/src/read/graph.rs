@@ -5,7 +5,7 @@ use super::{Result, Sections, head, input, quant};
 use crate::container::codes;
 use crate::limits::{MAX_ADDENDS, MAX_CONCAT_INPUTS, MAX_OUTPUTS, MAX_TERMS, MAX_VALUES};
 use crate::model::{
-    Conv, ConvTerm, Encoding, Metadata, Model, Node, Operator, Requantize, Value, ValueId, ValueKind,
+    Along, Conv, ConvTerm, Encoding, Metadata, Model, Node, Operator, Requantize, Value, ValueId, ValueKind,
     WeightEncoding, Weights, Window,
 };
 use crate::weights::to_usize;
@@ -79,6 +79,14 @@ fn node(sections: &mut Sections<'_>) -> Result<Node> {
             Operator::Pad { input, padding: sections.graph.u32s()? }
         }
         codes::ADD_TABLES => add_tables(sections)?,
+        codes::MAT_MUL => mat_mul(sections)?,
+        codes::SOFTMAX => {
+            let input = value_id(&mut sections.graph)?;
+            let groups = sections.graph.u32()?;
+            let exponentials = quant::exponentials(&mut sections.quant)?;
+            let (thresholds, levels) = quant::staircase(&mut sections.quant, u64::from_le_bytes)?;
+            Operator::Softmax { input, groups, exponentials, thresholds, levels }
+        }
         codes::CONCAT => Operator::Concat { inputs: inputs(&mut sections.graph, MAX_CONCAT_INPUTS)? },
         code => return Err(sections.graph.unknown_code(offset, "operator", code)),
     };
@@ -105,6 +113,19 @@ fn add_tables(sections: &mut Sections<'_>) -> Result<Operator> {
     let tables = inputs.iter().map(|_| quant::addends(&mut sections.quant)).collect::<Result<_>>()?;
     let requantize = requantized(sections, "requantization of a sum of tables", 1)?;
     Ok(Operator::AddTables { inputs, tables, requantize })
+}
+
+fn mat_mul(sections: &mut Sections<'_>) -> Result<Operator> {
+    let inputs = [value_id(&mut sections.graph)?, value_id(&mut sections.graph)?];
+    let groups = sections.graph.u32()?;
+    let offset = sections.graph.offset();
+    let along = match sections.graph.u8()? {
+        codes::ALONG_CHANNELS => Along::Channels,
+        codes::ALONG_POSITIONS => Along::Positions,
+        code => return Err(sections.graph.unknown_code(offset, "axis of a product", code)),
+    };
+    let requantize = requantized(sections, "requantization of a product of matrices", 1)?;
+    Ok(Operator::MatMul { inputs, groups, along, requantize })
 }
 
 fn mul(sections: &mut Sections<'_>) -> Result<Operator> {

@@ -23,6 +23,13 @@ pub(super) fn addends(fields: &mut Cursor<'_>) -> Result<Vec<i32>> {
     fields.numbers(len, i32::from_le_bytes)
 }
 
+/// The exponentials of a softmax, their number first.
+pub(super) fn exponentials(fields: &mut Cursor<'_>) -> Result<Vec<u64>> {
+    let len = usize::from(fields.u16()?);
+    fields.check_count("exponentials of a softmax", len, 256)?;
+    fields.numbers(len, u64::from_le_bytes)
+}
+
 /// A requantization of `terms` accumulators of `channels` channels; `code` is its kind in the graph,
 /// which the cursor of the graph has just passed.
 pub(super) fn requantize(
@@ -65,7 +72,7 @@ pub(super) fn requantize(
 }
 
 /// Thresholds, their number first, and one level more.
-fn staircase<const N: usize, T>(
+pub(super) fn staircase<const N: usize, T>(
     fields: &mut Cursor<'_>,
     from_le_bytes: fn([u8; N]) -> T,
 ) -> Result<(Vec<T>, Vec<u8>)> {

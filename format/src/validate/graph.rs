@@ -1,6 +1,6 @@
 //! Nodes: order, single writers, and that the shape of every output follows from the inputs.
 
-use super::{NodeProblem, Violation, conv, requantize};
+use super::{NodeProblem, Violation, attention, conv, requantize};
 use crate::limits::{MAX_ADDENDS, MAX_CONCAT_INPUTS, MAX_UPSAMPLE, MAX_WINDOW};
 use crate::model::{Encoding, Model, Node, Operator, Requantize, Value, ValueId, Window};
 use crate::weights::to_usize;
@@ -133,6 +133,13 @@ fn by_itself(model: &Model, node: &Node, written: &Value) -> Result<(), NodeProb
             output_shape([1, height, width], output(written)?.value)
         }
         Operator::Pad { input: id, padding } => pad(input(model, *id)?, padding, output(written)?),
+        Operator::MatMul { inputs, groups, along, requantize } => {
+            attention::mat_mul(model, *inputs, (*groups, *along), requantize, output(written)?)
+        }
+        Operator::Softmax { input: id, groups, exponentials, thresholds, levels } => {
+            let staircase = (&thresholds[..], &levels[..]);
+            attention::softmax(input(model, *id)?, *groups, exponentials, staircase, output(written)?)
+        }
         Operator::AddTables { inputs, tables, requantize } => {
             add_tables(model, inputs, tables, requantize, output(written)?)
         }

@@ -98,6 +98,22 @@ pub enum NodeProblem {
         /// Channels of the input.
         channels: u32,
     },
+    /// The first of two matrices has not as many channels as are summed.
+    #[error("{summed} channels are multiplied with {weights}")]
+    Summed {
+        /// Channels of the first input.
+        summed: u64,
+        /// Channels of the second, or its positions in each group.
+        weights: u64,
+    },
+    /// An exponential is too large, or the first is 0.
+    #[error("exponential {index} is {exponential}; expected at most 2^46, and the first more than 0")]
+    Exponential {
+        /// Which.
+        index: usize,
+        /// The number.
+        exponential: u64,
+    },
     /// A value is padded with 0, but no level of it stands for 0.
     #[error("it pads with 0, for which its input has no level")]
     NoZero,

@@ -88,7 +88,7 @@ fn staircases(
     Ok(())
 }
 
-fn staircase<T: Ord>(
+pub(super) fn staircase<T: Ord>(
     channel: usize,
     thresholds: &[T],
     levels: &[u8],

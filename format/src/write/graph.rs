@@ -4,8 +4,8 @@ use super::Sections;
 use super::section::{Section, narrow};
 use crate::container::codes;
 use crate::model::{
-    Conv, ConvTerm, Metadata, Model, Node, Operator, Requantize, Value, ValueId, ValueKind, WeightEncoding,
-    Window,
+    Along, Conv, ConvTerm, Metadata, Model, Node, Operator, Requantize, Value, ValueId, ValueKind,
+    WeightEncoding, Window,
 };
 
 /// METADATA, GRAPH, QUANT, WEIGHTS.
@@ -90,6 +90,24 @@ impl Sections {
                 self.graph.u8(codes::PAD);
                 self.graph.u32(input.0);
                 self.graph.u32s(padding);
+            }
+            Operator::MatMul { inputs, groups, along, requantize } => {
+                self.graph.u8(codes::MAT_MUL);
+                inputs.iter().for_each(|input| self.graph.u32(input.0));
+                self.graph.u32(*groups);
+                self.graph.u8(match along {
+                    Along::Channels => codes::ALONG_CHANNELS,
+                    Along::Positions => codes::ALONG_POSITIONS,
+                });
+                self.requantize(Some(requantize));
+            }
+            Operator::Softmax { input, groups, exponentials, thresholds, levels } => {
+                self.graph.u8(codes::SOFTMAX);
+                self.graph.u32(input.0);
+                self.graph.u32(*groups);
+                self.quant.u16(narrow(exponentials.len()));
+                self.quant.numbers(exponentials, u64::to_le_bytes);
+                self.quant.staircase(thresholds, levels, u64::to_le_bytes);
             }
             Operator::AddTables { inputs, tables, requantize } => {
                 self.graph.u8(codes::ADD_TABLES);

@@ -134,3 +134,62 @@ fn gates_along_any_axes() {
     assert_eq!(gated([3, 5, 8], pool([4, 1])), wrong([3, 5, 8]));
     assert_eq!(gated([2, 8, 8], Operator::Slice { input: IMAGE, first: 1 }), wrong([2, 8, 8]));
 }
+
+/// The product of the image and itself, or of it and of 64 channels of it.
+fn product(groups: u32, along: Along, channels: u32) -> Option<NodeProblem> {
+    let requantize = Requantize::Scale { multipliers: vec![1], bias: vec![0], shift: 24 };
+    let operator = Operator::MatMul { inputs: [IMAGE; 2], groups, along, requantize };
+    problem(&made([channels, 8, 8], operator))
+}
+
+#[test]
+fn products_of_matrices_fit_together() {
+    assert_eq!(product(1, Along::Channels, 64), None);
+    assert_eq!(product(3, Along::Channels, 192), None);
+    let expected = [64, 8, 8];
+    let wrong = NodeProblem::OutputShape { expected, actual: [3, 8, 8] };
+    assert_eq!(product(1, Along::Channels, 3), Some(wrong));
+    assert_eq!(product(1, Along::Positions, 3), Some(NodeProblem::Summed { summed: 3, weights: 64 }));
+    for groups in [0, 2] {
+        assert_eq!(product(groups, Along::Channels, 64), Some(NodeProblem::Groups { groups, channels: 3 }));
+    }
+}
+
+#[test]
+fn shares_have_exponentials_and_levels() {
+    let softmax = |groups, exponentials: Vec<u64>, thresholds: &[u64], levels: &[u8]| {
+        let (thresholds, levels) = (thresholds.to_vec(), levels.to_vec());
+        problem(&made(
+            [3, 8, 8],
+            Operator::Softmax { input: IMAGE, groups, exponentials, thresholds, levels },
+        ))
+    };
+    let table = || vec![1 << 46; 256];
+    assert_eq!(softmax(3, table(), &[1, 1 << 47], &[0, 7, 255]), None);
+    assert_eq!(softmax(2, table(), &[], &[0]), Some(NodeProblem::Groups { groups: 2, channels: 3 }));
+    assert_eq!(softmax(1, vec![1; 255], &[], &[0]), Some(NodeProblem::TableLen { len: 255, levels: 256 }));
+    for (index, exponential) in [(0, 0), (0, 1 << 47), (9, u64::MAX)] {
+        let mut exponentials = table();
+        exponentials[index] = exponential;
+        let wrong = NodeProblem::Exponential { index, exponential };
+        assert_eq!(softmax(1, exponentials, &[], &[0]), Some(wrong));
+    }
+    let order = NodeProblem::ThresholdOrder { channel: 0, index: 1 };
+    assert_eq!(softmax(1, table(), &[5, 5], &[0, 1, 2]), Some(order));
+    let count = NodeProblem::StaircaseLevels { thresholds: 1, levels: 1 };
+    assert_eq!(softmax(1, table(), &[5], &[0]), Some(count));
+}
+
+#[test]
+fn unknown_axes_and_long_softmaxes_are_not_read() {
+    let operator = Operator::Softmax {
+        input: IMAGE,
+        groups: 1,
+        exponentials: vec![1; 257],
+        thresholds: Vec::new(),
+        levels: vec![0],
+    };
+    let file = encoder::sections(&made([3, 8, 8], operator)).file();
+    let (section, what) = (SectionKind::QUANT, "exponentials of a softmax");
+    assert_error(&file, ReadError::Count { section, what, count: 257, limit: 256 });
+}

@@ -233,6 +233,21 @@ fn operator(all: &mut Sections, operator: &Operator) {
             u32s(&mut all.graph, &[input.0]);
             u32s(&mut all.graph, padding);
         }
+        Operator::MatMul { inputs: [first, second], groups, along, requantize: to_levels } => {
+            all.graph.push(12);
+            u32s(&mut all.graph, &[first.0, second.0, *groups]);
+            all.graph.push(if *along == Along::Channels { 1 } else { 2 });
+            requantize(all, Some(to_levels));
+        }
+        Operator::Softmax { input, groups, exponentials, thresholds, levels } => {
+            all.graph.push(13);
+            u32s(&mut all.graph, &[input.0, *groups]);
+            for numbers in [exponentials, thresholds] {
+                all.quant.extend((numbers.len() as u16).to_le_bytes());
+                all.quant.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+            }
+            all.quant.extend(levels);
+        }
         Operator::AddTables { inputs: addends, tables, requantize: to_levels } => {
             all.graph.push(11);
             inputs(&mut all.graph, addends);

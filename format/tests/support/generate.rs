@@ -75,7 +75,7 @@ impl Generator {
         let [channels, height, width] = shape;
         let encoding = *self.at(input).encoding().unwrap();
         let twin = Encoding { scale: 0.75, ..encoding };
-        match self.choose(11) {
+        match self.choose(13) {
             0 => self.conv(input),
             1 => self.add(input),
             5 => self.mul(input),
@@ -94,6 +94,8 @@ impl Generator {
                 self.push(shape, twin, Operator::Pad { input, padding });
             }
             9 => self.add_tables(input),
+            10 => self.mat_mul(input),
+            11 => self.softmax(input),
             2 => {
                 let output = self.encoding();
                 let table = self.levels(usize::from(encoding.max_level) + 1, &output);
@@ -171,6 +173,33 @@ impl Generator {
             requantize => requantize,
         };
         self.push(self.at(input).shape(), output, Operator::Add { inputs, requantize });
+    }
+
+    /// The product of a value and itself, where it is no more than 32 bits hold.
+    fn mat_mul(&mut self, input: ValueId) {
+        let [channels, height, width] = self.at(input).shape();
+        let largest = self.at(input).encoding().unwrap().max_magnitude();
+        if i64::from(channels) * largest * largest > i64::from(i32::MAX) || height * width > 64 {
+            return;
+        }
+        let groups = if self.choose(2) == 0 { 1 } else { channels };
+        let output = self.encoding();
+        let requantize = self.requantize(1, 1, &output);
+        let operator = Operator::MatMul { inputs: [input; 2], groups, along: Along::Channels, requantize };
+        self.push([groups * height * width, height, width], output, operator);
+    }
+
+    fn softmax(&mut self, input: ValueId) {
+        let [channels, height, width] = self.at(input).shape();
+        let groups = if self.choose(2) == 0 { 1 } else { channels };
+        let count = u64::from(self.at(input).encoding().unwrap().max_level) + 1;
+        let exponentials = (0..count).map(|distance| (1 << 46) >> distance.min(60)).collect();
+        let output = self.encoding();
+        let thresholds: Vec<u64> =
+            self.ascending().into_iter().map(|at| (i64::from(at) + (1 << 32)) as u64).collect();
+        let levels = self.levels(thresholds.len() + 1, &output);
+        let operator = Operator::Softmax { input, groups, exponentials, thresholds, levels };
+        self.push([channels, height, width], output, operator);
     }
 
     fn add_tables(&mut self, input: ValueId) {

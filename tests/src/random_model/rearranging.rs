@@ -1,6 +1,6 @@
 //! Stages of random models: slices, paddings, gates along one axis, sums of functions.
 
-use ylb_format::model::{Operator, Requantize, ValueId, ValueKind, Window};
+use ylb_format::model::{Along, Operator, Requantize, ValueId, ValueKind, Window};
 
 use super::Builder;
 
@@ -79,6 +79,50 @@ impl Builder {
         let requantize = self.requantize(&[reach], 1, to.max_level);
         let output = self.value([channels, height, width], ValueKind::Levels(to));
         self.node(output, Operator::Mul { inputs: [own, gate], requantize })
+    }
+
+    /// An attention of one or two heads over a small map: products of queries and keys, their shares, products of these and
+    /// values.
+    pub(super) fn attention(&mut self, input: ValueId) -> ValueId {
+        let [_, height, width] = self.shape(input);
+        if height * width > 144 {
+            return self.same_conv(input, 8);
+        }
+        let heads = 1 + self.rng.below(2) as u32;
+        let [depth, own] = [3, 5].map(|channels| heads * channels);
+        let [query, key] = [(); 2].map(|()| self.same_conv(input, depth));
+        let value = self.same_conv(input, own);
+        let logits = self.encoding();
+        let reach = 3 * self.integer_reach(query) * self.integer_reach(key);
+        let requantize = self.requantize(&[reach], 1, logits.max_level);
+        let positions = height * width;
+        let output = self.value([heads * positions, height, width], ValueKind::Levels(logits));
+        let operator =
+            Operator::MatMul { inputs: [query, key], groups: heads, along: Along::Channels, requantize };
+        let logits = self.node(output, operator);
+        let shares = self.softmax(logits, heads);
+        let encoding = self.encoding();
+        let reach = self.integer_reach(shares) * self.integer_reach(value) * 4;
+        let requantize = self.requantize(&[reach], 1, encoding.max_level);
+        let output = self.value([own, height, width], ValueKind::Levels(encoding));
+        let operator =
+            Operator::MatMul { inputs: [shares, value], groups: heads, along: Along::Positions, requantize };
+        self.node(output, operator)
+    }
+
+    fn softmax(&mut self, input: ValueId, groups: u32) -> ValueId {
+        let count = f64::from(self.encoding_of(input).max_level) + 1.0;
+        let unit = (46f64).exp2();
+        let distances = (0..count as u32).map(f64::from);
+        let exponentials =
+            distances.map(|distance| (unit * (-distance * 4.0 / count).exp()) as u64).collect();
+        let encoding = self.encoding();
+        let mut thresholds: Vec<u64> = (0..self.rng.below(9)).map(|_| self.rng.next_u64() >> 20).collect();
+        thresholds.sort_unstable();
+        thresholds.dedup();
+        let levels = (0..=thresholds.len()).map(|_| self.level(encoding.max_level)).collect();
+        let output = self.value(self.shape(input), ValueKind::Levels(encoding));
+        self.node(output, Operator::Softmax { input, groups, exponentials, thresholds, levels })
     }
 
     /// The sum of functions of two to four values.
