@@ -302,7 +302,8 @@ pub struct FloatNetwork {
 }
 
 impl FloatNetwork {
-    /// Takes a graph for pictures of `[height, width]` pixels; `nodes` are the names of the convolutions whose results are wanted.
+    /// Takes a graph for pictures of `[height, width]` pixels; `nodes` are the names of the convolutions whose results are wanted, with what
+    /// is added to each channel or multiplied by it (YOLOv7's implicit knowledge).
     ///
     /// # Errors
     /// If the graph takes no such picture, or has no such convolution.
@@ -317,8 +318,9 @@ impl FloatNetwork {
             let position = (0..network.len()).find(is_wanted).ok_or_else(|| {
                 SourceError::malformed(format!("the float network has no convolution \"{name}\""))
             })?;
-            wanted.push(network.node(position).output()?);
-            end = end.max(position + 1);
+            let (tensor, last) = behind_numbers_by_channel(&network, position)?;
+            wanted.push(tensor);
+            end = end.max(last + 1);
         }
         Ok(Self { network, wanted, end })
     }
@@ -334,6 +336,29 @@ impl FloatNetwork {
         let tensor = |id: &TensorId| values.get(*id).map(|tensor| Tensor::clone(tensor));
         let tensors: Option<Vec<Tensor>> = self.wanted.iter().map(tensor).collect();
         tensors.ok_or_else(|| SourceError::malformed("a head was not computed"))
+    }
+}
+
+/// A convolution's result, or what becomes of it by numbers for each channel, and the step that computes it.
+fn behind_numbers_by_channel(
+    network: &Forward,
+    mut position: usize,
+) -> Result<(TensorId, usize), SourceError> {
+    let mut tensor = network.node(position).output()?;
+    loop {
+        let reads = |position: &usize| network.node(*position).inputs.contains(&Some(tensor));
+        let mut readers = (0..network.len()).filter(reads);
+        let (Some(next), None) = (readers.next(), readers.next()) else { return Ok((tensor, position)) };
+        let node = network.node(next);
+        let is_arithmetic = ["Add", "Sub", "Mul", "Div"].iter().any(|op| node.is(op));
+        let by_channel = |id: &TensorId| {
+            let shape = network.constant(*id).map(|constant| constant.shape());
+            matches!(shape, Some(&[1, channels, 1, 1] | &[channels, 1, 1]) if channels > 1)
+        };
+        if !is_arithmetic || !node.inputs.iter().flatten().any(by_channel) {
+            return Ok((tensor, position));
+        }
+        (tensor, position) = (node.output()?, next);
     }
 }
 

@@ -9,7 +9,8 @@
 //! A *function* is computed of each element (activations, normalizations, casts); functions of one convolution stay
 //! together, and the quantizer stands behind the last of them. A *pass* only picks or moves elements, so that codes go
 //! through it. All else reads quantized tensors and writes something new. What only the picture goes into, whose
-//! bytes are codes, and what no convolution reads, the decode of the boxes, stay as they are.
+//! bytes are codes, and what no convolution reads, the decode of the boxes, stay as they are. (A convolution behind a softmax is part of
+//! the decode.)
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -99,7 +100,7 @@ fn kind(network: &Forward, position: usize) -> Kind {
     let node = network.node(position);
     let op_type = node.op_type.as_str();
     if network.convolution(position).is_some() {
-        return Kind::Conv;
+        return if reads_softmax(network, node) { Kind::Other } else { Kind::Conv };
     }
     if is_quantizer(node) {
         return Kind::Quantizer;
@@ -121,6 +122,21 @@ impl Structure {
         (0..network.len()).for_each(|position| walk.node(position));
         walk.finish()
     }
+}
+
+/// Whether a convolution takes the mean of distributions, as in the decode of YOLOv8: it is no layer of the network.
+fn reads_softmax(network: &Forward, conv: &Node) -> bool {
+    let mut tensor = conv.input(0);
+    while let Some(id) = tensor {
+        let Some(node) = network.graph().nodes.iter().find(|node| node.outputs.contains(&id)) else {
+            return false;
+        };
+        if node.is("Softmax") {
+            return true;
+        }
+        tensor = node.input(0).filter(|_| eval::moves_elements(&node.op_type));
+    }
+    false
 }
 
 /// Whether a quantizer of the file writes a tensor.

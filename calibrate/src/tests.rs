@@ -208,6 +208,15 @@ fn heads_of_the_float_network() {
         let own = 1.0 / (1.0 + (-found.get(index)).exp());
         assert!((own - expected).abs() < 1e-5);
     }
+    // Numbers by channel behind a head belong to it.
+    let mut known = ylb_source::ir::Builder { graph: graph.clone() };
+    let (at, end) = (known.graph.nodes.len() - 1, known.graph.nodes[known.graph.nodes.len() - 1].inputs[0]);
+    let factors = known.floats(&[1, 6, 1, 1], &[2.0; 6]);
+    let scaled = known.node("Mul", &[end.unwrap(), factors], &[]);
+    known.graph.nodes[at].inputs[0] = Some(scaled);
+    known.graph.nodes.swap(at, at + 1);
+    let twice = FloatNetwork::new(&known.graph, SIZE, &[&head]).unwrap().run(pixels).unwrap().remove(0);
+    assert!((0..twice.len()).all(|index| twice.get(index) == 2.0 * found.get(index)));
     let error = FloatNetwork::new(&graph, SIZE, &["nowhere"]).unwrap_err().to_string();
     assert!(error.contains("no convolution \"nowhere\""), "{error}");
 }

@@ -82,3 +82,19 @@ fn pictures_are_left_alone() {
     assert_eq!(structure.convolutions.len(), 1);
     assert!(structure.convolutions[0].is_first && structure.convolutions[0].is_last);
 }
+
+/// YOLOv8's decode has a convolution of its own, which no layer is.
+#[test]
+fn convolutions_of_a_decode_are_left_alone() {
+    let (mut builder, picture) = Builder::picture(8, 8);
+    let weights = builder.floats(&[4, 3, 1, 1], &[0.5; 12]);
+    let head = builder.node("Conv", &[picture, weights], &[]);
+    let softmax = builder.node("Softmax", &[head], &[("axis", Attribute::Int(1))]);
+    let moved = builder.node("Identity", &[softmax], &[]);
+    let bins = builder.floats(&[1, 4, 1, 1], &[0.0, 1.0, 2.0, 3.0]);
+    let mean = builder.node("Conv", &[moved, bins], &[]);
+    builder.graph.outputs.push(mean);
+    let structure = Structure::of(&Forward::new(builder.graph, [8, 8]).unwrap());
+    assert!(structure.sites.is_empty());
+    assert!(structure.convolutions.len() == 1 && structure.convolutions[0].is_last);
+}

@@ -156,7 +156,12 @@ impl Calibration {
             return Ok(None);
         };
         let agreement = Agreement { map50_95, pictures: self.measured.len(), held_out: self.are_held_out };
-        if map50_95 < LEAST_AGREEMENT || self.bits.loses_much() {
+        if self.bits == Bits::default() && map50_95 < LEAST_AGREEMENT {
+            messages.warning(format_args!(
+                "agreement with the model in floats is only {map50_95:.3}: are these pictures like those that it was \
+                 trained on?"
+            ));
+        } else if map50_95 < LEAST_AGREEMENT || self.bits.loses_much() {
             messages.warning(format_args!(
                 "{} loses much without training: agreement is {map50_95:.3}; use more bits, or train with quantizers \
                  (docs/float-models.md)",
