@@ -1,8 +1,11 @@
 //! Random small models that exercise every operator, encoding and way of requantizing.
 
+use std::ops::Range;
+
 use ylb_format::model::{
-    Conv, ConvTerm, Detect, Encoding, HeadMap, Input, Metadata, Model, Node, Operator, Output, OutputKind,
-    PixelLevels, Requantize, Value, ValueId, ValueKind, WeightEncoding, Weights, Window,
+    BoxRule, Conv, ConvTerm, Detect, Encoding, HeadMap, HeadPart, Input, MapPart, Metadata, Model, Node,
+    Operator, Output, OutputKind, PixelLevels, Requantize, ScoreRule, Value, ValueId, ValueKind,
+    WeightEncoding, Weights, Window,
 };
 
 use crate::rng::Rng;
@@ -354,23 +357,52 @@ impl Builder {
 
     fn finish(mut self, input: ValueId) -> Model {
         let classes = self.rng.range(1, 3) as u32;
-        let anchors_per_cell = 2;
+        if self.rng.range(0, 1) == 0 {
+            return self.finish_in_parts(input, classes);
+        }
         let detect = Detect { classes, ..Detect::default() };
-        let outputs = anchors_per_cell * detect.fields() as u32;
-        let [_, height, width] = self.shape(input);
-        let window = Window { kernel: [1, 1], stride: [1, 1], padding: [0; 4] };
-        let terms = vec![self.term(input, window, 1, outputs)];
-        let head = self.value([outputs, height, width], ValueKind::Accumulators);
-        self.node(head, Operator::Conv(Conv { terms, window, groups: 1, requantize: None }));
-        let mut map = HeadMap::whole(head, 8, &detect, anchors_per_cell);
+        let mut map = HeadMap::whole(ValueId(0), 8, &detect, 2);
         map.anchors = vec![[10.0, 13.5], [30.0, 61.0]];
-        let part = &mut map.parts[0];
-        part.multipliers.fill_with(|| self.rng.range(1, 1 << 20) as i32);
-        part.bias.fill_with(|| self.rng.range(-1 << 26, 1 << 26));
-        part.shift = 24;
+        map.parts = vec![self.head_part(input, 0..detect.fields() as u32, 2)];
         self.model.detect = Detect { maps: vec![map], ..detect };
         self.model.outputs = vec![Output { name: "output".to_owned(), kind: OutputKind::Decoded }];
         self.model
+    }
+
+    /// A head of several convolutions, whose logits are the outputs.
+    fn finish_in_parts(mut self, input: ValueId, classes: u32) -> Model {
+        let bins = self.rng.range(2, 17) as u8;
+        let rules = [
+            (BoxRule::Distances, ScoreRule::ConstantObjectness),
+            (BoxRule::Distributions { bins }, ScoreRule::Class),
+            (BoxRule::GridExp, ScoreRule::ObjectnessTimesClass),
+        ];
+        let (boxes, scores) = rules[self.rng.range(0, 2) as usize];
+        let detect = Detect { classes, boxes, scores, maps: Vec::new() };
+        let mut ends = vec![boxes.fields(), detect.first_class(), detect.fields() as u32];
+        ends.dedup();
+        let mut map = HeadMap::whole(ValueId(0), 8, &detect, 1);
+        map.parts.clear();
+        for (part, &end) in ends.iter().enumerate() {
+            let start = map.parts.last().map_or(0, |part: &HeadPart| part.fields.end);
+            map.parts.push(self.head_part(input, start..end, 1));
+            let kind = OutputKind::Head(MapPart { map: 0, part: part as u32 });
+            self.model.outputs.push(Output { name: format!("part {part}"), kind });
+        }
+        self.model.detect = Detect { maps: vec![map], ..detect };
+        self.model
+    }
+
+    fn head_part(&mut self, input: ValueId, fields: Range<u32>, anchors: u32) -> HeadPart {
+        let channels = anchors * (fields.end - fields.start);
+        let [_, height, width] = self.shape(input);
+        let window = Window { kernel: [1, 1], stride: [1, 1], padding: [0; 4] };
+        let terms = vec![self.term(input, window, 1, channels)];
+        let value = self.value([channels, height, width], ValueKind::Accumulators);
+        self.node(value, Operator::Conv(Conv { terms, window, groups: 1, requantize: None }));
+        let multipliers = (0..channels).map(|_| self.rng.range(1, 1 << 20) as i32).collect();
+        let bias = (0..channels).map(|_| self.rng.range(-1 << 26, 1 << 26)).collect();
+        HeadPart { value, fields, multipliers, bias, shift: 24 }
     }
 }
 

@@ -7,6 +7,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use ylb_format::model::{BoxRule, Model, ScoreRule};
 use ylb_kernels::registry::Dispatch;
 use ylb_runtime::{DetectOptions, Network, Picture, PixelFormat, Session, SessionOptions};
 use ylb_zoo::synthetic::{Activation, Grid, Specification, yolov5};
@@ -46,8 +47,8 @@ fn allocations(frames: impl FnOnce()) -> usize {
     ALLOCATIONS.load(Ordering::Relaxed) - before
 }
 
-fn network() -> Arc<Network> {
-    let model = yolov5(&Specification {
+fn model() -> Model {
+    yolov5(&Specification {
         size: Size::N,
         input: [64, 96],
         weight_bits: 2,
@@ -57,7 +58,32 @@ fn network() -> Arc<Network> {
         activation: Activation::Relu,
         grid: Grid::Signed,
         seed: 1,
-    });
+    })
+}
+
+/// The same network with a head of distances and distributions, and classes without an objectness or with shares.
+fn other_heads() -> Vec<Model> {
+    let rules = [
+        (BoxRule::Distances, ScoreRule::Class),
+        (BoxRule::Distributions { bins: 4 }, ScoreRule::Class),
+        (BoxRule::GridExp, ScoreRule::ObjectnessTimesSoftmax),
+    ];
+    let changed = |(boxes, scores)| {
+        let mut model = model();
+        let detect = &mut model.detect;
+        (detect.boxes, detect.scores) = (boxes, scores);
+        for map in &mut detect.maps {
+            let channels = map.parts[0].multipliers.len() as u32;
+            detect.classes = channels - boxes.fields() - u32::from(scores.has_objectness());
+            (map.anchors_per_cell, map.anchors, map.scale_xy) = (1, Vec::new(), 1.0);
+            map.parts[0].fields = 0..channels;
+        }
+        model
+    };
+    rules.map(changed).into()
+}
+
+fn network(model: Model) -> Arc<Network> {
     let dispatch = Dispatch::restricted_to("").expect("all micro-kernels");
     Arc::new(Network::new(model, &dispatch).expect("a network"))
 }
@@ -131,7 +157,7 @@ fn found(session: &mut Session, pixels: &[u8], options: &DetectOptions) -> usize
 
 #[test]
 fn frames_allocate_nothing() {
-    let network = network();
+    let network = network(model());
     let pixels: Vec<u8> = (0..200 * 150 * 4).map(|byte| (byte * 7 % 251) as u8).collect();
     // Lists of classes are the caller's, and are made before.
     let lists: Vec<DetectOptions> = [vec![], vec![2], vec![0, 1, 2, 3, 3, 9], vec![1; 1000]]
@@ -156,5 +182,11 @@ fn frames_allocate_nothing() {
         assert_eq!(allocated, 0, "lists of classes, on {threads} threads");
         // The count counts: what is handed out as tensors is allocated, as the documentation says.
         assert!(allocations(|| drop(session.outputs())) > 0);
+    }
+    for model in other_heads() {
+        let mut session = Session::new(self::network(model), SessionOptions::default()).expect("a session");
+        for (name, frames) in [&CASES[0], &CASES[1], &CASES[3]] {
+            assert_eq!(allocations(|| frames(&mut session, &pixels)), 0, "{name}, of another head");
+        }
     }
 }
