@@ -129,12 +129,13 @@ fn whole_heads(checker: &mut Checker<'_, '_>, hints: Hints) -> Result<(), Conver
             family.name()
         )));
     }
-    checker.take(hints.family.unwrap_or(families::DEFAULT));
+    let family = hints.family.unwrap_or(families::DEFAULT);
+    checker.take(families::with_objectness(family, true));
     checker.find_classes(hints)?;
     if checker.classes == 0 {
-        return Err(not_a_detector(
-            "the boxes have an objectness and no class; expected at least one: train with one class",
-        ));
+        // The objectness is that of the only class.
+        checker.take(families::with_objectness(family, false));
+        checker.classes = 1;
     }
     let fields = checker.fields();
     for map in &mut checker.maps {

@@ -1,6 +1,6 @@
 //! The order of things: from a source to a model and an account of it.
 
-use ylb_format::model::{Metadata, TensorLayout, WITHOUT_DECODE_QUANTIZERS};
+use ylb_format::model::{BoxRule, Metadata, TensorLayout, WITHOUT_DECODE_QUANTIZERS};
 use ylb_source::picture::{PictureRange, is_channels_last};
 use ylb_source::{Source, ir, names};
 
@@ -287,7 +287,8 @@ fn checked_names(
 
 /// Raw heads carry no anchors; the options may.
 fn supply_anchors(heads: &mut Heads, options: &Options, report: &mut Report) -> Result<(), ConvertError> {
-    let by_default = !heads.family_known && options.head.is_none();
+    // Boxes, objectness and classes of three convolutions are of one family.
+    let by_default = !heads.family_known && options.head.is_none() && heads.boxes != BoxRule::GridExp;
     let message = head_by_default(heads);
     let mut warn = |kind, message: &str| report.warnings.push(Warning::of_model(kind, message));
     if !heads.boxes.has_anchors() {

@@ -13,7 +13,7 @@ use crate::passes;
 const CLASSIFIES: [&str; 4] = ["GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "Gemm"];
 
 /// Parts of the names of operators that select boxes.
-const SELECTS: [&str; 3] = ["NonMaxSuppression", "NMS", "DetectionOutput"];
+const SELECTS: [&str; 4] = ["NonMaxSuppression", "NMS", "DetectionOutput", "TopK"];
 
 impl Finder<'_> {
     /// Why a head has no shape: the first node before it whose inputs have shapes and whose output has none, or whose
@@ -52,7 +52,10 @@ impl Finder<'_> {
             needed && SELECTS.iter().any(|part| node.op_type.contains(part))
         };
         let (node, reason) = match self.graph.nodes.iter().find(selects) {
-            Some(node) => (node, "it selects boxes, which \"run\" does itself: export without it".to_owned()),
+            Some(node) => (
+                node,
+                "it selects boxes, which \"run\" does itself: export without it (nms, end2end)".to_owned(),
+            ),
             None => match self.graph.nodes.iter().find(stands) {
                 Some(node) => (
                     node,
@@ -68,7 +71,11 @@ impl Finder<'_> {
     fn cut(&self, output: TensorId) -> String {
         let heads = self.frontier(output).unwrap_or_default();
         let names: Vec<&str> = heads.iter().map(|&id| self.graph.tensor(id).name.as_str()).collect();
-        format!("--outputs {}, with --anchors", names.join(","))
+        // Of several heads a map no family has anchors.
+        let sizes: BTreeSet<&[usize]> =
+            heads.iter().filter_map(|&id| self.graph.tensor(id).shape.as_deref()?.get(2..)).collect();
+        let with = if sizes.len() == heads.len() { ", with --anchors" } else { "" };
+        format!("--outputs {}{with}", names.join(","))
     }
 
     /// Refuses outputs that are no detector's before anything is asked of their heads.

@@ -1,6 +1,6 @@
 //! Outputs that are boxes of all maps, decoded, with scores or without.
 
-use ylb_format::model::{Arranged, BoxRule, Extents, Layout, Numbers, OutputKind, Scope};
+use ylb_format::model::{Arranged, BoxRule, Extents, Layout, Numbers, OutputKind, Scope, ScoreRule};
 use ylb_source::ir::{Tensor, TensorId};
 
 use super::check::{Checker, Random, SIDES};
@@ -188,7 +188,9 @@ impl Checker<'_, '_> {
     /// Takes the family that explains an output.
     fn accept(&mut self, output: TensorId, explained: Explained, hints: Hints) -> Result<(), ConvertError> {
         let Explained { family, scales } = explained;
-        if let Some(given) = hints.family.filter(|&given| given != family) {
+        // Whoever says which boxes they are need not say that there is no class.
+        let is = |given| given == family || families::with_objectness(given, false) == family;
+        if let Some(given) = hints.family.filter(|&given| !is(given)) {
             let (found, given) = (family.name(), given.name());
             let error = format!("its boxes are those of {found}, not of {given} as was said");
             return Err(self.finder.blame(output, not_a_detector(error)));
@@ -232,7 +234,12 @@ impl Checker<'_, '_> {
         let (known, own, boxes) = (self.family_known, self.family, self.boxes);
         families::ALL.into_iter().filter(move |family| {
             let whole = boxes.has_anchors() && family.boxes().has_anchors();
-            if known { *family == own } else { whole || families::same_rule(family.boxes(), boxes) }
+            let alike = (family.scores() == ScoreRule::Class) == (own.scores() == ScoreRule::Class);
+            match known {
+                true => *family == own,
+                false if whole => alike,
+                false => families::same_rule(family.boxes(), boxes),
+            }
         })
     }
 }

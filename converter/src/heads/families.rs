@@ -8,6 +8,7 @@ use std::mem::discriminant;
 
 use ylb_format::model::{BoxRule, Detect, ScoreRule};
 
+mod objectness;
 mod v2;
 mod v26;
 mod v3;
@@ -18,7 +19,7 @@ mod v8;
 mod yolox;
 
 /// All families, in the order in which an export's decode is compared with them.
-pub const ALL: [&dyn Family; 8] = [
+pub const ALL: [&dyn Family; 10] = [
     &v5::YoloV5,
     &v3::YoloV3,
     &v2::YoloV2,
@@ -27,6 +28,8 @@ pub const ALL: [&dyn Family; 8] = [
     &v6m::YoloV6M,
     &v26::Yolo26,
     &v6::YoloV6,
+    &objectness::YOLOV5,
+    &objectness::YOLOV3,
 ];
 
 /// Numbers of a distribution, unless the heads have others.
@@ -94,6 +97,15 @@ pub fn names() -> Vec<&'static str> {
 /// Never: every rule has a family.
 pub fn of(boxes: BoxRule) -> &'static dyn Family {
     ALL.into_iter().find(|family| same_rule(family.boxes(), boxes)).expect("a family for every rule")
+}
+
+/// The family of the same boxes by anchors with an objectness, or without one and with as many classes as one.
+pub fn with_objectness(family: &'static dyn Family, objectness: bool) -> &'static dyn Family {
+    let fits = |other: &&dyn Family| {
+        other.boxes() == family.boxes() && (other.scores() != ScoreRule::Class) == objectness
+    };
+    let fitting = family.boxes().has_anchors() && !fits(&family);
+    ALL.into_iter().find(|other| fitting && fits(other)).unwrap_or(family)
 }
 
 /// Whether two rules for boxes are one, but for the bins of distributions.

@@ -12,6 +12,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use ylb_format::limits::MAX_BINS;
 use ylb_source::ir::{Domain, Graph, Node, Tensor, TensorId};
 
 use crate::error::{ConvertError, ErrorKind};
@@ -40,6 +41,10 @@ pub fn run(graph: &mut Graph, keep: bool) -> Result<Option<Warning>, ConvertErro
         names.join(", ")
     );
     for index in quantizers {
+        let output = graph.nodes[index].output()?;
+        if let Some(bins) = graph.constant(output).and_then(|constant| whole_bins(constant)) {
+            graph.tensors[output.0].constant = Some(Arc::new(bins?));
+        }
         let node = &mut graph.nodes[index];
         // Those of constants are folded: nothing runs them any more.
         if node.quantizer.take().is_some() {
@@ -99,8 +104,8 @@ pub fn without(source: &Graph, size: [usize; 2]) -> Result<Graph, ConvertError> 
         };
         let &Some(own) = producers.get(output.0).ok_or_else(unknown)? else { return Err(unknown()) };
         if let Some(constant) = seen.constant(output) {
-            if let Some(cells) = whole_cells(constant) {
-                plain.tensors[output.0].constant = Some(Arc::new(cells?));
+            if let Some(whole) = whole_cells(constant).or_else(|| whole_bins(constant)) {
+                plain.tensors[output.0].constant = Some(Arc::new(whole?));
                 removed.insert(own);
             }
             continue;
@@ -157,6 +162,17 @@ fn whole_cells(constant: &Tensor) -> Option<Result<Tensor, ConvertError>> {
     is_grid.then(|| Ok(Tensor::f32(constant.shape(), numbers)?))
 }
 
+/// The whole numbers 0, 1, 2, ..., of which distributions have their means, that weights of a convolution nearby stand for;
+/// `None` if they are no such weights.
+fn whole_bins(constant: &Tensor) -> Option<Result<Tensor, ConvertError>> {
+    let &[1, bins, 1, 1] = constant.shape() else { return None };
+    let numbers = constant.to_f64();
+    let near = |(number, bin): (&f64, f64)| (number - bin).abs() < COARSE_GRID;
+    let whole = || (0..u8::MAX).map(f64::from).take(bins);
+    let are_bins = (2..=usize::from(MAX_BINS)).contains(&bins) && numbers.iter().zip(whole()).all(near);
+    are_bins.then(|| Ok(Tensor::f32(constant.shape(), whole().map(|bin| bin as f32).collect())?))
+}
+
 /// Nodes between heads and outputs that quantize activations, or constants such as the grid.
 fn find(graph: &Graph) -> Vec<usize> {
     let producers = graph.producers();
@@ -188,7 +204,15 @@ fn is_constant_quantizer(node: &Node) -> bool {
     node.is_linear_quantizer("DequantizeLinear") || node.domain == Domain::Qonnx
 }
 
-/// Whether a decode reads constants that were quantized, such as the grid of cells.
+/// Whether a decode reads constants that were quantized, such as the grid of cells. The numbers that distributions have
+/// their means of are whole again.
 pub fn has_quantized_constants(graph: &Graph) -> bool {
-    find(graph).into_iter().any(|index| is_constant_quantizer(&graph.nodes[index]))
+    let is_bins = |node: &Node| {
+        let constant = node.output().ok().and_then(|output| graph.constant(output));
+        constant.is_some_and(|constant| whole_bins(constant).is_some())
+    };
+    find(graph)
+        .into_iter()
+        .map(|index| &graph.nodes[index])
+        .any(|node| is_constant_quantizer(node) && !is_bins(node))
 }

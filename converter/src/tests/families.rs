@@ -2,8 +2,9 @@
 //! own.
 
 use ylb_format::model::{Arranged, BoxRule, Layout, MapPart, Numbers, OutputKind, Scope, ScoreRule};
+use ylb_source::ir::ElementType;
 
-use super::heads::{Decode as ByAnchors, anchors, decoded as boxes_by_anchors, heads};
+use super::heads::{Decode as ByAnchors, anchors, decoded as boxes_by_anchors, detector, heads};
 use super::pictures::verdict;
 use super::*;
 use crate::compare::Verdict;
@@ -134,6 +135,55 @@ fn means(net: &mut Net, boxes: TensorId, bins: usize, rows: usize) -> TensorId {
     net.reshaped(means, &[1, 4, rows as i64])
 }
 
+/// Puts a tensor on a grid and back, as ONNX Runtime does round every convolution.
+fn on_grid(net: &mut Net, from: TensorId, scale: f32) -> TensorId {
+    let (scale, zero) = (net.builder.float(scale), net.builder.constant(int8(&[], &[0])));
+    let codes = net.builder.node("QuantizeLinear", &[from, scale, zero], &[]);
+    net.builder.node("DequantizeLinear", &[codes, scale, zero], &[])
+}
+
+fn int8(shape: &[usize], codes: &[i64]) -> Tensor {
+    Tensor::integers(shape, ElementType::Signed(8), codes.iter().copied()).unwrap()
+}
+
+/// The means of distributions whose convolution is quantized, as YOLOv8 is by `export format=onnx quantize=8`.
+#[test]
+fn quantized_means_of_distributions_are_those_of_whole_numbers() {
+    let bins = 16;
+    let (mut net, maps) = parts(&[4 * bins, CLASSES]);
+    let strides = [1, 2];
+    let count: usize = strides.iter().map(|&stride| cells(stride)).sum();
+    let boxes = flat(&mut net, &maps, 0, 4 * bins);
+    let split = net.reshaped(boxes, &[1, 4, bins as i64, count as i64]);
+    let turned = net.builder.node("Transpose", &[split], &[("perm", ints(&[0, 2, 1, 3]))]);
+    let shares = net.builder.node("Softmax", &[turned], &[("axis", Attribute::Int(1))]);
+    let shares = on_grid(&mut net, shares, 1.0 / 127.0);
+    // Steps of 15/127: off by up to a seventeenth.
+    let step = 15.0 / 127.0;
+    let codes: Vec<i64> = (0..bins).map(|bin| (bin as f64 / step).round() as i64).collect();
+    let weights = net.builder.constant(int8(&[1, bins, 1, 1], &codes));
+    let (scale, zero) = (net.builder.float(step as f32), net.builder.constant(int8(&[], &[0])));
+    let weights = net.builder.node("DequantizeLinear", &[weights, scale, zero], &[]);
+    let means = net.builder.node("Conv", &[shares, weights], &[]);
+    let means = on_grid(&mut net, means, step as f32);
+    let means = net.reshaped(means, &[1, 4, count as i64]);
+    let sides = decoded(&mut net, means, Decode::Distances { bins }, &strides, false);
+    let logits = flat(&mut net, &maps, 1, CLASSES);
+    let scores = net.sigmoid(logits);
+    net.builder.graph.outputs = vec![net.joined_at(&[sides, scores], 1)];
+    let Converted { model, report } = convert(&net, &Options::default()).unwrap();
+    assert_eq!(model.detect.boxes, BoxRule::Distributions { bins: 16 });
+    let dropped = |warning: &crate::Warning| warning.message.contains("inside the decode of the boxes (3)");
+    assert!(report.warnings.iter().any(dropped), "{:?}", report.warnings);
+    assert_eq!(verdict(&net, &model), Verdict::Equal);
+    // Of other weights than whole numbers nothing is a mean.
+    let codes: Vec<i64> = codes.iter().map(|code| code * 2 / 3).collect();
+    let wrong =
+        net.builder.graph.tensors.iter_mut().find(|info| info.shape.as_deref() == Some(&[1, bins, 1, 1]));
+    wrong.unwrap().constant = Some(std::sync::Arc::new(int8(&[1, bins, 1, 1], &codes)));
+    assert_eq!(convert(&net, &Options::default()).unwrap_err().kind(), ErrorKind::NotADetector);
+}
+
 /// A detector of anchor-free heads: its output is columns `[1, n, rows]`, or rows `[1, rows, n]`.
 fn anchor_free(decode: Decode, rows: Rows, transposed: bool, coarse_first: bool) -> Net {
     let (box_channels, objectness) = match decode {
@@ -255,6 +305,18 @@ fn other_boxes_are_refused() {
     assert!(error.contains("are not those of yolov8 as was said (--head)"), "{error}");
 }
 
+/// Exports that select boxes are told to be made without, and how heads are taken in place.
+#[test]
+fn selected_boxes_are_refused() {
+    let mut net = anchor_free(Decode::Distances { bins: 1 }, Rows::Corners, true, false);
+    let rows = net.builder.graph.outputs[0];
+    let count = net.builder.constant(Tensor::indices(&[300]));
+    net.builder.graph.outputs = vec![net.two("TopK", rows, count)];
+    let error = convert(&net, &Options::default()).unwrap_err().to_string();
+    assert!(error.contains("export without it (nms, end2end), or cut it off (--outputs "), "{error}");
+    assert!(!error.contains("--anchors"), "{error}");
+}
+
 /// Boxes and scores as outputs of their own, either first.
 #[test]
 fn boxes_and_scores_of_parts_apart() {
@@ -306,7 +368,8 @@ fn raw_heads_of_parts() {
         }
         assert_eq!(verdict(&net, &model), Verdict::Equal);
         let warned = report.warnings.iter().any(|warning| warning.message.contains("(--head)"));
-        assert_eq!(warned, options(&Options::default()).head.is_none(), "{:?}", report.warnings);
+        let one_family = boxes == BoxRule::GridExp || options(&Options::default()).head.is_some();
+        assert_eq!(warned, !one_family, "{:?}", report.warnings);
     }
     let (mut net, maps) = parts(&[5, 7]);
     net.builder.graph.outputs = maps.iter().flat_map(|(heads, _)| heads).copied().collect();
@@ -404,6 +467,45 @@ fn classes_by_softmax_are_those_of_yolov2() {
     let mut other = model;
     other.detect.scores = ScoreRule::ObjectnessTimesClass;
     assert_eq!(verdict(&net, &other), Verdict::Different);
+}
+
+/// Boxes with an objectness and no class, as detectors of faces have them: the objectness is the score of one class.
+#[test]
+fn an_objectness_alone_is_the_score_of_one_class() {
+    let (mut net, image) = Net::new();
+    let input = net.input(image);
+    let feature = net.layer(input, [4, 3, 3, 3], 0.25);
+    let weights = net.weights([15, 4, 1, 1]);
+    let head = net.conv(feature, weights);
+    let side = SIZE as i64;
+    let split = net.reshaped(head, &[1, 3, 5, side, side]);
+    let rows = net.builder.node("Transpose", &[split], &[("perm", ints(&[0, 1, 3, 4, 2]))]);
+    let sigmas = net.sigmoid(rows);
+    let [xy, wh, objectness] = [(0, 2), (2, 4), (4, 5)].map(|(start, end)| net.part(sigmas, 4, start, end));
+    let cells = (0..SIZE * SIZE).flat_map(|cell| [cell % SIZE, cell / SIZE].map(|at| at as f32 - 0.5));
+    let grid = net.builder.floats(&[1, 1, SIZE, SIZE, 2], &cells.collect::<Vec<_>>());
+    let sizes = net.builder.floats(&[1, 3, 1, 1, 2], anchors(1).as_flattened());
+    let two = net.builder.float(2.0);
+    let [xy, wh] = [xy, wh].map(|sigmas| net.two("Mul", sigmas, two));
+    let (xy, wh) = (net.two("Add", xy, grid), net.two("Mul", wh, wh));
+    let wh = net.two("Mul", wh, sizes);
+    let joined = net.joined_at(&[xy, wh, objectness], 4);
+    net.builder.graph.outputs = vec![net.reshaped(joined, &[1, 3 * side * side, 5])];
+    for name in [None, Some("yolov5"), Some("yolov5-objectness")] {
+        let options = Options { head: name.and_then(families::by_name), ..Options::default() };
+        let model = convert(&net, &options).unwrap().model;
+        assert_eq!((model.detect.boxes, model.detect.classes), (BoxRule::AnchorsSigmoid, 1));
+        assert_eq!((model.detect.scores, model.outputs[0].kind), (ScoreRule::Class, OutputKind::Decoded));
+        assert_eq!(verdict(&net, &model), Verdict::Equal);
+    }
+    let options = Options { head: families::by_name("yolov3"), ..Options::default() };
+    let error = convert(&net, &options).unwrap_err().to_string();
+    assert!(error.contains("those of yolov5-objectness, not of yolov3 as was said"), "{error}");
+    // Who says that there is no class where there is one is told.
+    let decoded = detector(ByAnchors::Squares, false);
+    let options = Options { head: families::by_name("yolov5-objectness"), ..Options::default() };
+    let error = convert(&decoded, &options).unwrap_err().to_string();
+    assert!(error.contains("those of yolov5, not of yolov5-objectness as was said"), "{error}");
 }
 
 /// YOLOv7's implicit knowledge, added before the last convolution and multiplied behind it, by channel.
