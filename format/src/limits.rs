@@ -13,8 +13,8 @@ pub const MAX_VALUES: usize = 65_536;
 pub const MAX_EXTENT: u32 = 65_536;
 /// Elements of a value.
 pub const MAX_ELEMENTS: u64 = 1 << 28;
-/// Rows, columns and steps of a window.
-pub const MAX_WINDOW: u32 = 64;
+/// Rows, columns and steps of a window: those of a whole map, for a gate.
+pub const MAX_WINDOW: u32 = 256;
 /// Terms of a convolution: as many scales as its input may join.
 pub const MAX_TERMS: usize = 64;
 /// Addends of a sum; the fewest are 2.

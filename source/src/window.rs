@@ -15,7 +15,7 @@ pub struct Geometry {
 }
 
 /// Largest extent and stride of a window: that of `.ylb` files.
-const MAX_EXTENT: i64 = 64;
+const MAX_EXTENT: i64 = 256;
 
 /// Distances between the rows and between the columns that a window looks at.
 ///
@@ -109,7 +109,9 @@ fn positive(extent: i64) -> Result<usize, SourceError> {
     if (1..=MAX_EXTENT).contains(&extent) {
         return Ok(extent as usize);
     }
-    Err(SourceError::unsupported(format!("a window extent or stride of {extent}; expected 1 to 64")))
+    Err(SourceError::unsupported(format!(
+        "a window extent or stride of {extent}; expected 1 to {MAX_EXTENT}"
+    )))
 }
 
 fn padding(
@@ -210,7 +212,7 @@ mod tests {
             &[],
             &[("kernel_shape", ints(&[3]))],
             &[("kernel_shape", ints(&[0, 3]))],
-            &[("kernel_shape", ints(&[65, 3]))],
+            &[("kernel_shape", ints(&[257, 3]))],
             &[("kernel_shape", ints(&[3, 3])), ("dilations", ints(&[2, 2]))],
             &[("kernel_shape", ints(&[3, 3])), ("pads", ints(&[3, 0, 0, 0]))],
         ];

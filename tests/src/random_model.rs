@@ -22,6 +22,25 @@ pub fn random_model(seed: u64) -> Model {
     builder.finish(current)
 }
 
+/// A model whose depthwise convolution and pooling have windows as large as the picture: those of gates.
+pub fn whole_map_model(seed: u64, [height, width]: [u32; 2]) -> Model {
+    let mut builder = Builder::new(seed);
+    let encoding = Encoding { max_level: 255, step: 1, low: 0, zero_point: 0, scale: 1.0 / 255.0 };
+    let input = builder.value([3, height, width], ValueKind::Levels(encoding));
+    let window = Window { kernel: [height, width], stride: [1, 1], padding: [0; 4] };
+    let terms = vec![builder.term(input, window, 3, 3)];
+    let mean = builder.conv_of(terms, window, 3, 3);
+    let output = builder.value([3, 1, 1], ValueKind::Levels(encoding));
+    let most = builder.node(output, Operator::MaxPool { input, window });
+    let inputs = [mean, most];
+    let reach = builder.integer_reach(mean) * builder.integer_reach(most);
+    let to = builder.encoding();
+    let requantize = builder.requantize(&[reach], 1, to.max_level);
+    let output = builder.value([3, 1, 1], ValueKind::Levels(to));
+    let last = builder.node(output, Operator::Mul { inputs, requantize });
+    builder.finish(last)
+}
+
 struct Builder {
     rng: Rng,
     model: Model,

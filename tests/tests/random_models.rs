@@ -7,7 +7,7 @@ use ylb_converter::reference::execute;
 use ylb_format::model::{Model, ValueId};
 use ylb_kernels::registry::{Dispatch, all_kernels};
 use ylb_runtime::{Network, Session, SessionOptions};
-use ylb_tests::random_model::random_model;
+use ylb_tests::random_model::{random_model, whole_map_model};
 use ylb_tests::rng::Rng;
 
 /// A restriction to each micro-kernel, to some families and to portable code, and the choice without any.
@@ -27,6 +27,19 @@ fn every_value_equals_the_reference() {
         let model = random_model(seed);
         ylb_format::write(&model).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         check(&model, seed, &dispatches[seed as usize % dispatches.len()]);
+    }
+}
+
+/// Means and maxima of maps of more rows and columns than any other window has.
+#[test]
+fn windows_of_whole_maps() {
+    let dispatches = dispatches();
+    for (seed, size) in (0..).zip([[80, 80], [1, 256], [181, 182], [129, 65]]) {
+        for dispatch in dispatches.iter().take(4) {
+            let model = whole_map_model(seed, size);
+            ylb_format::write(&model).unwrap_or_else(|error| panic!("{size:?}: {error}"));
+            check(&model, seed, dispatch);
+        }
     }
 }
 

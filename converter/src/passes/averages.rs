@@ -15,6 +15,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ylb_format::limits::{MAX_DEPTH, MAX_WINDOW};
 use ylb_source::ir::{Attribute, Domain, Graph, Node, Tensor, TensorId, TensorInfo};
 use ylb_source::quantizer::QuantizedConstant;
 use ylb_source::window::{self, Geometry};
@@ -24,7 +25,7 @@ use super::spelled::{add_number, in_place_of};
 use crate::error::{ConvertError, ErrorKind};
 
 /// Largest extent of a window in the file format.
-const MAX_EXTENT: usize = 64;
+const MAX_EXTENT: usize = MAX_WINDOW as usize;
 
 /// Runs the pass. Returns how many averages and maxima were rewritten.
 ///
@@ -97,10 +98,10 @@ fn average(graph: &Graph, node: &Node) -> Result<Option<Average>, ConvertError> 
         }
     };
     let [rows, columns] = geometry.kernel;
-    if rows > MAX_EXTENT || columns > MAX_EXTENT {
+    if rows > MAX_EXTENT || columns > MAX_EXTENT || (rows * columns) as u64 > MAX_DEPTH {
         return Err(ConvertError::new(
             ErrorKind::TooLarge,
-            format!("the average of a map of {height}x{width}; expected at most {MAX_EXTENT}x{MAX_EXTENT}"),
+            format!("averages {rows}x{columns} elements; expected at most {MAX_DEPTH}"),
         ));
     }
     Ok(Some(Average { input, shape: [channels, 1, rows, columns], geometry }))

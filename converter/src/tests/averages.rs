@@ -91,3 +91,48 @@ fn averages_of_floats_are_refused() {
     let error = net.convert(quantized, 4).unwrap_err();
     assert_eq!((error.kind(), error.op_type()), (ErrorKind::NotQuantized, Some("AveragePool")), "{error}");
 }
+
+/// A gate of the mean, or of the maximum, of a map of this size.
+fn gated(op_type: &str, size: usize) -> (Net, TensorId) {
+    let (builder, image) = Builder::picture(size, size);
+    let mut net = Net { builder, state: 5 };
+    let input = net.input(image);
+    let map = net.layer(input, [4, 3, 3, 3], 0.21);
+    let pooled = net.builder.node(op_type, &[map], &[]);
+    let codes = net.builder.quant(pooled, 0.011, 0.0, 8.0, false);
+    let product = net.builder.node("Mul", &[map, codes], &[]);
+    (net, product)
+}
+
+#[test]
+fn means_of_large_maps() {
+    for (op_type, size) in [("GlobalAveragePool", 80), ("GlobalMaxPool", 80), ("GlobalMaxPool", 272)] {
+        let (mut net, product) = gated(op_type, size);
+        let last = net.builder.quant(product, 0.19, 0.0, 4.0, false);
+        let converted = net.convert(last, 4).unwrap();
+        let pixels: Vec<u8> = (0..3 * size * size).map(|index| (index * index * 37 % 251) as u8).collect();
+        let found = reference::execute(&converted.model, &pixels).logits(MapPart::default()).to_vec();
+        let graph = net.builder.graph.clone();
+        let interpreter = interpret::Interpreter::of_graph(graph, [size; 2]).unwrap();
+        let interpreted = interpreter.run(&pixels, &Default::default(), &mut |_, _| {}).unwrap();
+        let expected = &interpreted.outputs[0].data;
+        assert!(
+            found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-5),
+            "{op_type}"
+        );
+    }
+}
+
+#[test]
+fn means_of_too_large_maps_are_refused() {
+    for size in [182, 300] {
+        let (mut net, product) = gated("GlobalAveragePool", size);
+        let last = net.builder.quant(product, 0.19, 0.0, 4.0, false);
+        let error = net.convert(last, 4).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.op_type()),
+            (ErrorKind::TooLarge, Some("GlobalAveragePool")),
+            "{error}"
+        );
+    }
+}

@@ -49,7 +49,7 @@ fn windows_beyond_the_format_are_refused() {
     let (mut net, image) = Net::new();
     let input = net.input(image);
     let weights = net.weights([4, 3, 3, 3]);
-    let conv = net.dilated(input, weights, [32, 32], 1);
+    let conv = net.dilated(input, weights, [128, 128], 1);
     let quantized = net.builder.quant(conv, 0.31, 0.0, 4.0, true);
     assert!(net.convert(quantized, 4).is_err());
 }

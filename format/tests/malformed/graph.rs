@@ -241,11 +241,11 @@ fn tables_and_factors() {
 
 #[test]
 fn windows() {
-    let windows = [([0, 3], [1, 1]), ([3, 65], [1, 1]), ([3, 3], [0, 1]), ([3, 3], [1, u32::MAX])];
+    let windows = [([0, 3], [1, 1]), ([3, 257], [1, 1]), ([3, 3], [0, 1]), ([3, 3], [1, u32::MAX])];
     for (kernel, stride) in windows {
         refused(
             |model| *pool(model).1 = Window { kernel, stride, ..square(3, 1, 1) },
-            at(nodes::POOL, NodeProblem::Window { kernel, stride, limit: 64 }),
+            at(nodes::POOL, NodeProblem::Window { kernel, stride, limit: 256 }),
         );
     }
     let kernel = [3, 2];
