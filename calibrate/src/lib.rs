@@ -27,23 +27,26 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 use ylb_source::SourceError;
-use ylb_source::ir::{Graph, Tensor, TensorId};
+use ylb_source::ir::{Graph, TensorId};
 
 mod bits;
 mod dynamic;
 mod emit;
+mod float_network;
 mod forward;
 mod histogram;
+mod plan;
 mod reconstruct;
 mod structure;
 mod weights;
 
 pub use bits::Bits;
 pub use dynamic::rewritten as without_dynamic_grids;
+pub use float_network::FloatNetwork;
 
-use bits::Asked;
 use forward::Forward;
 use histogram::{Grid, Histogram};
+use plan::Plan;
 use structure::{Conv, Structure};
 use weights::Weights;
 
@@ -136,58 +139,6 @@ pub fn calibrate(
     shape_outputs(&network, &pictures[0], &mut emitted)?;
     let layers = layers(&network, &structure, &weights, &grids, &histograms);
     Ok(Calibrated { graph: emitted, layers })
-}
-
-/// Widths of everything.
-struct Plan {
-    /// The largest code of each convolution's weights.
-    most: Vec<i32>,
-    /// The bits of each grid.
-    activations: Vec<u32>,
-}
-
-impl Plan {
-    fn new(network: &Forward, structure: &Structure, bits: Bits) -> Self {
-        let weights = |conv: &Conv| network.convolution(conv.position).map_or(0, |c| c.weights.len());
-        let all = structure.convolutions.iter().map(weights).sum();
-        let winograd = winograd_grids(network, structure);
-        let asked = |conv: &Conv| Asked {
-            is_end: conv.is_first || conv.is_last,
-            is_winograd: input_grid(network, structure, conv).is_some_and(|grid| winograd[grid]),
-            parameters: [weights(conv), all],
-        };
-        Self {
-            most: structure.convolutions.iter().map(|conv| bits.largest_code(asked(conv))).collect(),
-            activations: winograd.iter().map(|&own| bits.activations(own)).collect(),
-        }
-    }
-}
-
-/// The grid of a convolution's input, where that is quantized itself and not by what passes through.
-fn input_grid(network: &Forward, structure: &Structure, conv: &Conv) -> Option<usize> {
-    let input = network.node(conv.position).input(0)?;
-    structure.sites.get(&input).copied()
-}
-
-/// Which grids have no other readers than inner convolutions of 3×3 with stride 1.
-fn winograd_grids(network: &Forward, structure: &Structure) -> Vec<bool> {
-    let mut only = vec![true; structure.grids];
-    for position in 0..network.len() {
-        let node = network.node(position);
-        let conv = structure.convolutions.iter().find(|conv| conv.position == position);
-        let is_winograd = conv.is_some_and(|conv| {
-            let inner = !conv.is_first && !conv.is_last;
-            let plain =
-                network.convolution(position).is_some_and(|c| c.shape[2..] == [3, 3] && c.groups == 1);
-            let ones =
-                |name: &str| node.ints(name).is_none_or(|values| values.iter().all(|&value| value == 1));
-            inner && plain && ones("strides") && ones("dilations") && node.ints("pads") == Some(&[1; 4])
-        });
-        for grid in node.inputs.iter().flatten().filter_map(|id| structure.sites.get(id)) {
-            only[*grid] &= is_winograd;
-        }
-    }
-    only
 }
 
 /// Counts the numbers of all tensors that are to be quantized, by grid.
@@ -290,76 +241,6 @@ fn layers(
         }
     }
     layers
-}
-
-/// A float network that tells what some of its nodes compute.
-#[derive(Debug)]
-pub struct FloatNetwork {
-    network: Forward,
-    /// The tensors, and the step behind which all are known.
-    wanted: Vec<TensorId>,
-    end: usize,
-}
-
-impl FloatNetwork {
-    /// Takes a graph for pictures of `[height, width]` pixels; `nodes` are the names of the convolutions whose results are wanted, with what
-    /// is added to each channel or multiplied by it (YOLOv7's implicit knowledge).
-    ///
-    /// # Errors
-    /// If the graph takes no such picture, or has no such convolution.
-    pub fn new(graph: &Graph, size: [usize; 2], nodes: &[&str]) -> Result<Self, SourceError> {
-        let network = Forward::new(graph.clone(), size)?;
-        let (mut wanted, mut end) = (Vec::with_capacity(nodes.len()), 0);
-        for &name in nodes {
-            let is_wanted = |position: &usize| {
-                let node = network.node(*position);
-                node.name == name && node.is("Conv")
-            };
-            let position = (0..network.len()).find(is_wanted).ok_or_else(|| {
-                SourceError::malformed(format!("the float network has no convolution \"{name}\""))
-            })?;
-            let (tensor, last) = behind_numbers_by_channel(&network, position)?;
-            wanted.push(tensor);
-            end = end.max(last + 1);
-        }
-        Ok(Self { network, wanted, end })
-    }
-
-    /// What the nodes compute for a picture, as [`calibrate`] takes it: tensors of 32-bit floats, in the order in which they were
-    /// asked for.
-    ///
-    /// # Errors
-    /// If the picture has another size, or a node is not known.
-    pub fn run(&self, pixels: &[u8]) -> Result<Vec<Tensor>, SourceError> {
-        let mut values = self.network.start(pixels)?;
-        (0..self.end).try_for_each(|position| self.network.step(position, &mut values, &self.wanted))?;
-        let tensor = |id: &TensorId| values.get(*id).map(|tensor| Tensor::clone(tensor));
-        let tensors: Option<Vec<Tensor>> = self.wanted.iter().map(tensor).collect();
-        tensors.ok_or_else(|| SourceError::malformed("a head was not computed"))
-    }
-}
-
-/// A convolution's result, or what becomes of it by numbers for each channel, and the step that computes it.
-fn behind_numbers_by_channel(
-    network: &Forward,
-    mut position: usize,
-) -> Result<(TensorId, usize), SourceError> {
-    let mut tensor = network.node(position).output()?;
-    loop {
-        let reads = |position: &usize| network.node(*position).inputs.contains(&Some(tensor));
-        let mut readers = (0..network.len()).filter(reads);
-        let (Some(next), None) = (readers.next(), readers.next()) else { return Ok((tensor, position)) };
-        let node = network.node(next);
-        let is_arithmetic = ["Add", "Sub", "Mul", "Div"].iter().any(|op| node.is(op));
-        let by_channel = |id: &TensorId| {
-            let shape = network.constant(*id).map(|constant| constant.shape());
-            matches!(shape, Some(&[1, channels, 1, 1] | &[channels, 1, 1]) if channels > 1)
-        };
-        if !is_arithmetic || !node.inputs.iter().flatten().any(by_channel) {
-            return Ok((tensor, position));
-        }
-        (tensor, position) = (node.output()?, next);
-    }
 }
 
 #[cfg(test)]

@@ -139,16 +139,25 @@ fn reads_softmax(network: &Forward, conv: &Node) -> bool {
     false
 }
 
-/// Whether a quantizer of the file writes a tensor.
-pub fn has_codes(graph: &Graph, id: TensorId) -> bool {
-    let writer = graph.nodes.iter().find(|node| node.outputs.contains(&id));
-    writer.is_some_and(is_quantizer)
+/// Whether constants come from a quantizer of the file, however it is written: rounding is enough.
+fn have_codes(graph: &Graph, constants: TensorId) -> bool {
+    let (mut pending, mut seen) = (vec![constants], BTreeSet::new());
+    while let Some(id) = pending.pop() {
+        let Some(node) = graph.nodes.iter().find(|node| node.outputs.contains(&id)) else { continue };
+        if is_quantizer(node) {
+            return true;
+        }
+        pending.extend(node.inputs.iter().flatten().filter(|&&input| seen.insert(input)));
+    }
+    false
 }
 
-/// Whether a node is a quantizer.
+/// Whether a node is a quantizer, or the rounding of one that is written as arithmetic.
 pub fn is_quantizer(node: &Node) -> bool {
     let is_linear = ["QuantizeLinear", "DequantizeLinear"].iter().any(|op| node.is_linear_quantizer(op));
-    is_linear || node.domain == Domain::Qonnx
+    let rounds = ["Round", "Floor", "Ceil", "Sign"].iter().any(|op| node.is(op));
+    let of_tool = node.op_type.ends_with("PerTensorAffine") || node.op_type == "FakeQuantize";
+    is_linear || rounds || of_tool || node.domain == Domain::Qonnx
 }
 
 /// A node's inputs that depend on the picture.
@@ -176,8 +185,10 @@ struct Walk<'n> {
     kinds: &'n [Kind],
     needed: &'n BTreeSet<TensorId>,
     origins: Vec<Origin>,
-    /// Tensors that a pass or a quantizer writes: nothing is quantized behind them.
+    /// Tensors that a pass writes: nothing is quantized behind it.
     carried: BTreeSet<TensorId>,
+    /// Tensors that a quantizer of the file writes, and what becomes of them without another.
+    coded: BTreeSet<TensorId>,
     /// Tensors that are read as codes.
     read: BTreeSet<TensorId>,
     /// Union-find of tensors that share a grid.
@@ -194,6 +205,7 @@ impl<'n> Walk<'n> {
             needed,
             origins: vec![Origin::Picture; tensors],
             carried: BTreeSet::new(),
+            coded: BTreeSet::new(),
             read: BTreeSet::new(),
             parents: (0..tensors).collect(),
             convolutions: Vec::new(),
@@ -220,10 +232,13 @@ impl<'n> Walk<'n> {
             }
             _ if of_picture => Origin::Picture,
             Kind::Quantizer => {
-                self.carried.extend(&node.outputs);
+                self.coded.extend(&node.outputs);
                 own
             }
             Kind::Function => {
+                if self.keeps_codes(node, &inputs) {
+                    self.coded.extend(&node.outputs);
+                }
                 let first = self.origins[inputs[0].0];
                 if inputs.iter().all(|&id| self.origins[id.0] == first) {
                     node.outputs.iter().for_each(|id| self.origins[id.0] = first);
@@ -250,21 +265,33 @@ impl<'n> Walk<'n> {
     fn convolution(&mut self, position: usize, node: &Node, is_first: bool) {
         let Some(&output) = node.outputs.first() else { return };
         let is_last = !self.needed.contains(&output);
-        let is_quantized = node.input(1).is_some_and(|id| has_codes(self.network.graph(), id));
+        let is_quantized = node.input(1).is_some_and(|id| have_codes(self.network.graph(), id));
         let conv = Conv { position, output, site: None, is_first, is_last, is_quantized };
         self.convolutions.push(conv);
     }
 
     /// All that goes through shares a grid, but for what has one of its own already.
     fn pass(&mut self, inputs: &[TensorId], outputs: &[TensorId]) {
-        let fixed =
-            |id: &TensorId| has_codes(self.network.graph(), *id) || self.origins[id.0] == Origin::Picture;
+        let fixed = |id: &TensorId| self.coded.contains(id) || self.origins[id.0] == Origin::Picture;
         let free: Vec<TensorId> = inputs.iter().copied().filter(|id| !fixed(id)).collect();
+        if free.is_empty() {
+            self.coded.extend(outputs);
+            return;
+        }
         self.carried.extend(outputs);
         let Some(&first) = outputs.first() else { return };
         for &id in outputs.iter().chain(&free) {
             self.join(first, id);
         }
+    }
+
+    /// Whether a node makes of codes what still is codes: a copy, or one number for all.
+    fn keeps_codes(&self, node: &Node, inputs: &[TensorId]) -> bool {
+        let op = |names: &[&str]| names.iter().any(|name| node.is(name));
+        let single = |id: &TensorId| self.network.constant(*id).is_none_or(|constant| constant.len() == 1);
+        let is_linear = op(&["Mul", "Div", "Add", "Sub"]) && node.inputs.iter().flatten().all(single);
+        matches!(inputs, [input] if self.coded.contains(input))
+            && (op(&["Identity", "Cast", "Dropout"]) || is_linear)
     }
 
     fn root(&self, mut index: usize) -> usize {
@@ -281,8 +308,8 @@ impl<'n> Walk<'n> {
     }
 
     fn finish(self) -> Structure {
-        let is_site =
-            |id: &&TensorId| !self.carried.contains(id) && matches!(self.origins[id.0], Origin::Tensor(_));
+        let is_own = |id: &TensorId| !self.carried.contains(id) && !self.coded.contains(id);
+        let is_site = |id: &&TensorId| is_own(id) && matches!(self.origins[id.0], Origin::Tensor(_));
         let mut numbers: BTreeMap<usize, usize> = BTreeMap::new();
         let mut sites = BTreeMap::new();
         for &id in self.read.iter().filter(is_site) {

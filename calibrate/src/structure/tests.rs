@@ -67,6 +67,31 @@ fn quantized_tensors_are_left_alone() {
     assert_eq!(structure.sites.keys().copied().collect::<Vec<_>>(), [own]);
 }
 
+/// Quantizers that are written as arithmetic, of weights and of activations.
+#[test]
+fn quantizers_written_as_arithmetic_are_left_alone() {
+    let (mut builder, picture) = Builder::picture(8, 8);
+    let scale = builder.float(0.1);
+    let written = |builder: &mut Builder, x| {
+        let steps = builder.node("Div", &[x, scale], &[]);
+        let codes = builder.node("Round", &[steps], &[]);
+        builder.node("Mul", &[codes, scale], &[])
+    };
+    let weights = builder.floats(&[4, 3, 1, 1], &[0.5; 12]);
+    let weights = written(&mut builder, weights);
+    let first = builder.node("Conv", &[picture, weights], &[]);
+    let quantized = written(&mut builder, first);
+    let plain = builder.floats(&[4, 4, 1, 1], &[0.5; 16]);
+    let last = builder.node("Conv", &[quantized, plain], &[]);
+    builder.graph.outputs.push(last);
+    let structure = Structure::of(&Forward::new(builder.graph, [8, 8]).unwrap());
+    assert!(structure.sites.is_empty());
+    assert_eq!(
+        structure.convolutions.iter().map(|conv| conv.is_quantized).collect::<Vec<_>>(),
+        [true, false]
+    );
+}
+
 /// A picture that is normalized and cut before the first convolution has no quantizer: its bytes are codes.
 #[test]
 fn pictures_are_left_alone() {
