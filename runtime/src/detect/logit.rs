@@ -114,9 +114,9 @@ impl Passing {
     pub const NOTHING: Self = Self { low: i32::MAX, high: i32::MIN };
 
     /// Whether `x` is one of them.
-    #[inline]
+    #[cfg(test)]
     pub fn contains(self, x: i32) -> bool {
-        (self.low <= x) & (x <= self.high)
+        self.low <= x && x <= self.high
     }
 }
 

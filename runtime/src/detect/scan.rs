@@ -48,8 +48,16 @@ pub struct Candidate {
 pub struct HeadDecoder {
     maps: Vec<Map>,
     scores: Scores,
-    /// Thresholds of one part while it is looked through, kept for its memory.
-    passing: Vec<Passing>,
+    /// Thresholds of one part while it is looked through, kept for their memory.
+    limits: Limits,
+}
+
+/// The smallest and the largest integers that pass, by anchor and decisive field of a part. Apart, so that several are
+/// compared at a time.
+#[derive(Clone, Debug, Default)]
+struct Limits {
+    low: Vec<i32>,
+    high: Vec<i32>,
 }
 
 /// Where the numbers of scores are.
@@ -98,8 +106,9 @@ impl HeadDecoder {
             shared: detect.scores == ScoreRule::ObjectnessTimesSoftmax,
         };
         let anchors = maps.iter().map(|map| map.anchors_per_cell).max().unwrap_or(0);
-        let passing = Vec::with_capacity(anchors * scores.decisive().len());
-        Ok(Self { maps, scores, passing })
+        let most = anchors * scores.decisive().len();
+        let limits = Limits { low: Vec::with_capacity(most), high: Vec::with_capacity(most) };
+        Ok(Self { maps, scores, limits })
     }
 
     /// Number of classes.
@@ -138,10 +147,10 @@ impl HeadDecoder {
         let Some(logit) = logit_above(confidence) else {
             return;
         };
-        let Self { maps, scores, passing } = self;
+        let Self { maps, scores, limits } = self;
         for map in maps.iter() {
             let scan = MapScan { map, heads: map.heads(heads), scores, options, confidence, logit };
-            scan.run(passing, candidates);
+            scan.run(limits, candidates);
         }
         keep_best(candidates, MAX_CANDIDATES);
     }
@@ -156,17 +165,17 @@ impl Scores {
 
 impl MapScan<'_> {
     /// Looks through the parts that have decisive fields: one, but where classes come from several convolutions.
-    fn run(&self, passing: &mut Vec<Passing>, candidates: &mut Vec<Candidate>) {
+    fn run(&self, limits: &mut Limits, candidates: &mut Vec<Candidate>) {
         let decisive = self.scores.decisive();
         for (part, head) in self.map.parts.iter().zip(self.heads) {
             let own = part.overlap(&decisive);
             if own.is_empty() {
                 continue;
             }
-            passing.clear();
+            limits.clear();
             for anchor in 0..self.map.anchors_per_cell {
                 let channels = own.clone().map(|field| part.channel(anchor, field));
-                passing.extend(channels.map(|channel| part.logits.passing(channel, self.logit)));
+                channels.for_each(|channel| limits.push(part.logits.passing(channel, self.logit)));
             }
             let whole = own == decisive;
             let sweep = Sweep {
@@ -174,7 +183,7 @@ impl MapScan<'_> {
                 head,
                 fields: part.fields.len(),
                 first: own.start - part.fields.start,
-                passing,
+                limits,
                 found: |site| {
                     let numbers = BoxNumbers { map: self.map, heads: self.heads, site };
                     // A box that passes in several parts is that of the first.
@@ -276,8 +285,7 @@ struct Sweep<'a, F> {
     fields: usize,
     /// Position of the first decisive field among them.
     first: usize,
-    /// What passes, by anchor and decisive field.
-    passing: &'a [Passing],
+    limits: &'a Limits,
     /// Told every such box.
     found: F,
 }
@@ -287,21 +295,47 @@ impl<F: FnMut(Site)> Visit for Sweep<'_, F> {
 
     fn visit<T: Copy>(mut self, elements: &[T], integer: impl Fn(T) -> i32) {
         let Map { height, width, anchors_per_cell, .. } = *self.map;
-        let count = self.passing.len() / anchors_per_cell;
+        let count = self.limits.low.len() / anchors_per_cell;
         for y in 0..height {
             let row = &elements[y * self.head.row_stride..];
             for x in 0..width {
                 let cell = &row[x * self.head.pixel_stride..][..anchors_per_cell * self.fields];
-                for (anchor, passing) in self.passing.chunks_exact(count).enumerate() {
+                let limits = self.limits.low.chunks_exact(count).zip(self.limits.high.chunks_exact(count));
+                for (anchor, (low, high)) in limits.enumerate() {
                     let numbers = &cell[anchor * self.fields + self.first..][..count];
-                    // All are compared, so that several are at a time.
-                    let pairs = numbers.iter().zip(passing);
-                    if pairs.fold(false, |any, (&number, passing)| any | passing.contains(integer(number))) {
+                    let passes = match (numbers, low, high) {
+                        (&[number], &[low], &[high]) => (low..=high).contains(&integer(number)),
+                        _ => any_within(numbers, low, high, &integer),
+                    };
+                    if passes {
                         (self.found)(Site { anchor, y, x });
                     }
                 }
             }
         }
+    }
+}
+
+/// Whether an integer lies within its limits. All are compared, so that several are at a time.
+#[inline]
+fn any_within<T: Copy>(numbers: &[T], low: &[i32], high: &[i32], integer: impl Fn(T) -> i32) -> bool {
+    let limited = numbers.iter().zip(low.iter().zip(high));
+    let within = limited.map(|(&number, (&low, &high))| {
+        let integer = integer(number);
+        i32::from((low <= integer) & (integer <= high))
+    });
+    within.fold(0, |any, within| any | within) != 0
+}
+
+impl Limits {
+    fn clear(&mut self) {
+        self.low.clear();
+        self.high.clear();
+    }
+
+    fn push(&mut self, passing: Passing) {
+        self.low.push(passing.low);
+        self.high.push(passing.high);
     }
 }
 
