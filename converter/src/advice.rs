@@ -28,7 +28,7 @@ pub fn warnings(model: &Model, rows: &[Row]) -> Vec<Warning> {
             }
             (true, false) => wide_levels.push(row.node.as_str()),
             // Heads have 8-bit weights in every export, whatever the rest has.
-            (false, true) if conv.requantize.is_some() => wide_weights.push(row.node.as_str()),
+            (false, true) if row.output_bits.is_some() => wide_weights.push(row.node.as_str()),
             _ => {}
         }
     }

@@ -5,6 +5,7 @@
 
 use ylb_format::model::{
     Along, Conv, MapPart, Model, Node, Operator, Requantize, Value, ValueId, ValueKind, Window,
+    interleave_factor,
 };
 
 mod outputs;
@@ -138,6 +139,18 @@ impl Execution<'_> {
                 }
                 Elements::Levels(result)
             }
+            Operator::Interleave { inputs } => {
+                let factor = interleave_factor(inputs.len()).unwrap_or(1) as usize;
+                let [channels, rows, columns] = extents(self.model.value(inputs[0]));
+                let mut result = Vec::with_capacity(channels * height * width);
+                for channel in 0..channels {
+                    for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+                        let levels = self.levels(inputs[y % factor * factor + x % factor]);
+                        result.push(levels[(channel * rows + y / factor) * columns + x / factor]);
+                    }
+                }
+                Elements::Levels(result)
+            }
             Operator::Mul { inputs: [first, second], requantize } => {
                 let (whole, other) = (self.integers(*first), self.integers(*second));
                 let gate = extents(self.model.value(*second));
@@ -246,6 +259,16 @@ impl Execution<'_> {
             terms.push(sums);
         }
         match &conv.requantize {
+            Some(Requantize::Scale { multipliers, bias, shift }) if output.encoding().is_none() => {
+                let sum = |index: usize| {
+                    let channel = index / (height * width);
+                    let own = terms.iter().zip(multipliers.iter().skip(channel).step_by(channels));
+                    let products =
+                        own.map(|(term, &multiplier)| i64::from(term[index]) * i64::from(multiplier));
+                    ((products.sum::<i64>() + bias[channel]) >> shift) as i32
+                };
+                Elements::Accumulators((0..channels * height * width).map(sum).collect())
+            }
             Some(requantize) => {
                 Elements::Levels(requantized(requantize, &terms, channels, max_level(output)))
             }

@@ -24,7 +24,7 @@ pub use head::{BoxRule, Detect, HeadMap, HeadPart, ScoreRule};
 pub use input::{
     ChannelOrder, Input, PicturePlacement, PixelLevels, PixelRange, Preprocessing, TensorLayout,
 };
-pub use operator::{Along, Operator};
+pub use operator::{Along, Operator, interleave_factor};
 
 /// A whole network with everything needed to run it.
 #[derive(Clone, Debug, PartialEq)]

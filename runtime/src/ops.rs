@@ -11,6 +11,7 @@ pub mod add_tables;
 pub mod channel_max;
 pub mod concat;
 pub mod conv;
+pub mod interleave;
 pub mod map;
 pub mod mat_mul;
 pub mod max_pool;
@@ -164,6 +165,7 @@ fn draft<'a>(
         Operator::AddTables { inputs, tables, requantize } => {
             Box::new(add_tables::AddTablesDraft { inputs, tables, requantize, pairs })
         }
+        Operator::Interleave { inputs } => Box::new(interleave::InterleaveDraft { inputs }),
     })
 }
 

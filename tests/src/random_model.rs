@@ -354,8 +354,26 @@ impl Builder {
         if height * width > 200 {
             return concat;
         }
+        if self.rng.one_in(3) {
+            return self.interleaved(concat);
+        }
         let output = self.value([shape[0], 2 * height, 2 * width], ValueKind::Levels(encoding));
         self.node(output, Operator::Upsample { input: concat, factor: 2 })
+    }
+
+    /// A value and maps of it in turn, of twice or three times as many rows and columns.
+    fn interleaved(&mut self, input: ValueId) -> ValueId {
+        let encoding = self.encoding_of(input);
+        let [channels, height, width] = self.shape(input);
+        let factor = self.rng.range(2, 3) as u32;
+        let mut inputs = vec![input];
+        while inputs.len() < (factor * factor) as usize {
+            let again = self.rng.one_in(3);
+            inputs.push(if again { inputs[inputs.len() - 1] } else { self.map_to(input, encoding) });
+        }
+        let shape = [channels, factor * height, factor * width];
+        let output = self.value(shape, ValueKind::Levels(encoding));
+        self.node(output, Operator::Interleave { inputs })
     }
 
     /// A convolution of two to twelve terms, some of which may read the same value.
@@ -416,9 +434,22 @@ impl Builder {
         let channels = anchors * (fields.end - fields.start);
         let [_, height, width] = self.shape(input);
         let window = Window { kernel: [1, 1], stride: [1, 1], padding: [0; 4] };
-        let terms = vec![self.term(input, window, 1, channels)];
+        let mut terms = vec![self.term(input, window, 1, channels)];
+        let mut requantize = None;
+        if self.rng.one_in(3) {
+            // Of several scales the sum is kept.
+            for _ in 0..self.rng.range(1, 2) {
+                let own = self.channels();
+                let another = self.same_conv(input, own);
+                terms.push(self.term(another, window, 1, channels));
+            }
+            let mut factor = || self.rng.range(-1 << 18, 1 << 18) as i32;
+            let multipliers = (0..terms.len() * channels as usize).map(|_| factor()).collect();
+            let bias = (0..channels).map(|_| self.rng.range(-1 << 40, 1 << 40)).collect();
+            requantize = Some(Requantize::Scale { multipliers, bias, shift: 20 });
+        }
         let value = self.value([channels, height, width], ValueKind::Accumulators);
-        self.node(value, Operator::Conv(Conv { terms, window, groups: 1, requantize: None }));
+        self.node(value, Operator::Conv(Conv { terms, window, groups: 1, requantize }));
         let multipliers = (0..channels).map(|_| self.rng.range(1, 1 << 20) as i32).collect();
         let bias = (0..channels).map(|_| self.rng.range(-1 << 26, 1 << 26)).collect();
         HeadPart { value, fields, multipliers, bias, shift: 24 }

@@ -123,6 +123,23 @@ pub enum Operator {
         /// One level more than there are thresholds.
         levels: Vec<u8>,
     },
+    /// Pixels of the inputs in turn, `factor` times as many rows and columns: output (y, x) is pixel (y / factor,
+    /// x / factor) of input `(y mod factor) · factor + x mod factor`. All inputs and the output share one [`Encoding`],
+    /// their scales aside.
+    Interleave {
+        /// `factor²` values of equal shape, where the factor is 2 to 4.
+        inputs: Vec<ValueId>,
+    },
+}
+
+/// How many times as many rows and columns so many interleaved values make; `None` if they make none.
+pub const fn interleave_factor(inputs: usize) -> Option<u32> {
+    match inputs {
+        4 => Some(2),
+        9 => Some(3),
+        16 => Some(4),
+        _ => None,
+    }
 }
 
 impl Operator {
@@ -142,6 +159,7 @@ impl Operator {
             Self::AddTables { .. } => "AddTables",
             Self::MatMul { .. } => "MatMul",
             Self::Softmax { .. } => "Softmax",
+            Self::Interleave { .. } => "Interleave",
         }
     }
 
@@ -149,9 +167,10 @@ impl Operator {
     pub fn inputs(&self) -> Vec<ValueId> {
         match self {
             Self::Conv(conv) => conv.terms.iter().map(|term| term.input).collect(),
-            Self::Add { inputs, .. } | Self::AddTables { inputs, .. } | Self::Concat { inputs } => {
-                inputs.clone()
-            }
+            Self::Add { inputs, .. }
+            | Self::AddTables { inputs, .. }
+            | Self::Concat { inputs }
+            | Self::Interleave { inputs } => inputs.clone(),
             Self::Mul { inputs, .. } | Self::MatMul { inputs, .. } => inputs.to_vec(),
             Self::Map { input, .. }
             | Self::MaxPool { input, .. }
@@ -169,9 +188,10 @@ impl Operator {
     pub fn inputs_mut(&mut self) -> Vec<&mut ValueId> {
         match self {
             Self::Conv(conv) => conv.terms.iter_mut().map(|term| &mut term.input).collect(),
-            Self::Add { inputs, .. } | Self::AddTables { inputs, .. } | Self::Concat { inputs } => {
-                inputs.iter_mut().collect()
-            }
+            Self::Add { inputs, .. }
+            | Self::AddTables { inputs, .. }
+            | Self::Concat { inputs }
+            | Self::Interleave { inputs } => inputs.iter_mut().collect(),
             Self::Mul { inputs, .. } | Self::MatMul { inputs, .. } => inputs.iter_mut().collect(),
             Self::Map { input, .. }
             | Self::MaxPool { input, .. }
@@ -195,6 +215,7 @@ impl Operator {
                 | Self::Slice { .. }
                 | Self::ChannelMax { .. }
                 | Self::Pad { .. }
+                | Self::Interleave { .. }
         )
     }
 }

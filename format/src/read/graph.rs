@@ -88,6 +88,7 @@ fn node(sections: &mut Sections<'_>) -> Result<Node> {
             Operator::Softmax { input, groups, exponentials, thresholds, levels }
         }
         codes::CONCAT => Operator::Concat { inputs: inputs(&mut sections.graph, MAX_CONCAT_INPUTS)? },
+        codes::INTERLEAVE => Operator::Interleave { inputs: inputs(&mut sections.graph, MAX_CONCAT_INPUTS)? },
         code => return Err(sections.graph.unknown_code(offset, "operator", code)),
     };
     Ok(Node { name, output, operator })

@@ -24,6 +24,9 @@ pub(super) fn validate(model: &Model, conv: &Conv, written: &Value) -> Result<()
         None if written.encoding().is_some() => Err(NodeProblem::OutputIsLevels),
         None if conv.terms.len() != 1 => Err(NodeProblem::SeveralAccumulators { terms: conv.terms.len() }),
         None => Ok(()),
+        Some(sum) if written.encoding().is_none() && conv.terms.len() > 1 => {
+            requantize::accumulators(sum, &bounds, to_usize(written.channels))
+        }
         Some(requantize) => {
             let channels = to_usize(written.channels);
             requantize::validate(requantize, &bounds, channels, output(written)?.encoding)

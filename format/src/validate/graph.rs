@@ -2,7 +2,7 @@
 
 use super::{NodeProblem, Violation, attention, conv, requantize};
 use crate::limits::{MAX_ADDENDS, MAX_CONCAT_INPUTS, MAX_UPSAMPLE, MAX_WINDOW};
-use crate::model::{Encoding, Model, Node, Operator, Requantize, Value, ValueId, Window};
+use crate::model::{Encoding, Model, Node, Operator, Requantize, Value, ValueId, Window, interleave_factor};
 use crate::weights::to_usize;
 
 /// Which values are written and read; indexed by value.
@@ -143,6 +143,7 @@ fn by_itself(model: &Model, node: &Node, written: &Value) -> Result<(), NodeProb
         Operator::AddTables { inputs, tables, requantize } => {
             add_tables(model, inputs, tables, requantize, output(written)?)
         }
+        Operator::Interleave { inputs } => interleave(model, inputs, output(written)?),
     }
 }
 
@@ -242,6 +243,19 @@ fn upsample(input: Levels<'_>, factor: u32, output: Levels<'_>) -> Result<(), No
         return Err(NodeProblem::UpsampleFactor { factor, limit: MAX_UPSAMPLE });
     }
     let [channels, height, width] = input.value.shape().map(u64::from);
+    let factor = u64::from(factor);
+    output_shape([channels, height * factor, width * factor], output.value)
+}
+
+fn interleave(model: &Model, inputs: &[ValueId], output: Levels<'_>) -> Result<(), NodeProblem> {
+    let count = inputs.len();
+    let factor = interleave_factor(count).ok_or(NodeProblem::InterleaveCount { count })?;
+    let mut shape = None;
+    for (index, &id) in inputs.iter().enumerate() {
+        let part = input(model, id)?;
+        input_shape(index, *shape.get_or_insert(part.value.shape()), part.value)?;
+    }
+    let [channels, height, width] = shape.unwrap_or_default().map(u64::from);
     let factor = u64::from(factor);
     output_shape([channels, height * factor, width * factor], output.value)
 }

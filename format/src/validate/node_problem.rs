@@ -125,6 +125,18 @@ pub enum NodeProblem {
         /// Largest factor.
         limit: u32,
     },
+    /// Sums of several terms that are accumulators leave an i32.
+    #[error("the sum of channel {channel} may not fit 32 bits")]
+    SumRange {
+        /// The output channel.
+        channel: usize,
+    },
+    /// So many values make no whole number of rows and columns.
+    #[error("it interleaves {count} values; expected 4, 9 or 16")]
+    InterleaveCount {
+        /// Their number.
+        count: usize,
+    },
     /// A window's rows, columns or steps are out of range.
     #[error("a window with kernel {kernel:?} and stride {stride:?}: all must be 1 to {limit}")]
     Window {

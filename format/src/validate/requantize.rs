@@ -17,7 +17,7 @@ pub(super) fn validate(
             if *shift > MAX_SHIFT {
                 return Err(NodeProblem::Shift { shift: *shift, limit: MAX_SHIFT });
             }
-            scaled(multipliers, bias, bounds, channels)
+            scaled(multipliers, bias, bounds, channels).map(|_| ())
         }
         Requantize::Staircase { thresholds, levels } => {
             staircases(thresholds, levels, bounds.len(), channels, output)
@@ -26,6 +26,26 @@ pub(super) fn validate(
             scaled(multipliers, bias, bounds, channels)?;
             staircase(0, thresholds, levels, output)
         }
+    }
+}
+
+/// Checks a requantization of several terms whose sums, shifted and not clamped, are accumulators themselves.
+pub(super) fn accumulators(
+    requantize: &Requantize,
+    bounds: &[Vec<i64>],
+    channels: usize,
+) -> Result<(), NodeProblem> {
+    let Requantize::Scale { multipliers, bias, shift } = requantize else {
+        return Err(NodeProblem::OutputIsAccumulators);
+    };
+    if *shift > MAX_SHIFT {
+        return Err(NodeProblem::Shift { shift: *shift, limit: MAX_SHIFT });
+    }
+    // Rounded down, the magnitude of a negative sum may grow by 1.
+    let too_large = |magnitude: &u64| magnitude >> shift >= u64::from(i32::MAX.unsigned_abs());
+    match scaled(multipliers, bias, bounds, channels)?.iter().position(too_large) {
+        Some(channel) => Err(NodeProblem::SumRange { channel }),
+        None => Ok(()),
     }
 }
 
@@ -38,14 +58,15 @@ pub(super) fn levels(levels: &[u8], output: &Encoding) -> Result<(), NodeProblem
     }
 }
 
-/// `Σ_t |acc[t]| · |multipliers[t·C + c]| + |bias[c]|` fits an i64 for every channel.
+/// `Σ_t |acc[t]| · |multipliers[t·C + c]| + |bias[c]|` of every channel, which fits an i64.
 fn scaled(
     multipliers: &[i32],
     bias: &[i64],
     bounds: &[Vec<i64>],
     channels: usize,
-) -> Result<(), NodeProblem> {
+) -> Result<Vec<u64>, NodeProblem> {
     let terms = bounds.len();
+    let mut magnitudes = Vec::with_capacity(channels);
     if multipliers.len() != terms * channels {
         return Err(NodeProblem::MultipliersLen { len: multipliers.len(), terms, channels });
     }
@@ -61,11 +82,10 @@ fn scaled(
             let product = bound * u64::from(multiplier);
             magnitude = magnitude.and_then(|magnitude| magnitude.checked_add(product));
         }
-        if magnitude.is_none_or(|magnitude| i64::try_from(magnitude).is_err()) {
-            return Err(NodeProblem::ScaledRange { channel });
-        }
+        let fits = magnitude.filter(|&magnitude| i64::try_from(magnitude).is_ok());
+        magnitudes.push(fits.ok_or(NodeProblem::ScaledRange { channel })?);
     }
-    Ok(())
+    Ok(magnitudes)
 }
 
 fn staircases(

@@ -72,6 +72,10 @@ impl Sections {
                 self.graph.u8(codes::CONCAT);
                 self.graph.inputs(inputs);
             }
+            Operator::Interleave { inputs } => {
+                self.graph.u8(codes::INTERLEAVE);
+                self.graph.inputs(inputs);
+            }
             Operator::Mul { inputs, requantize } => {
                 self.graph.u8(codes::MUL);
                 inputs.iter().for_each(|input| self.graph.u32(input.0));

@@ -1,9 +1,9 @@
 //! Nodes: order, shapes, operators, windows.
 
 use ylb_format::model::*;
-use ylb_format::{NodeProblem, Violation};
+use ylb_format::{NodeProblem, Violation, read, write};
 
-use super::models::{cyclic, node, nodes, square, term, unsigned};
+use super::models::{self, cyclic, node, nodes, square, term, unsigned};
 use super::refuse::{at, conv, encoding, inputs, pool, refused, refused_in_memory, requantize};
 
 #[test]
@@ -62,7 +62,12 @@ fn levels_and_accumulators() {
         |model| conv(model, 9).terms[0].input = ValueId(9),
         at(9, NodeProblem::InputIsAccumulators { value: 9 }),
     );
-    for index in nodes::STEM..nodes::HEAD {
+    // Sums of several terms may be accumulators, which nothing but the head reads.
+    refused(
+        |model| model.values[4].kind = ValueKind::Accumulators,
+        at(nodes::ADD, NodeProblem::InputIsAccumulators { value: 4 }),
+    );
+    for index in (nodes::STEM..nodes::HEAD).filter(|&index| index != nodes::TWO_TERMS) {
         refused(
             |model| model.values[index + 1].kind = ValueKind::Accumulators,
             at(index, NodeProblem::OutputIsAccumulators),
@@ -134,7 +139,7 @@ fn product(model: &mut Model) -> (&mut [ValueId; 2], &mut Requantize) {
 
 #[test]
 fn products() {
-    let mut model = super::models::detector();
+    let mut model = models::detector();
     product(&mut model);
     assert_eq!(ylb_format::validate(&model), Ok(()));
     let input = |input, actual| NodeProblem::InputShape { input, expected: [6, 4, 4], actual };
@@ -161,7 +166,7 @@ fn products() {
 #[test]
 fn gates() {
     let gated = |pooled: u32, inputs: [u32; 2]| {
-        let mut model = super::models::detector();
+        let mut model = models::detector();
         model.values.truncate(1);
         model.outputs.clear();
         model.detect = Detect::default();
@@ -207,6 +212,62 @@ fn encodings() {
             refused(|model| change(encoding(model, value)), at(index, problem));
         }
     }
+}
+
+/// Several terms of a head are scaled, summed and shifted, which must fit 32 bits.
+#[test]
+fn sums_that_are_accumulators() {
+    let several = |model: &mut Model, requantize: Requantize| {
+        let Operator::Conv(conv) = &mut model.nodes[nodes::HEAD].operator else { panic!() };
+        conv.terms.push(conv.terms[0].clone());
+        conv.requantize = Some(requantize);
+    };
+    let scale = |multiplier: i32, shift: u8| Requantize::Scale {
+        multipliers: vec![multiplier; 28],
+        bias: vec![1; 14],
+        shift,
+    };
+    let mut model = models::detector();
+    several(&mut model, scale(-(1 << 30), 20));
+    assert_eq!(read(&write(&model).unwrap()).unwrap(), model);
+    refused(|model| several(model, scale(1 << 30, 1)), at(nodes::HEAD, NodeProblem::SumRange { channel: 0 }));
+    let problem = NodeProblem::MultipliersLen { len: 14, terms: 2, channels: 14 };
+    let short = Requantize::Scale { multipliers: vec![1; 14], bias: vec![1; 14], shift: 8 };
+    refused_in_memory(|model| several(model, short), at(nodes::HEAD, problem));
+    let staircase = Requantize::ScaledStaircase {
+        multipliers: vec![1; 28],
+        bias: vec![1; 14],
+        thresholds: vec![0],
+        levels: vec![0, 1],
+    };
+    refused(|model| several(model, staircase), at(nodes::HEAD, NodeProblem::OutputIsAccumulators));
+}
+
+/// Four values of 4 by 4 are one of 8 by 8.
+#[test]
+fn interleaved_values() {
+    let interleave = |model: &mut Model, inputs: Vec<ValueId>| {
+        model.nodes[nodes::UPSAMPLE].operator = Operator::Interleave { inputs };
+    };
+    let mut model = models::detector();
+    interleave(&mut model, vec![ValueId(7); 4]);
+    assert_eq!(read(&write(&model).unwrap()).unwrap(), model);
+    for count in [0, 1, 3, 5, 15] {
+        let problem = NodeProblem::InterleaveCount { count };
+        refused_in_memory(|model| interleave(model, vec![ValueId(7); count]), at(nodes::UPSAMPLE, problem));
+    }
+    let problem = NodeProblem::OutputShape { expected: [6, 12, 12], actual: [6, 8, 8] };
+    refused(|model| interleave(model, vec![ValueId(7); 9]), at(nodes::UPSAMPLE, problem));
+    let problem = NodeProblem::InputShape { input: 1, expected: [6, 4, 4], actual: [3, 8, 8] };
+    refused(
+        |model| interleave(model, vec![ValueId(7), ValueId(0), ValueId(7), ValueId(7)]),
+        at(nodes::UPSAMPLE, problem),
+    );
+    let problem = NodeProblem::Encoding { input: 2 };
+    refused(
+        |model| interleave(model, vec![ValueId(7), ValueId(7), ValueId(6), ValueId(7)]),
+        at(nodes::UPSAMPLE, problem),
+    );
 }
 
 #[test]

@@ -215,6 +215,10 @@ fn operator(all: &mut Sections, operator: &Operator) {
             all.graph.push(6);
             inputs(&mut all.graph, parts);
         }
+        Operator::Interleave { inputs: parts } => {
+            all.graph.push(14);
+            inputs(&mut all.graph, parts);
+        }
         Operator::Mul { inputs: [first, second], requantize: to_levels } => {
             all.graph.push(7);
             u32s(&mut all.graph, &[first.0, second.0]);

@@ -75,7 +75,7 @@ impl Generator {
         let [channels, height, width] = shape;
         let encoding = *self.at(input).encoding().unwrap();
         let twin = Encoding { scale: 0.75, ..encoding };
-        match self.choose(13) {
+        match self.choose(14) {
             0 => self.conv(input),
             1 => self.add(input),
             5 => self.mul(input),
@@ -110,6 +110,12 @@ impl Generator {
                 let factor = 2 + self.choose(7);
                 let shape = [channels, height * factor, width * factor];
                 self.push(shape, twin, Operator::Upsample { input, factor });
+            }
+            12 if height * width < 200 => {
+                let factor = 2 + self.choose(3);
+                let shape = [channels, height * factor, width * factor];
+                let inputs = vec![input; (factor * factor) as usize];
+                self.push(shape, twin, Operator::Interleave { inputs });
             }
             _ => {
                 let count = 1 + self.choose(3);

@@ -35,6 +35,7 @@ use ylb_kernels::families::direct::{ConvTile, LevelsEnd, LevelsTile, PlanesTile,
 use ylb_kernels::requantize::{AccumulatorRange, PlaneSteps, RequantizeTile, Requantizer};
 use ylb_kernels::rows::Rows;
 
+use self::accumulators::ScaledSum;
 use self::blocks::{Block, Place};
 use self::buffers::{Buffers, BuffersLen, FEW_TERMS, listed};
 use self::candidate::Chosen;
@@ -76,8 +77,8 @@ enum End {
     Planes(PlaneSteps),
     /// Levels; in the micro-kernel if `in_kernel`.
     Levels { requantizer: Requantizer, in_kernel: bool },
-    /// Accumulators; of all channels of some pixels at a time if `by_pixels`.
-    Accumulators { by_pixels: bool },
+    /// Accumulators; of all channels of some pixels at a time if `by_pixels`. Of several terms a `sum`.
+    Accumulators { by_pixels: bool, sum: Option<ScaledSum> },
 }
 
 impl End {
@@ -90,7 +91,8 @@ impl End {
         let one_group = conv.groups == 1;
         let (Some(map), ValueKind::Levels(encoding)) = (&conv.requantize, &model.value(output).kind) else {
             let narrow = plan.storage[output.index()].accumulators.as_ref().is_some_and(|store| store.narrow);
-            return Self::Accumulators { by_pixels: one_group && terms.gains_by_pixels(narrow) };
+            let sum = conv.requantize.as_ref().map(ScaledSum::new);
+            return Self::Accumulators { by_pixels: one_group && terms.gains_by_pixels(narrow), sum };
         };
         let spec = requantize::spec(map, encoding.max_level);
         if let Some(steps) = terms.plane_steps(&spec, &ranges, setting).filter(|_| one_group) {
@@ -143,8 +145,8 @@ impl Op for ConvOp {
                 End::Levels { requantizer, in_kernel: false } => {
                     self.levels_row(band, frame, &mut buffers, requantizer, y);
                 }
-                End::Accumulators { by_pixels } => {
-                    self.accumulators(band, memory, &mut buffers, *by_pixels, y);
+                End::Accumulators { by_pixels, sum } => {
+                    self.accumulators(band, memory, &mut buffers, (*by_pixels, sum.as_ref()), y);
                 }
             }
         }
@@ -185,7 +187,7 @@ impl ConvOp {
 
     /// Elements of the buffers that it needs.
     fn buffers(&self) -> BuffersLen {
-        let by_pixels = matches!(self.end, End::Accumulators { by_pixels: true });
+        let by_pixels = matches!(self.end, End::Accumulators { by_pixels: true, .. });
         BuffersLen {
             sums: STRIP * self.nr * if by_pixels { self.blocks.len() } else { self.terms.count() },
             totals: self.terms.count() * self.width,

@@ -1,11 +1,41 @@
 //! Convolutions whose output is accumulators: heads.
 
+use ylb_format::model::Requantize;
+
 use super::blocks::Place;
 use super::buffers::Buffers;
 use super::{ConvOp, STRIP};
 use crate::accumulators::{Accumulator, Accumulators};
 use crate::bands::Band;
 use crate::storage::Borrowed;
+
+/// Accumulators of several terms as one: `(Σ multiplier · accumulator + bias) >> shift`.
+pub(super) struct ScaledSum {
+    /// By term, then by channel.
+    multipliers: Vec<i32>,
+    /// By channel.
+    bias: Vec<i64>,
+    shift: u8,
+}
+
+impl ScaledSum {
+    /// Of a valid model, in which only scales give accumulators.
+    pub(super) fn new(requantize: &Requantize) -> Self {
+        let Requantize::Scale { multipliers, bias, shift } = requantize.clone() else {
+            unreachable!("only scales give accumulators");
+        };
+        Self { multipliers, bias, shift }
+    }
+
+    /// The sum of a channel, whose accumulators lie `distance` apart.
+    fn of(&self, channel: usize, accumulators: &[i32], distance: usize) -> i32 {
+        let multipliers = self.multipliers[channel..].iter().step_by(self.bias.len());
+        let terms = accumulators.iter().step_by(distance).zip(multipliers);
+        let products =
+            terms.map(|(&accumulator, &multiplier)| i64::from(accumulator) * i64::from(multiplier));
+        ((products.sum::<i64>() + self.bias[channel]) >> self.shift) as i32
+    }
+}
 
 impl ConvOp {
     /// Row `y`; `by_pixels` as [`End::Accumulators`](super::End::Accumulators) says.
@@ -14,13 +44,13 @@ impl ConvOp {
         band: &mut Band<'_>,
         memory: &Borrowed<'_>,
         buffers: &mut Buffers<'_>,
-        by_pixels: bool,
+        how: (bool, Option<&ScaledSum>),
         y: usize,
     ) {
         let row = y - band.rows.start;
         match &mut band.accumulators {
-            Accumulators::Wide(all) => self.accumulators_row(all, memory, buffers, by_pixels, [row, y]),
-            Accumulators::Narrow(all) => self.accumulators_row(all, memory, buffers, by_pixels, [row, y]),
+            Accumulators::Wide(all) => self.accumulators_row(all, memory, buffers, how, [row, y]),
+            Accumulators::Narrow(all) => self.accumulators_row(all, memory, buffers, how, [row, y]),
         }
     }
 
@@ -29,7 +59,7 @@ impl ConvOp {
         all: &mut [T],
         memory: &Borrowed<'_>,
         buffers: &mut Buffers<'_>,
-        by_pixels: bool,
+        (by_pixels, sum): (bool, Option<&ScaledSum>),
         [row, y]: [usize; 2],
     ) {
         let row_len = self.width * self.channels;
@@ -37,7 +67,7 @@ impl ConvOp {
         if by_pixels {
             self.accumulators_by_pixels(out, memory, buffers, y);
         } else {
-            self.accumulators_by_blocks(out, memory, buffers, y);
+            self.accumulators_by_blocks(out, memory, buffers, sum, y);
         }
     }
 
@@ -72,6 +102,7 @@ impl ConvOp {
         row: &mut [T],
         memory: &Borrowed<'_>,
         buffers: &mut Buffers<'_>,
+        sum: Option<&ScaledSum>,
         y: usize,
     ) {
         for (number, block) in self.blocks.iter().enumerate() {
@@ -89,6 +120,16 @@ impl ConvOp {
                     continue;
                 }
                 let out = row[x * self.channels..].chunks_exact_mut(self.channels);
+                if let Some(sum) = sum {
+                    for (pixel, out) in out.enumerate().take(pixels) {
+                        for output in 0..block.outputs {
+                            let accumulators = &buffers.sums[pixel * self.nr + output..];
+                            let channel = block.first + output;
+                            out[channel] = T::new(sum.of(channel, accumulators, STRIP * self.nr));
+                        }
+                    }
+                    continue;
+                }
                 for (sums, out) in buffers.sums.chunks_exact(self.nr).zip(out).take(pixels) {
                     // In pieces of constant length this takes 1.4 times as long, on a Cortex-A72.
                     copy(&sums[..block.outputs], &mut out[block.first..][..block.outputs]);

@@ -47,7 +47,9 @@ impl Planned for ConvDraft<'_> {
 
     fn fits_16_bits(&self, model: &Model) -> bool {
         let mut terms = self.conv.terms.iter().zip(&self.codes);
-        terms.all(|(term, codes)| fit_16_bits(&requantize::conv_ranges(model, term, codes)))
+        // Sums of several terms have as many bits as there are.
+        self.conv.requantize.is_none()
+            && terms.all(|(term, codes)| fit_16_bits(&requantize::conv_ranges(model, term, codes)))
     }
 }
 
