@@ -269,7 +269,16 @@ mod tests {
     /// The source of a verified model is fed by what the file says: a network with another idea of the picture fails.
     #[test]
     fn networks_that_see_black_are_not_verified() {
-        for name in ["picture_uint8_w4a4", "picture_float255_w4a4"] {
+        for name in [
+            "picture_uint8_w4a4",
+            "picture_uint8_mul_w4a4",
+            "picture_uint8_scale1_w4a4",
+            "picture_float255_w4a4",
+            "picture_float255_qcdq_w4a4",
+            "picture_float255_scale1_w4a4",
+            "picture_float255_focus_w3a5",
+            "picture_nhwc_w4a4",
+        ] {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/exports");
             let path = folder.join(format!("{name}.onnx"));
             let source = model::open_source(&path, || "no source".to_owned()).unwrap();

@@ -90,7 +90,16 @@ fn a_model_of_another_source_is_refused() {
 #[test]
 fn a_model_that_sees_black_is_found() {
     let folder = Folder::new("compare_black");
-    for (name, warned) in [("picture_uint8_w4a4", false), ("picture_float255_w4a4", true)] {
+    for (name, warned) in [
+        ("picture_uint8_w4a4", false),
+        ("picture_uint8_mul_w4a4", false),
+        ("picture_uint8_scale1_w4a4", false),
+        ("picture_float255_w4a4", true),
+        ("picture_float255_qcdq_w4a4", true),
+        ("picture_float255_scale1_w4a4", true),
+        ("picture_float255_focus_w3a5", true),
+        ("picture_nhwc_w4a4", false),
+    ] {
         let onnx =
             Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../tests/fixtures/exports/{name}.onnx"));
         let onnx = onnx.to_str().unwrap();
