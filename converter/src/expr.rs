@@ -41,8 +41,8 @@ pub struct ValueIndex(pub usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConvIndex(pub usize);
 
-/// Functions of one number. All but [`Unary::Neg`] and [`Unary::Abs`] are non-decreasing, which
-/// [`Program::range`] relies on.
+/// Functions of one number. All but [`Unary::Neg`], [`Unary::Abs`] and powers of a base below 1 are non-decreasing,
+/// which [`Program::range`] relies on.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Unary {
     /// `max(x, 0)`.
@@ -67,6 +67,15 @@ pub enum Unary {
     Softplus,
     /// `e^x`.
     Exp,
+    /// `base^x`.
+    Power {
+        /// Positive.
+        base: f64,
+    },
+    /// `ln x`; no number below 0.
+    Log,
+    /// `√x`; no number below 0.
+    Sqrt,
     /// `−x`.
     Neg,
     /// `|x|`.
@@ -96,6 +105,12 @@ pub enum Binary {
     Min,
     /// The larger.
     Max,
+    /// `a > b ? 1 : 0`.
+    Greater,
+    /// `a ≥ b ? 1 : 0`.
+    GreaterOrEqual,
+    /// `a ≠ 0 ? b : 0`, whatever `b` is: a half of `Where`.
+    Select,
 }
 
 /// What an expression depends on.

@@ -21,7 +21,10 @@
 //! | `attention` | products of values as matrices, and softmax |
 //! | `conv_sum` | sums of convolutions |
 //! | `spatial` | pooling and upsampling |
+//! | `interleave` | pixels that follow one another; codes that a moved quantizer gave a name |
 //! | `cut` | quantizers |
+//! | `table` | functions of the codes of one value |
+//! | `on_grid` | few numbers that are integers of one step, whatever made them |
 //! | `inline` | quantizers inside the function of one accumulator |
 //! | `requantize` | the exact map of a convolution, `sum` that of a sum, `product` that of a product |
 //! | `function_sum` | sums of functions of values |
@@ -40,7 +43,7 @@ use ylb_source::window::Geometry;
 use crate::error::{ConvertError, ErrorKind};
 use crate::expr::{Expr, Unary, ValueIndex};
 use crate::heads::Heads;
-use crate::passes::{self, trunc};
+use crate::passes::{self, quantizers, transposed, trunc};
 use crate::report::{Row, Warning};
 
 mod attention;
@@ -53,9 +56,11 @@ mod elementwise;
 mod function_sum;
 mod head;
 mod inline;
+mod interleave;
 mod join;
 mod joined_floats;
 mod linear;
+mod on_grid;
 mod own_channel;
 mod picture;
 mod product;
@@ -64,6 +69,7 @@ mod requantized_join;
 mod slices;
 mod spatial;
 mod sum;
+mod table;
 mod weights;
 
 pub use conv::PendingConv;
@@ -199,7 +205,7 @@ impl Lowering<'_> {
     fn node(&mut self, node: &Node) -> Result<(), ConvertError> {
         let output = node.output()?;
         let feature = match (&node.domain, node.op_type.as_str()) {
-            (Domain::Converter, "FakeQuant") => self.fake_quant(node)?,
+            (Domain::Converter, quantizers::FAKE_QUANT) => self.fake_quant(node)?,
             (Domain::Converter, trunc::ROUND) => self.rounded_in_passing(node)?,
             (Domain::Converter, trunc::TRUNC) => {
                 self.written_out(node, Unary::Round(Rounding::named(node.text("rounding_mode", "FLOOR"))?))?
@@ -209,7 +215,11 @@ impl Lowering<'_> {
             (Domain::Converter, passes::attention::SOFTMAX) => self.softmax(node)?,
             (Domain::Onnx | Domain::Microsoft, "DequantizeLinear") => self.dequantized_picture(node)?,
             (Domain::Onnx, "Conv") => self.conv(node)?,
-            (Domain::Onnx, "Concat") => self.concat(node)?,
+            (Domain::Converter, transposed::INTERLEAVE) => self.interleave(node)?,
+            (Domain::Onnx, "Concat") => {
+                let joined = self.concat(node)?;
+                self.named_concat(node, joined)?
+            }
             (Domain::Onnx, "MaxPool") => self.max_pool(node)?,
             (Domain::Onnx, "ReduceMax") => self.channel_max(node)?,
             (Domain::Onnx, "Pad") => self.pad(node)?,

@@ -23,6 +23,7 @@
 //! | [`vectors`] | linear layers on pooled maps | convolutions of one pixel |
 //! | [`averages`] | `AveragePool`, `GlobalAveragePool`, `ReduceMean`; `GlobalMaxPool`, `ReduceMax` of the map | convolutions with weights of 1; `MaxPool` |
 //! | [`placement`] | quantizers in front of convolutions, floats in poolings and concats before them | quantizers behind what is quantized |
+//! | [`transposed`] | `ConvTranspose`, and what works pixel by pixel behind it | convolutions whose pixels follow one another |
 //! | [`grids`] | weights whose quantizer was folded away | weights with codes |
 //! | [`dilations`] | dilated convolutions | zeros between weights |
 
@@ -47,6 +48,7 @@ pub mod roundings;
 mod shapes;
 mod spelled;
 pub mod straight_through;
+pub mod transposed;
 pub mod trunc;
 pub mod vectors;
 pub mod written_out;

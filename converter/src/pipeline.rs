@@ -186,6 +186,13 @@ pub(crate) fn run_passes(
             .push(format!("placement: {moved} quantizers moved, {merged} equal to another of their tensor"));
         passes::prune::run(graph);
     }
+    progress(Progress::Pass("transposed"));
+    let transposed = passes::transposed::run(graph)?;
+    if transposed > 0 {
+        report.passes.push(format!(
+            "transposed: {transposed} written as convolutions whose pixels follow one another"
+        ));
+    }
     progress(Progress::Pass("grids"));
     report.passes.push(grids_sentence(&passes::grids::run(graph)?));
     progress(Progress::Pass("dilations"));

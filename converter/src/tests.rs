@@ -8,6 +8,7 @@ use ylb_source::{Source, interpret};
 use crate::pipeline::{convert_graph, run_passes};
 use crate::{ConvertError, Converted, ErrorKind, Options, Report, advice, emit, lower, passes, reference};
 
+mod answers;
 mod arranged;
 mod attention;
 mod averages;
@@ -18,10 +19,13 @@ mod damage;
 mod dilations;
 mod exports;
 mod families;
+mod few_numbers;
 mod float;
 mod function_sums;
 mod gates;
 mod gates_and_joins;
+mod group_scales;
+mod guards;
 mod heads;
 mod messages;
 mod one_accumulator;
@@ -32,6 +36,7 @@ mod placement;
 mod rounding;
 mod spelling;
 mod stems;
+mod transposed;
 mod weights;
 
 /// Rows and columns of the picture.

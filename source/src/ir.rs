@@ -100,8 +100,35 @@ pub struct Graph {
 }
 
 impl Node {
-    /// The attribute of an operator of [`Domain::Converter`] that says which operator of the file it stands for.
-    pub const WRITTEN_FOR: &'static str = "written_for";
+    /// The attribute of a node that a pass wrote, which says which operator of the file it stands for.
+    const WRITTEN_FOR: &'static str = "written_for";
+
+    /// Another operator in the place of this one: with its name and its outputs, and in messages still the operator that
+    /// the file has there, however often it is rewritten.
+    pub fn rewritten(&self, domain: Domain, op_type: &str, inputs: &[TensorId]) -> Self {
+        Self {
+            name: self.name.clone(),
+            domain,
+            op_type: op_type.to_owned(),
+            inputs: inputs.iter().map(|&id| Some(id)).collect(),
+            outputs: self.outputs.clone(),
+            attributes: [(Self::WRITTEN_FOR.to_owned(), Attribute::Text(self.written_for()))].into(),
+            quantizer: None,
+        }
+    }
+
+    /// The same node with one more attribute.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: Attribute) -> Self {
+        self.attributes.insert(name.to_owned(), value);
+        self
+    }
+
+    /// The same node with other outputs.
+    #[must_use]
+    pub fn writing(self, outputs: &[TensorId]) -> Self {
+        Self { outputs: outputs.to_vec(), ..self }
+    }
 
     /// An attribute by name.
     pub fn attribute(&self, name: &str) -> Option<&Attribute> {
@@ -173,11 +200,13 @@ impl Node {
         matches!(self.domain, Domain::Onnx | Domain::Microsoft) && self.op_type == op_type
     }
 
-    /// The operator as the file has it, with its domain where that is not the default, for messages.
-    pub fn full_type(&self) -> String {
+    /// The operator that the file has in this place, with its domain where that is not the default: what messages call it.
+    pub fn written_for(&self) -> String {
+        if let Some(Attribute::Text(operator)) = self.attribute(Self::WRITTEN_FOR) {
+            return operator.clone();
+        }
         match &self.domain {
-            Domain::Onnx => self.op_type.clone(),
-            Domain::Converter => self.text(Self::WRITTEN_FOR, &self.op_type).to_owned(),
+            Domain::Onnx | Domain::Converter => self.op_type.clone(),
             Domain::Qonnx => format!("qonnx.custom_op.general::{}", self.op_type),
             Domain::Microsoft => format!("com.microsoft::{}", self.op_type),
             Domain::Other(domain) => format!("{domain}::{}", self.op_type),
@@ -186,7 +215,7 @@ impl Node {
 
     /// Blames an error on this node.
     pub fn blame<E: Blame>(&self, error: E) -> E {
-        error.at(&self.name, &self.full_type())
+        error.at(&self.name, &self.written_for())
     }
 }
 

@@ -105,6 +105,63 @@ fn round_up(
     Ok(())
 }
 
+/// Geometry of a `ConvTranspose`: position `i` of its input adds to positions `i · stride + k − padding` of its output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transposed {
+    /// Rows and columns of the weights.
+    pub kernel: [usize; 2],
+    /// Steps down and right, in the output.
+    pub stride: [usize; 2],
+    /// Rows and columns cut off at the top and on the left.
+    pub padding: [usize; 2],
+    /// Rows and columns of the output.
+    pub output: [usize; 2],
+}
+
+/// Reads a `ConvTranspose` over an input `[batch, channels, rows, columns]` with weights of so many rows and columns.
+///
+/// # Errors
+/// If it is not two-dimensional, too large or dilated, or says its padding by the output's size.
+pub fn transposed(node: &Node, input: &[usize], kernel: [usize; 2]) -> Result<Transposed, SourceError> {
+    let &[_, _, height, width] = input else {
+        return Err(SourceError::unsupported(format!("input shape {input:?}; expected rank 4")));
+    };
+    let two = |name: &str, default: i64| match node.ints(name) {
+        None => Ok([default; 2]),
+        Some(&[rows, columns]) => Ok([rows, columns]),
+        Some(other) => Err(SourceError::unsupported(format!("{name} {other:?}; expected two"))),
+    };
+    if two("dilations", 1)? != [1, 1] || node.ints("output_shape").is_some() {
+        return Err(SourceError::unsupported("expected no dilations and no output_shape"));
+    }
+    let declared = two("kernel_shape", 0)?;
+    if node.ints("kernel_shape").is_some() && declared != kernel.map(|extent| extent as i64) {
+        return Err(SourceError::malformed(format!("kernel_shape {declared:?}, but weights of {kernel:?}")));
+    }
+    let [rows, columns] = two("strides", 1)?;
+    let stride = [positive(rows)?, positive(columns)?];
+    let kernel = [positive(kernel[0] as i64)?, positive(kernel[1] as i64)?];
+    let pads = match (node.text("auto_pad", "NOTSET"), node.ints("pads")) {
+        ("NOTSET" | "", Some(&[top, left, bottom, right])) => [top, left, bottom, right],
+        ("NOTSET" | "", None) | ("VALID", _) => [0; 4],
+        _ => return Err(SourceError::unsupported("expected its padding as four pads")),
+    };
+    let more = two("output_padding", 0)?;
+    let mut output = [0; 2];
+    for (d, extent) in [height, width].into_iter().enumerate() {
+        let whole = (extent.max(1) as i64 - 1) * stride[d] as i64 + kernel[d] as i64;
+        let cut = [pads[d], pads[d + 2], more[d]];
+        let rest =
+            cut[0].checked_add(cut[1]).and_then(|cut_off| whole.checked_add(more[d])?.checked_sub(cut_off));
+        let left =
+            rest.filter(|&rest| rest > 0 && cut.iter().all(|&extent| (0..=MAX_EXTENT).contains(&extent)));
+        output[d] = left
+            .ok_or_else(|| SourceError::unsupported(format!("pads {pads:?} and output_padding {more:?}")))?
+            as usize;
+    }
+    Ok(Transposed { kernel, stride, padding: [pads[0] as usize, pads[1] as usize], output })
+}
+
 fn positive(extent: i64) -> Result<usize, SourceError> {
     if (1..=MAX_EXTENT).contains(&extent) {
         return Ok(extent as usize);

@@ -18,6 +18,9 @@ impl Display for Unary {
             Self::Tanh => "Tanh",
             Self::Softplus => "Softplus",
             Self::Exp => "Exp",
+            Self::Power { .. } => "Pow",
+            Self::Log => "Log",
+            Self::Sqrt => "Sqrt",
             Self::Neg => "Neg",
             Self::Abs => "Abs",
             Self::Round(Rounding::Floor) => "Floor",
@@ -39,6 +42,9 @@ impl Display for Binary {
             Self::Div => "Div",
             Self::Min => "Min",
             Self::Max => "Max",
+            Self::Greater => "Greater",
+            Self::GreaterOrEqual => "GreaterOrEqual",
+            Self::Select => "Where",
         })
     }
 }

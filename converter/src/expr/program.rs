@@ -51,7 +51,10 @@ impl Interval {
     const ALL: Self = Self { low: f64::NEG_INFINITY, high: f64::INFINITY };
 
     fn widened(self) -> Self {
-        let widen = |x: f64, sign: f64| x + sign * (x.abs() * LIBRARY_ERROR + f64::MIN_POSITIVE);
+        let widen = |x: f64, sign: f64| match x.is_infinite() {
+            true => x,
+            false => x + sign * (x.abs() * LIBRARY_ERROR + f64::MIN_POSITIVE),
+        };
         Self { low: widen(self.low, -1.0), high: widen(self.high, 1.0) }
     }
 
@@ -158,6 +161,9 @@ fn apply(function: &Unary, x: f64) -> f64 {
         // Written so that neither large nor small arguments overflow.
         Unary::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
         Unary::Exp => x.exp(),
+        Unary::Power { base } => base.powf(x),
+        Unary::Log => x.ln(),
+        Unary::Sqrt => x.sqrt(),
         Unary::Neg => -x,
         Unary::Abs => x.abs(),
         Unary::Round(rounding) => rounding.round(x),
@@ -172,14 +178,25 @@ fn apply(function: &Unary, x: f64) -> f64 {
 }
 
 fn combine(function: Binary, a: f64, b: f64) -> f64 {
+    let number = |holds: bool| if holds { 1.0 } else { 0.0 };
     match function {
         Binary::Add => a + b,
         Binary::Sub => a - b,
         Binary::Mul => a * b,
         Binary::Div => a / b,
-        Binary::Min | Binary::Max if a.is_nan() || b.is_nan() => f64::NAN,
+        Binary::Select if a.is_nan() => a,
+        Binary::Select => {
+            if a == 0.0 {
+                0.0
+            } else {
+                b
+            }
+        }
+        _ if a.is_nan() || b.is_nan() => f64::NAN,
         Binary::Min => a.min(b),
         Binary::Max => a.max(b),
+        Binary::Greater => number(a > b),
+        Binary::GreaterOrEqual => number(a >= b),
     }
 }
 
@@ -190,6 +207,11 @@ fn apply_range(function: &Unary, x: Interval) -> Interval {
         Unary::Abs if x.low <= 0.0 && x.high >= 0.0 => Interval::checked(0.0, low.max(high)),
         Unary::Abs => Interval::checked(low.min(high), low.max(high)),
         Unary::Sigmoid | Unary::Tanh | Unary::Softplus | Unary::Exp => Interval::checked(low, high).widened(),
+        Unary::Power { .. } => Interval::checked(low.min(high), low.max(high)).widened(),
+        // Below 0 there is no number, which only a look at a point may say.
+        Unary::Log if x.low < 0.0 && x.high >= 0.0 => Interval { low: f64::NEG_INFINITY, high }.widened(),
+        Unary::Log => Interval::checked(low, high).widened(),
+        Unary::Sqrt if x.low < 0.0 && x.high >= 0.0 => Interval { low: 0.0, high },
         _ => Interval::checked(low, high),
     }
 }
@@ -197,6 +219,12 @@ fn apply_range(function: &Unary, x: Interval) -> Interval {
 fn combine_range(function: Binary, a: Interval, b: Interval) -> Interval {
     match function {
         Binary::Sub => Interval::checked(a.low - b.high, a.high - b.low),
+        Binary::Greater | Binary::GreaterOrEqual => {
+            Interval::checked(combine(function, a.low, b.high), combine(function, a.high, b.low))
+        }
+        Binary::Select if a.low == 0.0 && a.high == 0.0 => Interval::point(0.0),
+        Binary::Select if a.low > 0.0 || a.high < 0.0 => b,
+        Binary::Select => Interval { low: b.low.min(0.0), high: b.high.max(0.0) },
         Binary::Div if b.low <= 0.0 && b.high >= 0.0 => Interval::ALL,
         Binary::Mul | Binary::Div => {
             let corners = [

@@ -57,6 +57,8 @@ fn is_whole(expr: &Rc<Expr>) -> bool {
                 at(a) && bound(*low) && bound(*high)
             }
             Expr::Unary(Unary::Relu | Unary::Neg | Unary::Abs, a) => at(a),
+            Expr::Binary(Binary::Greater | Binary::GreaterOrEqual, ..) => true,
+            Expr::Binary(Binary::Select, _, b) => at(b),
             Expr::Binary(function, a, b) => *function != Binary::Div && at(a) && at(b),
             Expr::Conv(_) | Expr::Unary(..) => false,
         };

@@ -136,6 +136,7 @@ impl Lowering<'_> {
             let message = format!("its weights \"{}\" hold {bad}; expected finite numbers", info.name);
             return Err(ConvertError::malformed(message));
         }
+        self.bring_on_grids(node, node.required_input(0)?)?;
         let mut feature = self.join_requantized(node, node.required_input(0)?)?;
         let groups = usize::try_from(node.int("group", 1)).unwrap_or(0);
         if groups == 0

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use ylb_source::eval;
-use ylb_source::ir::{Node, Tensor};
+use ylb_source::ir::{Node, Tensor, TensorId};
 
 use super::channels::joined_order;
 use super::{Feature, Lowering, Segment};
@@ -20,12 +20,20 @@ impl Lowering<'_> {
             "Sub" => Some(Binary::Sub),
             "Mul" => Some(Binary::Mul),
             "Div" => Some(Binary::Div),
-            "Min" => Some(Binary::Min),
-            "Max" => Some(Binary::Max),
+            "Min" | "And" => Some(Binary::Min),
+            "Max" | "Or" => Some(Binary::Max),
+            "Greater" | "Less" => Some(Binary::Greater),
+            "GreaterOrEqual" | "LessOrEqual" => Some(Binary::GreaterOrEqual),
             _ => None,
         };
         if let Some(function) = binary {
-            return self.binary(node, function);
+            let swapped = node.op_type.starts_with("Less");
+            return self.binary(node, function, swapped);
+        }
+        match node.op_type.as_str() {
+            "Where" => return self.conditional(node),
+            "Pow" => return self.power(node),
+            _ => {}
         }
         if node.op_type == "BatchNormalization" {
             return self.batch_normalization(node);
@@ -55,6 +63,9 @@ impl Lowering<'_> {
             "Tanh" => Box::new(|x| x.unary(Unary::Tanh)),
             "Softplus" => Box::new(|x| x.unary(Unary::Softplus)),
             "Exp" => Box::new(|x| x.unary(Unary::Exp)),
+            "Log" => Box::new(|x| x.unary(Unary::Log)),
+            "Sqrt" => Box::new(|x| x.unary(Unary::Sqrt)),
+            "Not" => Box::new(|x| Expr::number(1.0).binary(Binary::Sub, x)),
             "Neg" => Box::new(|x| x.unary(Unary::Neg)),
             "Abs" => Box::new(|x| x.unary(Unary::Abs)),
             "HardSigmoid" => {
@@ -84,11 +95,18 @@ impl Lowering<'_> {
         }
     }
 
-    fn binary(&mut self, node: &Node, function: Binary) -> Result<Feature, ConvertError> {
-        let (left, right) = (node.required_input(0)?, node.required_input(1)?);
+    /// `swapped`: the second operand comes first.
+    fn binary(&mut self, node: &Node, function: Binary, swapped: bool) -> Result<Feature, ConvertError> {
+        let (first, second) = (node.required_input(0)?, node.required_input(1)?);
         if node.inputs.len() > 2 {
             return Err(ConvertError::unsupported("expected two operands"));
         }
+        let (left, right) = if swapped { (second, first) } else { (first, second) };
+        self.pair(function, left, right)
+    }
+
+    /// A function of two tensors, of which one may be constant.
+    fn pair(&mut self, function: Binary, left: TensorId, right: TensorId) -> Result<Feature, ConvertError> {
         match (self.graph.constant(left).cloned(), self.graph.constant(right).cloned()) {
             (None, None) => {
                 let (mut a, mut b) = (self.feature(left)?, self.feature(right)?);
@@ -108,6 +126,63 @@ impl Lowering<'_> {
                 feature.map(|segment, range| Ok(slice(&numbers, range).binary(function, &segment.expr)))
             }
             (Some(_), Some(_)) => Err(ConvertError::unsupported("expected a feature map")),
+        }
+    }
+
+    /// `condition ? a : b`, as the sum of `a` where it holds and of `b` where it does not.
+    fn conditional(&mut self, node: &Node) -> Result<Feature, ConvertError> {
+        let [condition, a, b] = [node.required_input(0)?, node.required_input(1)?, node.required_input(2)?];
+        let holds = self.feature(condition)?;
+        let holds = self.in_order(&holds)?;
+        let fails = holds.map(|segment, _| Ok(Expr::number(1.0).binary(Binary::Sub, &segment.expr)))?;
+        let fails = Rc::new(fails);
+        let own = self.selected(&holds, a)?;
+        let other = self.selected(&fails, b)?;
+        self.combine(&own, &other, Binary::Add)
+    }
+
+    /// A tensor, or numbers, where a condition holds, and 0 elsewhere.
+    fn selected(&mut self, condition: &Rc<Feature>, id: TensorId) -> Result<Feature, ConvertError> {
+        match self.graph.constant(id).cloned() {
+            Some(constant) => {
+                let numbers = by_channel(&constant, condition.channels())?;
+                condition
+                    .map(|segment, range| Ok(segment.expr.binary(Binary::Select, &slice(&numbers, range))))
+            }
+            None => {
+                let feature = self.feature(id)?;
+                let feature = self.in_order(&feature)?;
+                self.combine(condition, &feature, Binary::Select)
+            }
+        }
+    }
+
+    /// A constant to the power of a tensor, or its square or square root.
+    fn power(&mut self, node: &Node) -> Result<Feature, ConvertError> {
+        let number =
+            |position: usize| self.graph.constant_input(node, position).and_then(|tensor| tensor.scalar());
+        let refused = || {
+            ConvertError::unsupported(
+                "expected a positive constant to the power of a feature map, or its square or root",
+            )
+        };
+        match (number(0), number(1)) {
+            (Some(base), None) if base > 0.0 && base.is_finite() => {
+                let feature = self.feature(node.required_input(1)?)?;
+                feature.map(|segment, _| Ok(segment.expr.unary(Unary::Power { base })))
+            }
+            (None, Some(exponent)) if [0.5, 1.0, 2.0].contains(&exponent) => {
+                let feature = self.feature(node.required_input(0)?)?;
+                feature.map(|segment, _| {
+                    let x = &segment.expr;
+                    Ok(match exponent {
+                        0.5 => x.unary(Unary::Sqrt),
+                        2.0 => x.binary(Binary::Mul, x),
+                        _ => Rc::clone(x),
+                    })
+                })
+            }
+            _ => Err(refused()),
         }
     }
 

@@ -2,14 +2,14 @@
 
 use std::rc::Rc;
 
-use ylb_format::model::{Detect, HeadMap, HeadPart};
+use ylb_format::model::{Detect, HeadMap, HeadPart, Requantize};
 use ylb_source::ir::TensorId;
 
 use super::attention::not_quantized;
 use super::conv::PendingKind;
-use super::{LoweredValue, Lowering, id_of};
+use super::{LoweredValue, Lowering, PendingConv, id_of};
 use crate::error::{ConvertError, ErrorKind};
-use crate::expr::{ConvIndex, Expr, Program, ValueIndex};
+use crate::expr::{ConvIndex, ConvReading, Expr, Program, ValueIndex};
 use crate::heads::{Heads, Map, Part};
 
 /// Largest shift of the logits.
@@ -59,14 +59,29 @@ impl Lowering<'_> {
         let [segment] = feature.segments.as_slice() else {
             return Err(ConvertError::unsupported("expected a head that one convolution writes"));
         };
-        let expr = Rc::clone(&segment.expr);
+        let writer = self.graph.nodes.iter().find(|node| node.outputs.contains(&part.tensor)).cloned();
+        let name = writer.as_ref().map_or_else(String::new, |node| node.name.clone());
+        let expr = match writer {
+            Some(node) => {
+                let shape = [segment.channels, feature.height, feature.width];
+                self.joinable(&node, shape, Rc::clone(&segment.expr))?
+            }
+            None => Rc::clone(&segment.expr),
+        };
         let leaves = expr.leaves();
         let values: Vec<ValueIndex> = leaves.values.into_iter().collect();
         let convs: Vec<ConvIndex> = leaves.convs.into_iter().collect();
         let (value, affine) = match (values.as_slice(), convs.as_slice()) {
             ([], &[conv]) => self.accumulators(conv, &expr)?,
             (&[value], []) => self.head_levels(value, &expr, segment.channels)?,
-            _ => return Err(ConvertError::unsupported("expected a head of one convolution")),
+            _ => match self.one_convolution(&name, &expr)? {
+                Some((conv, expr)) => self.accumulators(conv, &expr)?,
+                None => {
+                    return Err(ConvertError::unsupported(
+                        "expected a head of one convolution, or of a sum of some",
+                    ));
+                }
+            },
         };
         let (multipliers, bias, shift) = fixed_point(&affine)?;
         let fields = part.fields.start as u32..part.fields.end as u32;
@@ -83,16 +98,17 @@ impl Lowering<'_> {
         if pending.kind != PendingKind::Conv {
             return Err(not_quantized(&pending.name));
         }
-        let [term] = pending.terms.as_slice() else {
-            return Err(ConvertError::unsupported(format!(
-                "a head over values of {} different scales, of which a head keeps one accumulator; expected a \
-                 quantizer before it, or --requantize-joins 8",
-                pending.terms.len()
-            )));
+        let sum = match pending.terms.as_slice() {
+            [_] => None,
+            _ => Some(ScaledSum::of(&pending)?),
         };
         let mut affine = Vec::with_capacity(pending.shape[0]);
-        for (channel, &range) in term.ranges.iter().enumerate() {
-            let program = Program::compile(expr, channel, |_| 0, |_| pending.reading(channel));
+        for channel in 0..pending.shape[0] {
+            let (reading, range) = match &sum {
+                Some(sum) => (sum.reading(&pending, channel), sum.range),
+                None => (pending.reading(channel), pending.terms[0].ranges[channel]),
+            };
+            let program = Program::compile(expr, channel, |_| 0, |_| reading.clone());
             affine.push(affine_of(&program, range)?);
         }
         let output = self.add_value(LoweredValue {
@@ -106,7 +122,8 @@ impl Lowering<'_> {
             origin: None,
             accumulators: true,
         });
-        self.emit_conv(conv, output, pending.operator(None), "");
+        let kind = if sum.is_some() { "sum" } else { "" };
+        self.emit_conv(conv, output, pending.operator(sum.map(ScaledSum::requantize)), kind);
         Ok((output, affine))
     }
 
@@ -129,6 +146,67 @@ impl Lowering<'_> {
             affine.push(Affine { factor: of_code.factor, addend });
         }
         Ok((value, affine))
+    }
+}
+
+/// Terms of a head of different scales as one accumulator of about 30 bits, which is what logits are computed of: no code
+/// hangs on it, and a logit is off by 2^−28 of its range for each term.
+struct ScaledSum {
+    /// By term, then by channel.
+    multipliers: Vec<i32>,
+    channels: usize,
+    shift: u8,
+    /// What one real unit is, by channel.
+    units: Vec<f64>,
+    /// What a sum can be, in any channel.
+    range: (i64, i64),
+}
+
+impl ScaledSum {
+    /// Bits of a sum. Magnitudes of weights bound it by twice what it reaches at most, in the file format.
+    const BITS: i32 = 28;
+
+    fn of(conv: &PendingConv) -> Result<Self, ConvertError> {
+        let channels = conv.shape[0];
+        let units: Vec<f64> = (0..channels)
+            .map(|channel| {
+                let own = conv.terms.iter().zip(conv.factors(channel)).map(|(term, factor)| {
+                    let (low, high) = term.ranges[channel];
+                    low.unsigned_abs().max(high.unsigned_abs()) as f64 * factor.abs()
+                });
+                let reach: f64 = own.sum();
+                f64::from(Self::BITS - reach.max(f64::from(f32::MIN_POSITIVE)).log2().ceil() as i32).exp2()
+            })
+            .collect();
+        let scaled = |channel: usize| conv.factors(channel).into_iter().map(move |factor| (channel, factor));
+        let largest = (0..channels)
+            .flat_map(scaled)
+            .map(|(channel, factor)| (factor * units[channel]).abs())
+            .fold(f64::MIN_POSITIVE, f64::max);
+        let shift = (30.0 - largest.log2().ceil()).min(30.0);
+        if shift < 0.0 {
+            return Err(super::too_large("factors of a head's terms of more than 31 bits"));
+        }
+        let mut multipliers = Vec::with_capacity(conv.terms.len() * channels);
+        for term in 0..conv.terms.len() {
+            for (channel, unit) in units.iter().enumerate() {
+                multipliers.push((conv.factors(channel)[term] * unit * shift.exp2()).round() as i32);
+            }
+        }
+        let reach = 1 << Self::BITS;
+        Ok(Self { multipliers, channels, shift: shift as u8, units, range: (-reach, reach) })
+    }
+
+    /// How a program reads the sum in the place of the accumulators.
+    fn reading(&self, conv: &PendingConv, channel: usize) -> ConvReading {
+        let bias = conv.bias.as_ref().map(|bias| bias[channel]);
+        ConvReading { terms: vec![(0, 1.0 / self.units[channel])], bias }
+    }
+
+    fn requantize(self) -> Requantize {
+        // Rounded to the nearest.
+        let bias = vec![(1 << self.shift) / 2; self.channels];
+        Requantize::Scale { multipliers: self.multipliers, bias, shift: self.shift }
     }
 }
 

@@ -30,6 +30,7 @@ mod shared;
 mod units;
 
 use fixed::Sums;
+pub(super) use fixed::resolution;
 use shared::Shared;
 use units::Units;
 
@@ -159,13 +160,13 @@ impl PendingConv {
 
     /// How a program for one output channel reads the real result, its bias apart, in units of
     /// `2^−resolution`.
-    fn reading_of_real(&self, channel: usize, resolution: i32) -> ConvReading {
+    pub(super) fn reading_of_real(&self, channel: usize, resolution: i32) -> ConvReading {
         let bias = self.bias.as_ref().map(|bias| bias[channel]);
         ConvReading { terms: vec![(0, f64::from(-resolution).exp2())], bias }
     }
 
     /// Bounds of the real result of a channel, its bias apart.
-    fn real_range(&self, channel: usize) -> (f64, f64) {
+    pub(super) fn real_range(&self, channel: usize) -> (f64, f64) {
         let (mut low, mut high) = (0.0, 0.0);
         for (term, factor) in self.terms.iter().zip(self.factors(channel)) {
             let (first, last) = term.ranges[channel];

@@ -6,9 +6,10 @@ use std::rc::Rc;
 
 use ylb_format::model::{Encoding, Operator};
 use ylb_source::eval::{self, Padding};
-use ylb_source::ir::{Node, Tensor, TensorId};
+use ylb_source::ir::{Node, Tensor};
 use ylb_source::window;
 
+use super::interleave::codes_name;
 use super::join::Joined;
 use super::{Feature, LoweredValue, Lowering, Segment, format_window, id_of};
 use crate::error::{ConvertError, ErrorKind};
@@ -17,6 +18,7 @@ use crate::report::Row;
 
 impl Lowering<'_> {
     pub(super) fn max_pool(&mut self, node: &Node) -> Result<Feature, ConvertError> {
+        self.bring_on_grids(node, node.required_input(0)?)?;
         let feature = self.feature(node.required_input(0)?)?;
         let shape = [1, feature.channels(), feature.height, feature.width];
         let geometry = window::of_node(node, &shape, None)?;
@@ -33,12 +35,12 @@ impl Lowering<'_> {
             };
             // Codes keep their zero point, so it must be known before they are moved.
             let input = self.fix_zero_point(addend);
-            let pooled = self.moved(node.output()?, input, [height, width], |lowering, output| {
+            let pooled = self.moved(node, &feature, input, [height, width], |lowering, output| {
                 let operator = Operator::MaxPool { input: id_of(input), window };
                 let row = Row { kernel: Some(window.kernel), ..Row::of("MaxPool", "") };
                 lowering.add_row(row, &node.name, output, &[input]);
                 lowering.add_node(&node.name, output, operator);
-            });
+            })?;
             let expr = segment.expr.substitute(|leaf| match leaf {
                 Expr::Codes(_) => Some(Rc::new(Expr::Codes(pooled))),
                 _ => None,
@@ -97,10 +99,10 @@ impl Lowering<'_> {
             if value.encoding().and_then(Encoding::zero_level).is_none() {
                 return Err(ConvertError::unsupported("pads codes of which none stands for 0"));
             }
-            let padded = self.moved(node.output()?, input, [height, width], |lowering, output| {
+            let padded = self.moved(node, &feature, input, [height, width], |lowering, output| {
                 lowering.add_row(Row::of("Pad", ""), &node.name, output, &[input]);
                 lowering.add_node(&node.name, output, Operator::Pad { input: id_of(input), padding });
-            });
+            })?;
             let expr = segment.expr.substitute(|leaf| match leaf {
                 Expr::Codes(_) => Some(Rc::new(Expr::Codes(padded))),
                 _ => None,
@@ -124,6 +126,12 @@ impl Lowering<'_> {
     }
 
     pub(super) fn resize(&mut self, node: &Node) -> Result<Feature, ConvertError> {
+        let floats = |feature: &Feature| {
+            feature.segments.iter().any(|segment| !segment.expr.leaves().convs.is_empty())
+        };
+        if floats(&*self.feature(node.required_input(0)?)?) {
+            self.bring_on_grids(node, node.required_input(0)?)?;
+        }
         let feature = self.feature(node.required_input(0)?)?;
         let factor = self.repeat_factor(node, &feature)?;
         let (height, width) = (feature.height * factor, feature.width * factor);
@@ -151,11 +159,11 @@ impl Lowering<'_> {
                 }
                 let addend = addends.iter().find(|addend| addend.value == source);
                 let input = addend.map_or(source, |addend| self.fix_zero_point(addend));
-                let output = self.moved(node.output()?, input, [height, width], |lowering, output| {
+                let output = self.moved(node, &feature, input, [height, width], |lowering, output| {
                     let operator = Operator::Upsample { input: id_of(input), factor: factor as u32 };
                     lowering.add_row(Row::of("Upsample", ""), &node.name, output, &[input]);
                     lowering.add_node(&node.name, output, operator);
-                });
+                })?;
                 enlarged.insert(source, Rc::new(Expr::Codes(output)));
             }
             let expr = segment.expr.substitute(|leaf| match leaf {
@@ -170,25 +178,26 @@ impl Lowering<'_> {
     /// A value with the codes of `input` moved in space. Made once for each node and input.
     fn moved(
         &mut self,
-        tensor: TensorId,
+        node: &Node,
+        feature: &Feature,
         input: ValueIndex,
         [height, width]: [usize; 2],
         emit: impl FnOnce(&mut Self, ValueIndex),
-    ) -> ValueIndex {
+    ) -> Result<ValueIndex, ConvertError> {
+        let tensor = node.output()?;
         if let Some(&output) = self.spatial.get(&(tensor, input)) {
-            return output;
+            return Ok(output);
         }
+        // Codes of a part have no name.
+        let whole = feature.segments.len() == 1 && feature.segments[0].expr.leaves().values.len() == 1;
+        let name = if whole { codes_name(node) } else { String::new() };
         let source = &self.values[input.0];
-        let value = LoweredValue {
-            name: String::new(),
-            shape: [source.shape[0], height, width],
-            origin: None,
-            ..source.clone()
-        };
+        let value =
+            LoweredValue { name, shape: [source.shape[0], height, width], origin: None, ..source.clone() };
         let output = self.add_value(value);
         emit(self, output);
         self.spatial.insert((tensor, input), output);
-        output
+        Ok(output)
     }
 
     /// How often a `Resize` repeats rows and columns.

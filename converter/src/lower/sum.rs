@@ -6,7 +6,7 @@ use std::rc::Rc;
 use ylb_format::model::{Operator, Requantize};
 
 use super::cut::unreachable_conv;
-use super::linear::Addend;
+use super::linear::{Addend, Linear};
 use super::{LoweredValue, Lowering, id_of, too_large};
 use crate::error::{ConvertError, ErrorKind};
 use crate::expr::{Binary, Expr, Program, ValueIndex};
@@ -60,7 +60,7 @@ impl Lowering<'_> {
         for value in values {
             self.values[value.0].zero_point.get_or_insert(0);
         }
-        let addends = self.linear(&sum_below(expr)?)?.addends;
+        let addends = self.joined_sum(values, expr)?.addends;
         let combinations = self.combinations(values, &addends, expr, levels)?;
         let requantize =
             combinations.scale(levels.max_level).or_else(|| combinations.staircase()).ok_or_else(|| {
@@ -75,6 +75,40 @@ impl Lowering<'_> {
         self.add_row(Row::of("Add", kind), node_name, output, values);
         self.add_node(node_name, output, Operator::Add { inputs, requantize });
         Ok(output)
+    }
+
+    /// The sum that an expression of several values is a function of: the innermost part that reads them all.
+    pub(super) fn joined_sum(&self, values: &[ValueIndex], expr: &Rc<Expr>) -> Result<Linear, ConvertError> {
+        let reads_all = |node: &Rc<Expr>| node.leaves().values.iter().eq(values);
+        if let Some(sum) = expr.nodes().into_iter().find(reads_all)
+            && let Ok(linear) = self.linear(&sum)
+        {
+            return Ok(linear);
+        }
+        self.linear(&sum_below(expr)?)
+    }
+
+    /// The numbers that a function of a sum takes, for all levels of its values.
+    pub(super) fn numbers_of_sum(&self, values: &[ValueIndex], expr: &Rc<Expr>) -> Option<Vec<f64>> {
+        let counts: Vec<usize> = values.iter().map(|v| usize::from(self.values[v.0].max_level) + 1).collect();
+        let total = counts.iter().try_fold(1usize, |product, &count| product.checked_mul(count))?;
+        let position = |value: ValueIndex| values.binary_search(&value).unwrap_or(0);
+        let program = Program::compile(expr, 0, position, |_| unreachable_conv());
+        let (mut scratch, mut numbers) = (Vec::new(), Vec::new());
+        for index in 0..Some(total).filter(|&total| total <= MAX_COMBINATIONS)? {
+            let mut rest = index;
+            let codes: Vec<f64> = values
+                .iter()
+                .zip(&counts)
+                .map(|(value, count)| {
+                    let (value, level) = (&self.values[value.0], (rest % count) as i64);
+                    rest /= count;
+                    (value.low + value.step * level) as f64
+                })
+                .collect();
+            numbers.push(program.value(&codes, &mut scratch));
+        }
+        Some(numbers)
     }
 
     fn combinations(

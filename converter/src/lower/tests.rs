@@ -121,7 +121,7 @@ impl Net {
         let mut graph = self.builder.graph;
         graph.outputs = vec![head];
         passes::constants::run(&mut graph, None).unwrap();
-        passes::quantizers::run(&mut graph).unwrap();
+        quantizers::run(&mut graph).unwrap();
         let heads = crate::heads::run(&mut graph, Hints { classes: Some(1), ..Hints::default() }).unwrap();
         passes::prune::run(&mut graph);
         let lowered = run(&graph, &heads, PictureRange::Unit, None, &mut |_, _| {}).unwrap();
@@ -137,7 +137,7 @@ impl Net {
 
 fn converted(mut graph: Graph) -> Result<(Model, Graph), ConvertError> {
     passes::constants::run(&mut graph, None)?;
-    passes::quantizers::run(&mut graph)?;
+    quantizers::run(&mut graph)?;
     let heads = crate::heads::run(&mut graph, Hints { classes: Some(1), ..Hints::default() })?;
     passes::prune::run(&mut graph);
     let lowered = run(&graph, &heads, PictureRange::Unit, None, &mut |_, _| {})?;

@@ -275,16 +275,9 @@ fn converter(
     op_type: &str,
     inputs: Vec<TensorId>,
     output: TensorId,
-    mut attributes: BTreeMap<String, Attribute>,
+    attributes: BTreeMap<String, Attribute>,
 ) -> Node {
-    attributes.insert(Node::WRITTEN_FOR.to_owned(), Attribute::Text(node.op_type.clone()));
-    Node {
-        name: node.name.clone(),
-        domain: Domain::Converter,
-        op_type: op_type.to_owned(),
-        inputs: inputs.into_iter().map(Some).collect(),
-        outputs: vec![output],
-        attributes,
-        quantizer: None,
-    }
+    let mut made = node.rewritten(Domain::Converter, op_type, &inputs).writing(&[output]);
+    made.attributes.extend(attributes);
+    made
 }

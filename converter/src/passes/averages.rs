@@ -12,7 +12,6 @@
 //! windows must count it (`count_include_pad`), or there must be none: the elements of a window are the same number
 //! everywhere then.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ylb_format::limits::{MAX_DEPTH, MAX_WINDOW};
@@ -137,16 +136,15 @@ fn sum(graph: &mut Graph, node: &Node, average: Average) -> Result<(), ConvertEr
     let weights = graph.add_tensor(ones);
     let sum = in_place_of(graph, node, Domain::Onnx, "Conv", &[input, weights]);
     let summed = sum.output()?;
-    let attributes = BTreeMap::from([
-        ("group".to_owned(), Attribute::Int(shape[0] as i64)),
-        ("kernel_shape".to_owned(), ints(&geometry.kernel)),
-        ("strides".to_owned(), ints(&geometry.stride)),
-        ("pads".to_owned(), ints(&geometry.padding)),
-    ]);
-    graph.nodes.push(Node { attributes, ..sum });
+    let sum = sum
+        .with("group", Attribute::Int(shape[0] as i64))
+        .with("kernel_shape", ints(&geometry.kernel))
+        .with("strides", ints(&geometry.stride))
+        .with("pads", ints(&geometry.padding));
+    graph.nodes.push(sum);
     let elements = add_number(graph, (len / shape[0]) as f64)?;
     let quotient = in_place_of(graph, node, Domain::Onnx, "Div", &[summed, elements]);
-    graph.nodes.push(Node { outputs: node.outputs.clone(), ..quotient });
+    graph.nodes.push(quotient.writing(&node.outputs));
     Ok(())
 }
 
@@ -184,16 +182,14 @@ fn maximum(graph: &mut Graph, node: &Node) -> Result<(), ConvertError> {
         let pool = in_place_of(graph, node, Domain::Onnx, "MaxPool", &[input]);
         input = pool.output()?;
         graph.tensors[input.0].shape = Some(vec![1, channels, blocks[0], blocks[1]]);
-        let attributes = BTreeMap::from([
-            ("kernel_shape".to_owned(), ints(&block)),
-            ("strides".to_owned(), ints(&block)),
-            ("pads".to_owned(), ints(&[0, 0, more[0], more[1]])),
-        ]);
-        graph.nodes.push(Node { attributes, ..pool });
+        let pool = pool
+            .with("kernel_shape", ints(&block))
+            .with("strides", ints(&block))
+            .with("pads", ints(&[0, 0, more[0], more[1]]));
+        graph.nodes.push(pool);
         window = [0, 1].map(|d| if window[d] == size[d] { blocks[d] } else { 1 });
     }
     let pool = in_place_of(graph, node, Domain::Onnx, "MaxPool", &[input]);
-    let attributes = BTreeMap::from([("kernel_shape".to_owned(), ints(&window))]);
-    graph.nodes.push(Node { attributes, outputs: node.outputs.clone(), ..pool });
+    graph.nodes.push(pool.with("kernel_shape", ints(&window)).writing(&node.outputs));
     Ok(())
 }

@@ -9,7 +9,7 @@
 //! plane of the feature map, a node says which. So a channel shuffle is found in any spelling, and so are halves whose
 //! bounds an exporter computes from shapes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use ylb_source::eval;
 use ylb_source::ir::{Attribute, Domain, Graph, Node, Tensor, TensorId};
@@ -132,18 +132,6 @@ fn taken(graph: &Graph, node: &Node, base: TensorId, output: TensorId, order: Ve
     let channels = graph.tensor(base).shape.as_deref().map_or(0, |shape| shape[1]);
     let whole = order.len() == channels && order.iter().enumerate().all(|(at, &own)| own == at as i64);
     let (domain, op_type) = if whole { (Domain::Onnx, "Identity") } else { (Domain::Converter, CHANNELS) };
-    let mut attributes = BTreeMap::new();
-    if !whole {
-        attributes.insert(ORDER.to_owned(), Attribute::Ints(order));
-        attributes.insert(Node::WRITTEN_FOR.to_owned(), Attribute::Text(node.op_type.clone()));
-    }
-    Node {
-        name: node.name.clone(),
-        domain,
-        op_type: op_type.to_owned(),
-        inputs: vec![Some(base)],
-        outputs: vec![output],
-        attributes,
-        quantizer: None,
-    }
+    let taken = node.rewritten(domain, op_type, &[base]).writing(&[output]);
+    if whole { taken } else { taken.with(ORDER, Attribute::Ints(order)) }
 }

@@ -88,7 +88,11 @@ fn rewrite(graph: &mut Graph, node: &Node, found: Found) -> Result<(), ConvertEr
     graph.nodes.push(clip);
     let rounded = in_place_of(graph, node, rounding.domain.clone(), &rounding.op_type, &[x]);
     x = rounded.output()?;
-    graph.nodes.push(Node { attributes: rounding.attributes, ..rounded });
+    let mode = rounding.attribute("rounding_mode").cloned();
+    graph.nodes.push(match mode {
+        Some(mode) => rounded.with("rounding_mode", mode),
+        None => rounded,
+    });
     for number in offsets {
         let number = add_number(graph, number)?;
         let sum = in_place_of(graph, node, Domain::Onnx, "Add", &[x, number]);

@@ -45,11 +45,10 @@ pub fn run(graph: &mut Graph, keep: bool) -> Result<Option<Warning>, ConvertErro
         if let Some(bins) = graph.constant(output).and_then(|constant| whole_bins(constant)) {
             graph.tensors[output.0].constant = Some(Arc::new(bins?));
         }
-        let node = &mut graph.nodes[index];
+        let node = &graph.nodes[index];
         // Those of constants are folded: nothing runs them any more.
-        if node.quantizer.take().is_some() {
-            node.domain = Domain::Onnx;
-            node.op_type = "Identity".into();
+        if node.quantizer.is_some() {
+            graph.nodes[index] = node.rewritten(Domain::Onnx, "Identity", &[node.required_input(0)?]);
         }
     }
     Ok(Some(Warning::of_model(WarningKind::DecodeQuantizers, message)))
@@ -111,14 +110,7 @@ pub fn without(source: &Graph, size: [usize; 2]) -> Result<Graph, ConvertError> 
             continue;
         }
         let source = before_quantizer(&plain, &producers, &plain.nodes[own]).ok_or_else(unknown)?;
-        let node = &mut plain.nodes[own];
-        *node = Node {
-            domain: Domain::Onnx,
-            op_type: "Identity".into(),
-            inputs: vec![Some(source)],
-            attributes: Default::default(),
-            ..node.clone()
-        };
+        plain.nodes[own] = plain.nodes[own].rewritten(Domain::Onnx, "Identity", &[source]);
     }
     let mut index = 0;
     plain.nodes.retain(|_| {

@@ -77,15 +77,15 @@ fn spread(graph: &Graph, node: &Node, dilations: [usize; 2]) -> Result<Option<Te
     }))
 }
 
-fn zero_code(quantized: &QuantizedConstant, output: usize) -> Result<i32, ConvertError> {
+pub(super) fn zero_code(quantized: &QuantizedConstant, output: usize) -> Result<i32, ConvertError> {
     let zero = quantized.zero_point_at(output);
     let held = quantized.step == 1
         && zero.fract() == 0.0
         && (quantized.low..=quantized.high).contains(&(zero as i64));
     if !held {
         return Err(ConvertError::unsupported(
-            "a dilated convolution whose weights have no code for 0, which lies between them; expected weights of 2 \
-             bits or more with a zero, or no dilation",
+            "a dilated or transposed convolution whose weights have no code for 0, which lies between them; expected \
+             weights of 2 bits or more with a zero, or no dilation",
         ));
     }
     Ok(zero as i32)

@@ -12,6 +12,9 @@
 //! floats ([`TOLERANCE`]), so the codes *are* the weights, whatever made them: there is no such thing
 //! as a fit that is merely good. The coarsest step is taken; where all codes of a channel have a
 //! common factor the quantizer's own step was finer, with the same products.
+//!
+//! Where no step explains a channel, but one for each group of input channels does, as many, the convolution is written as
+//! a sum of one for each group ([`blocks`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,6 +23,8 @@ use ylb_source::ir::{Graph, Node, Tensor, TensorId};
 use ylb_source::quantizer::QuantizedConstant;
 
 use crate::error::{ConvertError, ErrorKind};
+
+mod blocks;
 
 /// Largest distance of a weight from its grid, relative to the channel's largest weight.
 ///
@@ -46,15 +51,29 @@ pub type Found = BTreeMap<u32, usize>;
 /// If a convolution's weights are constants that lie on no grid.
 pub fn run(graph: &mut Graph) -> Result<Found, ConvertError> {
     let mut found = Found::new();
+    let mut parts = BTreeMap::new();
     for index in 0..graph.nodes.len() {
         let node = &graph.nodes[index];
         let Some(id) = node.input(1).filter(|_| node.is("Conv")) else { continue };
         let info = graph.tensor(id);
         let Some(weights) = info.constant.as_ref().filter(|_| info.quantized.is_none()) else { continue };
-        let quantized = of_weights(node, &info.name, weights, &graph_end(graph, node))?;
-        *found.entry(bits_for(quantized.high - quantized.low)).or_insert(0) += 1;
-        graph.tensors[id.0].quantized = Some(Arc::new(quantized));
+        let bits = match of_weights(node, &info.name, weights, &graph_end(graph, node)) {
+            Ok(quantized) => {
+                let bits = bits_for(quantized.high - quantized.low);
+                graph.tensors[id.0].quantized = Some(Arc::new(quantized));
+                bits
+            }
+            Err(error) => {
+                let blocks = blocks::of_weights(weights).filter(|_| node.int("group", 1) == 1);
+                let blocks = blocks.ok_or(error)?;
+                let bits = blocks.iter().map(|block| bits_for(block.high - block.low)).max().unwrap_or(1);
+                parts.insert(index, blocks);
+                bits
+            }
+        };
+        *found.entry(bits).or_insert(0) += 1;
     }
+    blocks::write(graph, parts)?;
     Ok(found)
 }
 
@@ -127,13 +146,15 @@ fn off_grid(channel: usize, weights: &[f64]) -> String {
 
 /// Weights of an output channel: `integer · step`.
 #[derive(Clone, Debug, PartialEq)]
-struct ChannelGrid {
-    step: f64,
-    integers: Vec<i32>,
+pub struct ChannelGrid {
+    /// Positive.
+    pub step: f64,
+    /// At most 255 in magnitude.
+    pub integers: Vec<i32>,
 }
 
 /// The coarsest grid through 0 that holds all weights of a channel.
-fn channel_grid(weights: &[f64]) -> Option<ChannelGrid> {
+pub fn channel_grid(weights: &[f64]) -> Option<ChannelGrid> {
     let largest = weights.iter().map(|weight| weight.abs()).fold(0.0, f64::max);
     if weights.iter().any(|weight| !weight.is_finite()) {
         return None;

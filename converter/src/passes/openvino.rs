@@ -14,6 +14,7 @@ use ylb_source::eval;
 use ylb_source::ir::{Domain, Graph, Node, Tensor, TensorId, TensorInfo};
 use ylb_source::quantizer::{PerAxis, Quantizer};
 
+use super::quantizers::fake_quant;
 use super::spelled::in_place_of;
 use crate::error::ConvertError;
 
@@ -28,14 +29,10 @@ pub fn run(graph: &mut Graph) -> Result<usize, ConvertError> {
         let found = if constant { None } else { found(graph, &node).map_err(|error| node.blame(error))? };
         rewritten += usize::from(found.is_some());
         match found {
-            Some(Found::Quantizer(quantizer)) => graph.nodes.push(Node {
-                domain: Domain::Converter,
-                op_type: "FakeQuant".into(),
-                inputs: node.inputs[..1].to_vec(),
-                attributes: Default::default(),
-                quantizer: Some(Arc::new(quantizer)),
-                ..node
-            }),
+            Some(Found::Quantizer(quantizer)) => {
+                let input = node.required_input(0)?;
+                graph.nodes.push(fake_quant(&node, input, quantizer));
+            }
             Some(Found::Bounds(found)) => rewrite(graph, &node, &found)?,
             None => graph.nodes.push(node),
         }

@@ -155,10 +155,8 @@ impl Readers {
                 graph.tensors[id.0].shape.clone_from(&shape);
             }
         }
-        let node = &mut graph.nodes[pad];
-        node.op_type = "Identity".into();
-        node.inputs.truncate(1);
-        node.attributes.clear();
+        let input = graph.nodes[pad].required_input(0)?;
+        graph.nodes[pad] = graph.nodes[pad].rewritten(Domain::Onnx, "Identity", &[input]);
         Ok(())
     }
 }

@@ -17,13 +17,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ylb_source::ir::{Domain, Graph, Node, TensorId, TensorInfo};
+use ylb_source::ir::{Attribute, Domain, Graph, Node, TensorId, TensorInfo};
 use ylb_source::quantizer::Quantizer;
 
 use super::attention::{MAT_MUL, SOFTMAX};
 use super::channels::CHANNELS;
-use super::spelled::{copied, is_elementwise};
+use super::rearranged::keeps_elements;
+use super::spelled::{compares, copied, is_elementwise};
 use super::trunc;
+
+/// Attribute of an operator that hands codes on: their name in the source, of whose quantizer they are.
+pub const CODES_NAME: &str = "codes_name";
 
 /// What the pass did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,7 +74,7 @@ pub(super) fn states(graph: &Graph) -> Vec<State> {
         let inputs: Vec<State> = moving.map(|id| states[id.0]).collect();
         let worst = inputs.iter().copied().fold(State::Codes, State::max);
         let linear = ["Add", "Sub", "Mul", "Div"].iter().any(|op| node.is(op)) && inputs.len() == 1;
-        let cuts = ["Round", "Floor", "Ceil", "Sign"].iter().any(|op| node.is(op));
+        let cuts = compares(node) || ["Round", "Floor", "Ceil", "Sign"].iter().any(|op| node.is(op));
         let state = match &node.domain {
             Domain::Converter if node.op_type == CHANNELS => worst,
             Domain::Converter if [MAT_MUL, SOFTMAX].contains(&node.op_type.as_str()) => State::Floats,
@@ -120,7 +124,7 @@ impl Pass<'_> {
             known.filter(|&known| self.take_over_name(graph, known, &quantizer) || self.is_stuck(source, 0))
         {
             self.done.merged += 1;
-            return Some(replaced(node, Domain::Onnx, "Identity", vec![Some(known)]));
+            return Some(node.rewritten(Domain::Onnx, "Identity", &[known]));
         }
         let moved = self.moved(graph, node, &quantizer, source, 0);
         self.done.moved += usize::from(moved.is_some());
@@ -167,12 +171,27 @@ impl Pass<'_> {
         let inputs: Vec<TensorId> = node.inputs.iter().flatten().map(|&id| self.origin(id)).collect();
         let state = inputs.first().map_or(State::Codes, |id| self.states[id.0]);
         match node.op_type.as_str() {
-            "Concat" => inputs.iter().any(|&id| self.is_stuck(id, depth + 1)),
+            "Concat" => inputs.iter().any(|&id| self.is_stuck(id, depth + 1) || self.is_transposed(id)),
             "MaxPool" => state != State::Codes,
             // Channels are taken of whatever it is.
             CHANNELS => false,
             _ => state == State::Floats,
         }
+    }
+
+    /// Whether a tensor is a function of a transposed convolution, pixel by pixel, whose codes are what is joined.
+    fn is_transposed(&self, mut id: TensorId) -> bool {
+        for _ in 0..MAX_DEPTH {
+            let Some(node) = self.producer(self.origin(id)) else { return false };
+            let by_pixel = keeps_elements(node) || node.is("BatchNormalization");
+            if node.quantizer.is_some() || !by_pixel {
+                return node.is("ConvTranspose");
+            }
+            let written = |id: &TensorId| self.producers.get(id.0).copied().flatten().is_some();
+            let Some(source) = node.inputs.iter().flatten().copied().find(written) else { return false };
+            id = source;
+        }
+        false
     }
 
     /// The node behind which a quantizer was, over quantized inputs.
@@ -206,7 +225,8 @@ impl Pass<'_> {
         for input in inputs.iter_mut().take(count).flatten() {
             *input = self.quantize(graph, node, quantizer, *input, depth + 1);
         }
-        Some(Node { inputs, ..picking })
+        let named = Attribute::Text(quantizer.codes_name.clone());
+        Some(Node { inputs, ..picking }.with(CODES_NAME, named))
     }
 
     /// The quantized tensor of a tensor, made if need be.
@@ -227,7 +247,7 @@ impl Pass<'_> {
         let made = self.moved(graph, node, &own, source, depth);
         let made = made.unwrap_or_else(|| Node {
             quantizer: Some(Arc::clone(&own)),
-            ..replaced(node, Domain::Converter, &node.op_type, vec![Some(source)])
+            ..node.rewritten(Domain::Converter, &node.op_type, &[source])
         });
         let shape = graph.tensor(source).shape.clone();
         let output = graph.add_tensor(TensorInfo { shape, ..TensorInfo::default() });
@@ -235,10 +255,4 @@ impl Pass<'_> {
         self.quantized.entry(source).or_default().push((own, output));
         output
     }
-}
-
-/// Another operator in the place of a node.
-fn replaced(node: &Node, domain: Domain, op_type: &str, inputs: Vec<Option<TensorId>>) -> Node {
-    let op_type = op_type.to_owned();
-    Node { domain, op_type, inputs, attributes: Default::default(), quantizer: None, ..node.clone() }
 }

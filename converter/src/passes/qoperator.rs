@@ -135,16 +135,12 @@ impl Rewriter<'_> {
         attributes: &[(&str, Attribute)],
     ) -> TensorId {
         let output = self.graph.add_tensor(TensorInfo::default());
-        let attributes = attributes.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
-        self.graph.nodes.push(Node {
-            name: model.name.clone(),
-            domain: Domain::Onnx,
-            op_type: op_type.to_owned(),
-            inputs: inputs.to_vec(),
-            outputs: vec![output],
-            attributes,
-            quantizer: None,
-        });
+        let mut made = model.rewritten(Domain::Onnx, op_type, &[]).writing(&[output]);
+        made.inputs = inputs.to_vec();
+        for (name, value) in attributes {
+            made = made.with(name, value.clone());
+        }
+        self.graph.nodes.push(made);
         output
     }
 
@@ -332,7 +328,7 @@ impl Rewriter<'_> {
     /// Gives the last node the attributes of the one that it replaces.
     fn keep_attributes(&mut self, node: &Node) {
         if let Some(last) = self.graph.nodes.last_mut() {
-            last.attributes = node.attributes.clone();
+            last.attributes.extend(node.attributes.clone());
         }
     }
 }

@@ -18,10 +18,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ylb_source::eval;
-use ylb_source::ir::{Attribute, Domain, ElementType, Graph, Node, Tensor, TensorId};
+use ylb_source::ir::{Domain, ElementType, Graph, Node, Tensor, TensorId};
 use ylb_source::quantizer::{PerAxis, Quantizer};
 
 use crate::error::ConvertError;
+
+/// The converter's operator that quantizes: its node says how.
+pub const FAKE_QUANT: &str = "FakeQuant";
 
 /// What the pass found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,24 +86,12 @@ fn reads_bytes(graph: &Graph, producers: &[Option<usize>], node: &Node) -> bool 
 }
 
 fn identity(node: &Node, source: TensorId) -> Node {
-    Node {
-        domain: Domain::Onnx,
-        op_type: "Identity".into(),
-        inputs: vec![Some(source)],
-        attributes: Default::default(),
-        ..node.clone()
-    }
+    node.rewritten(Domain::Onnx, "Identity", &[source])
 }
 
-fn fake_quant(node: &Node, input: TensorId, quantizer: Quantizer) -> Node {
-    Node {
-        domain: Domain::Converter,
-        op_type: "FakeQuant".into(),
-        inputs: vec![Some(input)],
-        attributes: [(Node::WRITTEN_FOR.to_owned(), Attribute::Text(node.full_type()))].into(),
-        quantizer: Some(Arc::new(quantizer)),
-        ..node.clone()
-    }
+/// The node that quantizes in the place of another one.
+pub(super) fn fake_quant(node: &Node, input: TensorId, quantizer: Quantizer) -> Node {
+    Node { quantizer: Some(Arc::new(quantizer)), ..node.rewritten(Domain::Converter, FAKE_QUANT, &[input]) }
 }
 
 fn rank(graph: &Graph, id: TensorId) -> usize {
@@ -173,7 +164,7 @@ fn linear(
                 source = node.required_input(0)?;
             }
             _ => {
-                let maker = producer.map_or_else(|| "the graph's input".into(), Node::full_type);
+                let maker = producer.map_or_else(|| "the graph's input".into(), Node::written_for);
                 return Err(dequantize.blame(ConvertError::unsupported(format!(
                     "its codes come from {maker}; expected QuantizeLinear, with a Clip at most between"
                 ))));

@@ -7,8 +7,6 @@
 //! Cast(x) to int32 or int64            ─►  DOWN, where x is no integer
 //! ```
 
-use std::collections::BTreeMap;
-
 use ylb_source::eval;
 use ylb_source::ir::{Attribute, Domain, ElementType, Graph, Node, TensorId};
 
@@ -29,13 +27,9 @@ pub fn run(graph: &mut Graph) -> usize {
         let rounding = by_magnitude(graph, &producers, node).or_else(|| truncation(&whole, node));
         whole[output.0] = rounding.is_some() || gives_integers(graph, &whole, node);
         let Some((source, mode)) = rounding else { continue };
-        let node = &mut graph.nodes[index];
-        let written_for = (Node::WRITTEN_FOR.to_owned(), Attribute::Text(node.full_type()));
-        node.domain = Domain::Converter;
-        node.op_type = TRUNC.into();
-        node.inputs = vec![Some(source)];
-        node.attributes =
-            BTreeMap::from([("rounding_mode".to_owned(), Attribute::Text(mode.into())), written_for]);
+        graph.nodes[index] = node
+            .rewritten(Domain::Converter, TRUNC, &[source])
+            .with("rounding_mode", Attribute::Text(mode.into()));
         found += 1;
     }
     found

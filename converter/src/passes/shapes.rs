@@ -37,6 +37,7 @@ pub fn why_without_shape(graph: &Graph, node: &Node) -> ConvertError {
     let first = node.input(0).and_then(|id| graph.tensor(id).shape.clone()).unwrap_or_default();
     let reason = match node.op_type.as_str() {
         "Conv" => convolution(graph, node, &first).err(),
+        "ConvTranspose" => transposed(graph, node, &first).err(),
         "MaxPool" | "AveragePool" => window_extents(node, &first, None, None).err(),
         "Pad" => padded(graph, node, &first).err(),
         op_type if eval::moves_elements(op_type) => moved(graph, node).err(),
@@ -72,13 +73,15 @@ fn inferred(graph: &Graph, node: &Node) -> Vec<Option<Vec<usize>>> {
     }
     match node.op_type.as_str() {
         "Conv" => one(convolution(graph, node, &first).ok()),
+        "ConvTranspose" => one(transposed(graph, node, &first).ok()),
         "MaxPool" | "AveragePool" => one(window_extents(node, &first, None, None).ok()),
         "GlobalAveragePool" | "GlobalMaxPool" | "ReduceMean" | "ReduceMax" => {
             one(reduced(graph, node, &first))
         }
         "Gemm" | "MatMul" => one(product(graph, node, &first)),
         "Resize" | "Upsample" => one(resize(graph, node, &first)),
-        "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Min" | "Max" | "Where" | "Equal" => {
+        "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Min" | "Max" | "Where" | "Equal" | "Greater"
+        | "GreaterOrEqual" | "Less" | "LessOrEqual" | "And" | "Or" => {
             let shapes: Option<Vec<&[usize]>> = (0..node.inputs.len())
                 .map(|position| graph.tensor(node.input(position)?).shape.as_deref())
                 .collect();
@@ -107,6 +110,7 @@ const KEEP_SHAPE: &[&str] = &[
     "Log",
     "Mish",
     "Neg",
+    "Not",
     "PRelu",
     "Reciprocal",
     "Relu",
@@ -160,6 +164,23 @@ fn convolution(graph: &Graph, node: &Node, input: &[usize]) -> Result<Vec<usize>
         return Err(ConvertError::unsupported("expected weights of rank 4"));
     };
     window_extents(node, input, Some([height, width]), Some(out_channels))
+}
+
+fn transposed(graph: &Graph, node: &Node, input: &[usize]) -> Result<Vec<usize>, ConvertError> {
+    let weights = graph.tensor(node.required_input(1)?).shape.clone().unwrap_or_default();
+    let (&[batch, channels, _, _], &[own, outputs, height, width]) = (input, &weights[..]) else {
+        return Err(ConvertError::unsupported("expected a feature map and weights of rank 4"));
+    };
+    let groups = usize::try_from(node.int("group", 1)).unwrap_or(0);
+    let [rows, columns] = ylb_source::window::transposed(node, input, [height, width])?.output;
+    match outputs.checked_mul(groups) {
+        Some(outputs) if own == channels && groups > 0 && channels % groups == 0 => {
+            Ok(vec![batch, outputs, rows, columns])
+        }
+        _ => Err(ConvertError::malformed(format!(
+            "weights of shape {weights:?} in {groups} groups for an input of {channels} channels"
+        ))),
+    }
 }
 
 /// `[batch, channels, rows, columns]` behind a sliding window; without `channels` those of the input.

@@ -1,6 +1,5 @@
 //! What the passes share that read quantizers spelled as arithmetic.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ylb_source::SourceError;
@@ -111,15 +110,7 @@ pub fn in_place_of(
 ) -> Node {
     let shape = node.outputs.first().and_then(|&id| graph.tensor(id).shape.clone());
     let output = graph.add_tensor(TensorInfo { shape, ..TensorInfo::default() });
-    Node {
-        name: node.name.clone(),
-        domain,
-        op_type: op_type.to_owned(),
-        inputs: inputs.iter().map(|&id| Some(id)).collect(),
-        outputs: vec![output],
-        attributes: BTreeMap::new(),
-        quantizer: None,
-    }
+    node.rewritten(domain, op_type, inputs).writing(&[output])
 }
 
 /// A constant number in 64 bits.
@@ -128,11 +119,44 @@ pub fn add_number(graph: &mut Graph, number: f64) -> Result<TensorId, SourceErro
     Ok(graph.add_tensor(TensorInfo { shape: Some(Vec::new()), constant, ..TensorInfo::default() }))
 }
 
+/// Whether a node compares two tensors.
+pub fn compares(node: &Node) -> bool {
+    let operators = ["Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"];
+    operators.iter().any(|op| node.is(op))
+}
+
 /// Whether a node works element by element, whatever its number of operands.
 pub fn is_elementwise(node: &Node) -> bool {
-    const OPERATORS: [&str; 20] = [
-        "Abs", "Add", "Cast", "Ceil", "Clip", "Div", "Dropout", "Floor", "Greater", "Identity", "Less",
-        "Max", "Min", "Mul", "Neg", "Pow", "Relu", "Round", "Sign", "Sub",
+    const OPERATORS: [&str; 29] = [
+        "Abs",
+        "Add",
+        "And",
+        "Cast",
+        "Ceil",
+        "Clip",
+        "Div",
+        "Dropout",
+        "Equal",
+        "Floor",
+        "Greater",
+        "GreaterOrEqual",
+        "Identity",
+        "Less",
+        "LessOrEqual",
+        "Log",
+        "Max",
+        "Min",
+        "Mul",
+        "Neg",
+        "Not",
+        "Or",
+        "Pow",
+        "Relu",
+        "Round",
+        "Sign",
+        "Sqrt",
+        "Sub",
+        "Where",
     ];
     node.domain == Domain::Onnx && OPERATORS.contains(&node.op_type.as_str())
 }

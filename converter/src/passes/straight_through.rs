@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ylb_source::ir::{Domain, Graph, Node, TensorId};
 
-use super::spelled::{is_elementwise, origin, rounds};
+use super::spelled::{compares, is_elementwise, origin, rounds};
 use crate::report::{Warning, WarningKind};
 
 /// Most tensors that a sum is followed over; larger ones count as one tensor.
@@ -105,10 +105,7 @@ pub fn run(graph: &mut Graph) -> Found {
             } else {
                 found.rounded.push(graph.tensor(output).name.clone());
             }
-            let node = &mut graph.nodes[index];
-            node.op_type = "Identity".into();
-            node.inputs = vec![Some(survivor)];
-            node.attributes.clear();
+            graph.nodes[index] = graph.nodes[index].rewritten(Domain::Onnx, "Identity", &[survivor]);
             sums.insert(output, Sum::of(survivor));
         } else if sum.counts.len() <= MAX_TERMS && sum.cancelled.len() <= MAX_TERMS {
             sums.insert(output, sum);
@@ -119,9 +116,9 @@ pub fn run(graph: &mut Graph) -> Found {
 
 /// Whether a node's output takes few values, whatever its input is.
 fn quantizes(node: &Node) -> bool {
-    let comparisons = ["Sign", "Greater", "Less", "GreaterOrEqual", "LessOrEqual"];
     rounds(node)
-        || comparisons.iter().any(|op| node.is(op))
+        || node.is("Sign")
+        || compares(node)
         || node.is_linear_quantizer("DequantizeLinear")
         || node.domain == Domain::Qonnx
         || node.quantizer.is_some()

@@ -10,7 +10,6 @@
 //! `2^k` the ratio of the scales (QONNX 1.0, `custom_op/general/trunc.py`). The inner rounding makes no codes:
 //! [`ROUND`] stays a part of the function that lowering cuts at [`TRUNC`].
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ylb_source::ir::{Attribute, Domain, Graph, Node, Tensor, TensorId, TensorInfo};
@@ -142,16 +141,14 @@ fn rewrite(graph: &mut Graph, node: &Node) -> Result<(), ConvertError> {
     if has_zero_point {
         x = writer.binary("Add", x, &zero_point)?;
     }
-    let written_for = (Node::WRITTEN_FOR.to_owned(), Attribute::Text(node.full_type()));
-    x = writer.push(Domain::Converter, ROUND, &[x], BTreeMap::from([written_for.clone()]));
+    x = writer.push(Domain::Converter, ROUND, &[x], None);
     x = writer.number("Mul", x, factor)?;
     if let Some(output) = &output {
         let [low, high] = output.range.map(|bound| Tensor::f64(&[], vec![bound]));
         let bounds = [writer.constant(low?), writer.constant(high?)];
-        x = writer.push(Domain::Onnx, "Clip", &[x, bounds[0], bounds[1]], BTreeMap::new());
+        x = writer.push(Domain::Onnx, "Clip", &[x, bounds[0], bounds[1]], None);
     }
-    let attributes = BTreeMap::from([("rounding_mode".to_owned(), Attribute::Text(mode)), written_for]);
-    x = writer.push(Domain::Converter, TRUNC, &[x], attributes);
+    x = writer.push(Domain::Converter, TRUNC, &[x], Some(("rounding_mode", Attribute::Text(mode))));
     // The codes are known by the name of the tensor that stands for them in the source.
     let name = writer.graph.tensor(node.output()?).name.clone();
     writer.graph.tensors[x.0].name = name;
@@ -183,7 +180,7 @@ impl Writer<'_> {
     /// An operator of a tensor and a constant, in 64 bits.
     fn binary(&mut self, op_type: &str, x: TensorId, constant: &Tensor) -> Result<TensorId, ConvertError> {
         let constant = self.constant(Tensor::f64(constant.shape(), constant.to_f64())?);
-        Ok(self.push(Domain::Onnx, op_type, &[x, constant], BTreeMap::new()))
+        Ok(self.push(Domain::Onnx, op_type, &[x, constant], None))
     }
 
     fn number(&mut self, op_type: &str, x: TensorId, number: f64) -> Result<TensorId, ConvertError> {
@@ -195,17 +192,13 @@ impl Writer<'_> {
         domain: Domain,
         op_type: &str,
         inputs: &[TensorId],
-        attributes: BTreeMap<String, Attribute>,
+        attribute: Option<(&str, Attribute)>,
     ) -> TensorId {
         let output = self.graph.add_tensor(TensorInfo { shape: self.shape.clone(), ..TensorInfo::default() });
-        self.graph.nodes.push(Node {
-            name: self.node.name.clone(),
-            domain,
-            op_type: op_type.to_owned(),
-            inputs: inputs.iter().map(|&id| Some(id)).collect(),
-            outputs: vec![output],
-            attributes,
-            quantizer: None,
+        let made = self.node.rewritten(domain, op_type, inputs).writing(&[output]);
+        self.graph.nodes.push(match attribute {
+            Some((name, value)) => made.with(name, value),
+            None => made,
         });
         output
     }

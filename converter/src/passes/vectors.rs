@@ -9,7 +9,7 @@
 //! brought into that of the pixel; a reduction of a map keeps its extents of 1; and an `Expand` in front of a product is what
 //! the product does by itself.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use ylb_source::ir::{Attribute, Domain, Graph, Node, Tensor, TensorId, TensorInfo};
@@ -198,16 +198,11 @@ impl Pass {
         }
         self.make_pixel(graph, output, outputs);
         self.layers += 1;
-        Ok(Some(Node { op_type: "Conv".into(), inputs, attributes: BTreeMap::new(), ..node.clone() }))
+        Ok(Some(Node { inputs, ..node.rewritten(Domain::Onnx, "Conv", &[]) }))
     }
 }
 
 /// A node that hands its first input on.
 fn handed_on(node: &Node) -> Node {
-    Node {
-        op_type: "Identity".into(),
-        inputs: node.inputs[..1].to_vec(),
-        attributes: BTreeMap::new(),
-        ..node.clone()
-    }
+    Node { inputs: node.inputs[..1].to_vec(), ..node.rewritten(Domain::Onnx, "Identity", &[]) }
 }

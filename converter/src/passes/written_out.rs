@@ -9,11 +9,10 @@
 //! factor `1 / s`, or codes become real numbers by another scale, the nodes stay: lowering cuts them where they round, and
 //! computes what the graph says. As one node a quantizer can be moved.
 
-use std::sync::Arc;
-
-use ylb_source::ir::{Attribute, Domain, Graph, Node, TensorId};
+use ylb_source::ir::{Graph, Node, TensorId};
 use ylb_source::quantizer::{Order, PerAxis, Quantizer, Rounding};
 
+use super::quantizers::fake_quant;
 use super::spelled::{clamp, integer_origin, offset, origin, producer, rounds, with_number};
 
 /// Longest way from the last node back to the rounding, and from there to the first.
@@ -33,14 +32,7 @@ pub fn run(graph: &mut Graph) -> usize {
             continue;
         }
         let Some((input, quantizer)) = quantizer(graph, &producers, &readers, node) else { continue };
-        graph.nodes[index] = Node {
-            domain: Domain::Converter,
-            op_type: "FakeQuant".into(),
-            inputs: vec![Some(input)],
-            attributes: [(Node::WRITTEN_FOR.to_owned(), Attribute::Text(node.full_type()))].into(),
-            quantizer: Some(Arc::new(quantizer)),
-            ..node.clone()
-        };
+        graph.nodes[index] = fake_quant(node, input, quantizer);
         found += 1;
     }
     found

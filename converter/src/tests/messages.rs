@@ -30,7 +30,7 @@ fn rows(net: &mut Net, head: TensorId) -> TensorId {
 #[test]
 fn unknown_operators_are_blamed_themselves() {
     let cases = [
-        ("ConvTranspose", "(ConvTranspose): an operator that the converter does not know"),
+        ("LRN", "(LRN): an operator that the converter does not know"),
         (
             "mct_quantizers::ActivationLutPOTQuantizer",
             "(mct_quantizers::ActivationLutPOTQuantizer): an operator of a tool's own",
@@ -99,7 +99,8 @@ fn clips_without_a_quantizer_are_named() {
     let weights = net.weights([4, 3, 3, 3]);
     let conv = net.conv(input, weights);
     let bounds = [0.0, 15.0].map(|bound| net.builder.float(bound));
-    let sum = net.builder.quant(conv, 0.25, 0.0, 4.0, true);
+    let [a, b] = [0.25, 0.3].map(|scale| net.builder.quant(conv, scale, 0.0, 4.0, true));
+    let sum = net.builder.node("Add", &[a, b], &[]);
     let clip = net.builder.node("Clip", &[sum, bounds[0], bounds[1]], &[]);
     let head = head(&mut net, clip, 4);
     net.builder.graph.outputs = vec![head];
@@ -167,4 +168,42 @@ fn named_outputs_cut_off_what_is_behind_them() {
     let model = convert_graph(graph, Metadata::default(), &options, &mut |_| {}).unwrap().model;
     assert_eq!(model.outputs[0].name, name);
     assert_eq!(pictures::verdict(&net, &model), crate::compare::Verdict::Equal);
+}
+
+/// Exports beside the checkout; none, with a message, where there are none.
+fn wild() -> Vec<std::path::PathBuf> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/cases-wild");
+    let Ok(cases) = std::fs::read_dir(&folder) else {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "{} is missing", folder.display());
+        eprintln!("SKIPPED: this test needs {}", folder.display());
+        return Vec::new();
+    };
+    cases.map(|case| case.unwrap().path().join("model.onnx")).filter(|path| path.is_file()).collect()
+}
+
+/// Whatever passes make of a node: messages know it by the name and the operator that the file has.
+#[test]
+fn nodes_are_called_as_the_file_calls_them() {
+    for path in wild() {
+        let bytes = std::fs::read(&path).unwrap();
+        let source = Source::onnx(&bytes, "model.onnx", None).unwrap();
+        let written: std::collections::BTreeSet<(String, String)> =
+            source.graph.nodes.iter().map(|node| (node.name.clone(), node.written_for())).collect();
+        let known = |name: &str, operator: &str| written.contains(&(name.to_owned(), operator.to_owned()));
+        let mut graph = source.graph.clone();
+        let made = run_passes(&mut graph, &Options::default(), &mut Report::default(), &mut |_| {});
+        for node in graph.nodes.iter().filter(|_| made.is_ok()) {
+            // A picture's channels are put in order before anything that the file has.
+            let input = graph.inputs.iter().any(|&id| graph.tensor(id).name == node.name);
+            assert!(input || known(&node.name, &node.written_for()), "{}: {node:?}", path.display());
+        }
+        let Err(error) = crate::convert_source(&source, &Options::default(), &mut |_| {}) else { continue };
+        let message = error.to_string();
+        if let Some((name, operator)) = error.node_name().zip(error.op_type()) {
+            assert!(known(name, operator), "{}: {message}", path.display());
+        }
+        let internal =
+            ["FakeQuant ", "(FakeQuant)", "RoundInPassing", "Interleave", "Some(", " { ", "Index("];
+        assert!(!internal.iter().any(|word| message.contains(word)) && !message.contains('\n'), "{message}");
+    }
 }

@@ -9,6 +9,7 @@ use crate::window::{self, Geometry};
 pub(super) fn evaluate(node: &Node, inputs: &Inputs<'_>, opset: i64) -> Result<Option<Tensor>, SourceError> {
     Ok(Some(match node.op_type.as_str() {
         "Conv" => conv(node, inputs)?,
+        "ConvTranspose" => conv_transpose(node, inputs)?,
         "MaxPool" => max_pool(node, required(inputs, 0)?)?,
         "AveragePool" => average_pool(node, required(inputs, 0)?)?,
         "GlobalAveragePool" => {
@@ -123,6 +124,52 @@ impl Convolution {
             }
         }
     }
+}
+
+/// Each element of the input adds a window of weights to the output.
+fn conv_transpose(node: &Node, inputs: &Inputs<'_>) -> Result<Tensor, SourceError> {
+    let (input, weights) = (required(inputs, 0)?, required(inputs, 1)?);
+    let (&[1, channels, height, width], &[own, group, rows, columns]) = (input.shape(), weights.shape())
+    else {
+        return Err(SourceError::unsupported("expected one picture and weights of rank 4"));
+    };
+    let groups = usize::try_from(node.int("group", 1)).unwrap_or(0);
+    if groups == 0 || own != channels || !channels.is_multiple_of(groups) || channels == 0 {
+        return Err(SourceError::malformed(format!(
+            "weights of shape {:?} in {groups} groups over {channels} channels",
+            weights.shape()
+        )));
+    }
+    let window = window::transposed(node, input.shape(), [rows, columns])?;
+    let [tall, wide] = window.output;
+    let outputs = group * groups;
+    let bias = inputs.get(2).copied().flatten().map(Tensor::to_f64);
+    if bias.as_ref().is_some_and(|bias| bias.len() != outputs) {
+        return Err(SourceError::malformed("a bias that is not one number for each output channel"));
+    }
+    let shape = [1, outputs, tall, wide];
+    let mut sums = vec![0.0; element_count(&shape)?];
+    let (elements, weights) = (input.to_f64(), weights.to_f64());
+    for (index, x) in elements.into_iter().enumerate() {
+        let (channel, row, column) = (index / (height * width), index / width % height, index % width);
+        for (tap, weight) in
+            weights[channel * group * rows * columns..][..group * rows * columns].iter().enumerate()
+        {
+            let output = channel / (channels / groups) * group + tap / (rows * columns);
+            let at = |position: usize, tap: usize, d: usize| {
+                (position * window.stride[d] + tap)
+                    .checked_sub(window.padding[d])
+                    .filter(|&at| at < window.output[d])
+            };
+            if let (Some(y), Some(x_out)) = (at(row, tap / columns % rows, 0), at(column, tap % columns, 1)) {
+                sums[(output * tall + y) * wide + x_out] += weight * x;
+            }
+        }
+    }
+    for (plane, bias) in sums.chunks_exact_mut(tall * wide).zip(bias.iter().flatten()) {
+        plane.iter_mut().for_each(|sum| *sum += bias);
+    }
+    Tensor::f64(&shape, sums)
 }
 
 /// Padded positions never win.

@@ -100,7 +100,7 @@ pub(super) fn ranges(conv: &PendingConv) -> Vec<Vec<(i64, i64)>> {
 }
 
 /// Fraction bits with which a range is looked at.
-pub(super) fn resolution(low: f64, high: f64) -> i32 {
+pub(in crate::lower) fn resolution(low: f64, high: f64) -> i32 {
     let reach = low.abs().max(high.abs()).max(f64::MIN_POSITIVE);
     // Far from the ends of a float's exponents even for a range of 0.
     (RESOLUTION_BITS - reach.log2().ceil() as i32).clamp(-900, 900)

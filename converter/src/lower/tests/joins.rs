@@ -75,7 +75,7 @@ fn joins_are_requantized_on_request() {
     let mut graph = net.builder.graph;
     graph.outputs = vec![head];
     passes::constants::run(&mut graph, None).unwrap();
-    passes::quantizers::run(&mut graph).unwrap();
+    quantizers::run(&mut graph).unwrap();
     let heads = crate::heads::run(&mut graph, Hints { classes: Some(1), ..Hints::default() }).unwrap();
     passes::prune::run(&mut graph);
     let lowered = run(&graph, &heads, PictureRange::Unit, Some(8), &mut |_, _| {}).unwrap();

@@ -1,0 +1,100 @@
+//! Operators that hand codes on under a name: pixels that follow one another, and concats of codes of one quantizer.
+
+use std::rc::Rc;
+
+use ylb_format::model::{Operator, interleave_factor};
+use ylb_source::ir::Node;
+
+use super::linear::Addend;
+use super::{Feature, LoweredValue, Lowering, Segment, id_of};
+use crate::error::{ConvertError, ErrorKind};
+use crate::expr::{Expr, ValueIndex};
+use crate::passes::placement::CODES_NAME;
+use crate::report::Row;
+
+/// The name of the codes that an operator hands on, if a quantizer was moved before it.
+pub(super) fn codes_name(node: &Node) -> String {
+    node.text(CODES_NAME, "").to_owned()
+}
+
+impl Lowering<'_> {
+    /// Values whose pixels follow one another, row by row of a square of them.
+    pub(super) fn interleave(&mut self, node: &Node) -> Result<Feature, ConvertError> {
+        let mut parts = Vec::with_capacity(node.inputs.len());
+        for &id in node.inputs.iter().flatten() {
+            parts.push(self.in_order(&self.feature(id)?)?);
+        }
+        let factor = interleave_factor(parts.len())
+            .ok_or_else(|| ConvertError::malformed(format!("interleaves {} tensors", parts.len())))?;
+        let first = Rc::clone(&parts[0]);
+        let [height, width] = [first.height, first.width].map(|extent| extent * factor as usize);
+        let mut segments = Vec::with_capacity(first.segments.len());
+        for (index, segment) in first.segments.iter().enumerate() {
+            let mut addends = Vec::with_capacity(parts.len());
+            for part in &parts {
+                let own = part.segments.get(index).filter(|own| own.channels == segment.channels);
+                let own = own.ok_or_else(|| ConvertError::malformed("phases of different channels"))?;
+                addends.push(self.only_addend(&own.expr)?);
+            }
+            let same = |addend: &Addend| {
+                addend.scale == addends[0].scale
+                    && addend.zero_point == addends[0].zero_point
+                    && addend.factors == addends[0].factors
+            };
+            if !addends.iter().all(same) {
+                return Err(ConvertError::malformed("phases of different scales"));
+            }
+            let values: Vec<ValueIndex> = addends.iter().map(|addend| self.fix_zero_point(addend)).collect();
+            let name = if first.segments.len() == 1 { codes_name(node) } else { String::new() };
+            let model = self.values[values[0].0].clone();
+            let shape = [segment.channels, height, width];
+            let output = self.add_value(LoweredValue { name, shape, origin: None, ..model });
+            self.add_row(Row::of("Interleave", ""), &node.name, output, &values);
+            let inputs = values.iter().map(|&value| id_of(value)).collect();
+            self.add_node(&node.name, output, Operator::Interleave { inputs });
+            let expr = of_codes(&segment.expr, output);
+            segments.push(Segment { channels: segment.channels, expr });
+        }
+        Ok(Feature { segments, height, width, order: None })
+    }
+
+    /// The one value that an expression scales.
+    fn only_addend(&self, expr: &Rc<Expr>) -> Result<Addend, ConvertError> {
+        let linear = self.linear(expr)?;
+        let plain = linear.is_centred() && linear.addends.len() == 1;
+        match (linear.addends.into_iter().next(), plain) {
+            (Some(addend), true) => Ok(addend),
+            _ => Err(ConvertError::new(
+                ErrorKind::NotQuantized,
+                "its input is a sum, or has an offset that is no whole number of steps; expected a quantizer behind it",
+            )),
+        }
+    }
+
+    /// A concat whose codes have a name as one value, where it can be one.
+    pub(super) fn named_concat(&mut self, node: &Node, joined: Feature) -> Result<Feature, ConvertError> {
+        let name = codes_name(node);
+        if name.is_empty() || joined.order.is_some() {
+            return Ok(joined);
+        }
+        let addends = joined.segments.iter().map(|segment| self.only_addend(&segment.expr));
+        let Ok(addends) = addends.collect::<Result<Vec<_>, _>>() else { return Ok(joined) };
+        let values: Vec<ValueIndex> = addends.iter().map(|addend| self.fix_zero_point(addend)).collect();
+        let plain = addends.iter().all(|own| own.factors.is_none() && own.scale == addends[0].scale);
+        let same = |value: &ValueIndex| self.values[value.0].same_levels(&self.values[values[0].0]);
+        if !plain || !values.iter().all(same) {
+            return Ok(joined);
+        }
+        let value = self.concat_values(&node.name, &name, &values)?;
+        let expr = of_codes(&joined.segments[0].expr, value);
+        Ok(joined.whole(expr))
+    }
+}
+
+/// An expression of the codes of one value as the same one of another's.
+fn of_codes(expr: &Rc<Expr>, value: ValueIndex) -> Rc<Expr> {
+    expr.substitute(|leaf| match leaf {
+        Expr::Codes(_) => Some(Rc::new(Expr::Codes(value))),
+        _ => None,
+    })
+}
