@@ -16,7 +16,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use bench::BenchArgs;
 pub use compare::CompareArgs;
-pub use convert::ConvertArgs;
+pub use convert::{ConvertArgs, Place};
 pub use eval::EvalArgs;
 pub use generate::{Generate, GenerateArgs};
 pub use info::InfoArgs;
@@ -173,6 +173,7 @@ mod tests {
             "yolo-lowbit convert a.onnx -o b.ylb --names names.txt --imgsz 640 --anchors 1,2/3,4",
             "yolo-lowbit convert a.onnx --verify --report a.json --ignore-decode-quantizers",
             "yolo-lowbit convert a.onnx --verify --close --keep-decode-quantizers",
+            "yolo-lowbit convert a.onnx --head yolox --bgr --letterbox corner",
             "yolo-lowbit compare a.onnx a.ylb --close",
             "yolo-lowbit compare a.onnx a.ylb",
             "yolo-lowbit compare a.onnx a.ylb b.jpg c --strict --threads 2 --json",
@@ -209,6 +210,8 @@ mod tests {
             "yolo-lowbit compare a.onnx",
             "yolo-lowbit eval a.ylb",
             "yolo-lowbit eval a.ylb data.yaml --conf -1",
+            "yolo-lowbit convert a.onnx --letterbox left",
+            "yolo-lowbit convert a.onnx --head yolov99",
         ] {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
         }

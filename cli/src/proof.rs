@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use image::RgbImage;
 use ylb_converter::compare::{self, Codes, Comparison, Divergence, Executed, Reference, Verdict};
 use ylb_converter::reference::FloatTensor;
-use ylb_format::model::Model;
+use ylb_format::model::{Model, Preprocessing};
 use ylb_runtime::picture::{Band, Letterbox};
 use ylb_runtime::{Network, Picture, PixelFormat, Session, SessionOptions};
 use ylb_source::Source;
@@ -44,9 +44,7 @@ impl<'m> Proof<'m> {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Comparison> {
         let pixels = match picture {
-            Some(picture) => {
-                letterboxed(input_size(self.model), self.model.input.preprocessing.fill, picture)?
-            }
+            Some(picture) => letterboxed(input_size(self.model), &self.model.input.preprocessing, picture)?,
             None => compare::synthetic_picture(input_size(self.model)),
         };
         self.session.run_pixels(&pixels)?;
@@ -70,13 +68,17 @@ fn input_size(model: &Model) -> [usize; 2] {
     [input.height as usize, input.width as usize]
 }
 
-/// RGB pixels of the network's input of `[height, width]`, row by row, as `run` makes them of a picture.
+/// Pixels of the network's input of `[height, width]`, row by row, as `run` makes them of a picture.
 ///
 /// # Errors
 /// If the picture has no pixels, or too many.
-pub fn letterboxed([height, width]: [usize; 2], fill: [u8; 3], picture: &RgbImage) -> Result<Vec<u8>> {
+pub fn letterboxed(
+    [height, width]: [usize; 2],
+    wanted: &Preprocessing,
+    picture: &RgbImage,
+) -> Result<Vec<u8>> {
     let bytes: [u8; 256] = array::from_fn(|byte| byte as u8);
-    let mut letterbox = Letterbox::by_channel([width, height], [&bytes; 3], fill);
+    let mut letterbox = Letterbox::by_channel([width, height], [&bytes; 3], wanted.fill).wanted_as(wanted);
     let (columns, rows) = picture.dimensions();
     let picture = Picture::new(picture.as_raw(), columns as usize, rows as usize, PixelFormat::Rgb)?;
     letterbox.prepare(&picture)?;

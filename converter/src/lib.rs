@@ -23,7 +23,7 @@
 
 use std::path::PathBuf;
 
-use ylb_format::model::Model;
+use ylb_format::model::{ChannelOrder, Model, PicturePlacement};
 
 mod advice;
 pub mod compare;
@@ -57,6 +57,10 @@ pub struct Options {
     /// What is computed of raw heads to get boxes: YOLOv5's if it is not said. Where the graph decodes them, it must be
     /// what the graph does.
     pub head: Option<&'static dyn families::Family>,
+    /// Which colours the channels of the export's picture are; the file does not say it.
+    pub channels: ChannelOrder,
+    /// Where the export wants its picture; the file does not say it.
+    pub placement: PicturePlacement,
     /// Refuse a model with quantizers inside the decode of the boxes, which are otherwise dropped with a warning: a `.ylb`
     /// model decodes in floats. Quantizers of the heads themselves stay.
     pub keep_decode_quantizers: bool,

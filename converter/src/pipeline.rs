@@ -1,6 +1,6 @@
 //! The order of things: from a source to a model and an account of it.
 
-use ylb_format::model::{BoxRule, Metadata, TensorLayout, WITHOUT_DECODE_QUANTIZERS};
+use ylb_format::model::{BoxRule, ChannelOrder, Metadata, TensorLayout, WITHOUT_DECODE_QUANTIZERS};
 use ylb_source::picture::{PictureRange, is_channels_last};
 use ylb_source::{Source, ir, names};
 
@@ -98,7 +98,8 @@ pub(crate) fn convert_graph(
         report.image_size = [*height, *width];
     }
     let (mut model, rows) = emit::model(lowered, heads, (&input_name, picture.range), metadata)?;
-    model.input.preprocessing.layout = layout;
+    let wanted = &mut model.input.preprocessing;
+    (wanted.layout, wanted.order, wanted.placement) = (layout, options.channels, options.placement);
     advice::forget_unread(&mut report.warnings, &model);
     report.warnings.extend(advice::warnings(&model, &rows));
     report.rows = rows;
@@ -137,7 +138,7 @@ pub(crate) fn run_passes(
         found.qonnx, found.linear, found.clipped
     ));
     progress(Progress::Pass("rearranged"));
-    rearranged(graph, report)?;
+    rearranged(graph, options, report)?;
     progress(Progress::Pass("decode"));
     let pads = passes::pad::run(graph)?;
     if pads > 0 {
@@ -233,8 +234,14 @@ fn spelled(
 }
 
 /// The pass of this name, and what the user should know of it.
-fn rearranged(graph: &mut ir::Graph, report: &mut Report) -> Result<(), ConvertError> {
+fn rearranged(graph: &mut ir::Graph, options: &Options, report: &mut Report) -> Result<(), ConvertError> {
     let found = passes::rearranged::run(graph)?;
+    if found.reversed && options.channels == ChannelOrder::Bgr {
+        return Err(ConvertError::new(
+            ErrorKind::Unsupported,
+            "the graph itself reverses the picture's channels: leave out --bgr",
+        ));
+    }
     if found.undone > 0 {
         report.passes.push(format!("rearranged: {} operators that undo a rearrangement", found.undone));
     }

@@ -5,7 +5,7 @@
 
 pub mod letterbox;
 
-use ylb_format::model::{ChannelOrder, Input, PicturePlacement, Preprocessing};
+use ylb_format::model::{Input, Preprocessing};
 
 pub use letterbox::{Band, Letterbox, Placement, RowCache};
 
@@ -237,11 +237,8 @@ impl<'a> Picture<'a> {
 
 /// What an input asks for that this version does not do, if anything.
 pub(crate) fn unsupported(input: &Input) -> Option<&'static str> {
-    let Preprocessing { mean, deviation, order, placement, .. } = &input.preprocessing;
+    let Preprocessing { mean, deviation, .. } = &input.preprocessing;
     let table = [
-        (*order != ChannelOrder::Rgb, "pictures of blue, green, red"),
-        (*placement == PicturePlacement::Corner, "pictures in the top left corner"),
-        (*placement == PicturePlacement::Stretch, "stretched pictures"),
         (mean.iter().any(|&mean| mean != 0.0), "a picture's mean"),
         (deviation.iter().any(|&deviation| deviation.to_bits() != 1f32.to_bits()), "a picture's deviation"),
     ];

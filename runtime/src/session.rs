@@ -106,7 +106,8 @@ impl Session {
             [input.width as usize, input.height as usize],
             [0, 1, 2].map(|channel| model.input.pixel_levels.of(channel)),
             model.input.preprocessing.fill,
-        );
+        )
+        .wanted_as(&model.input.preprocessing);
         Ok(Self {
             nms,
             team,
@@ -184,7 +185,8 @@ impl Session {
         self.frame.as_ref()
     }
 
-    /// Runs the network alone on a picture of exactly the input's size, RGB bytes, row by row.
+    /// Runs the network alone on a picture of exactly the input's size: bytes in the order of channels that the network takes,
+    /// RGB for most, row by row.
     ///
     /// # Errors
     /// If the length is wrong.

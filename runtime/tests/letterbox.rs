@@ -5,6 +5,7 @@ mod noise;
 
 use noise::noise;
 use std::path::{Path, PathBuf};
+use ylb_format::model::{ChannelOrder, PicturePlacement, Preprocessing};
 use ylb_runtime::picture::PictureErrorKind;
 use ylb_runtime::picture::{Band, Letterbox, Picture, PixelFormat, Placement};
 
@@ -263,4 +264,61 @@ fn tables_by_channel() {
         let same = |levels: &[u8]| levels.iter().skip(channel).step_by(3).copied().collect::<Vec<u8>>();
         assert_eq!(same(&all), same(&own), "{channel}");
     }
+}
+
+/// A network that takes blue first reads the same picture with red and blue exchanged, border and tables by channel of its
+/// own.
+#[test]
+fn pictures_of_blue_green_red() {
+    let (size, input, fill) = ([50, 21], [64, 40], [9, 114, 200]);
+    let pixels = rgb(size[0], size[1]);
+    let exchanged: Vec<u8> =
+        pixels.chunks_exact(3).flat_map(|pixel| [pixel[2], pixel[1], pixel[0]]).collect();
+    let tables: [[u8; 256]; 3] = std::array::from_fn(|channel| {
+        std::array::from_fn(|byte| (byte as u8).wrapping_mul(3 + 2 * channel as u8))
+    });
+    let [first, second, third] = &tables;
+    let plain = || Letterbox::by_channel(input, [first, second, third], fill);
+    let wanted = Preprocessing { order: ChannelOrder::Bgr, ..Preprocessing::default() };
+    let of = |pixels: &[u8], mut letterbox: Letterbox| {
+        let picture = Picture::new(pixels, size[0], size[1], PixelFormat::Rgb).expect("valid");
+        letterboxed(&mut letterbox, &picture, input)
+    };
+    assert_eq!(of(&pixels, plain().wanted_as(&wanted)), of(&exchanged, plain()));
+    assert_ne!(of(&pixels, plain().wanted_as(&wanted)), of(&pixels, plain()));
+}
+
+/// In the corner the picture begins at the first pixel, its sizes rounded down as YOLOX's are; stretched, it fills all.
+#[test]
+fn pictures_in_the_corner_and_stretched() {
+    let corner = |picture, input| Placement::of(picture, input, PicturePlacement::Corner);
+    // Of 640 x 427.8 and 37.5 rows.
+    for (picture, input, size) in [
+        ([1278, 855], [640, 640], [640, 428]),
+        ([100, 75], [50, 50], [50, 37]),
+        ([1, 1000], [64, 64], [1, 64]),
+    ] {
+        let placement = corner(picture, input);
+        assert_eq!((placement.size, placement.offset), (size, [0, 0]), "{picture:?}");
+    }
+    assert_eq!(corner([1280, 720], [640, 640]).to_picture(320.0, 180.0), (640.0, 360.0));
+    assert_eq!(corner([1280, 720], [640, 640]).to_picture(640.0, 400.0), (1280.0, 720.0));
+    let stretched = Placement::of([1280, 720], [640, 640], PicturePlacement::Stretch);
+    assert_eq!((stretched.size, stretched.offset), ([640, 640], [0, 0]));
+    assert_eq!(stretched.to_picture(320.0, 320.0), (640.0, 360.0));
+
+    let (size, input) = ([20, 10], [40, 40]);
+    let pixels = rgb(size[0], size[1]);
+    let picture = Picture::new(&pixels, size[0], size[1], PixelFormat::Rgb).expect("valid");
+    let of = |placement| {
+        let wanted = Preprocessing { placement, ..Preprocessing::default() };
+        let mut letterbox = Letterbox::new(input[0], input[1], &identity(), FILL).wanted_as(&wanted);
+        letterboxed(&mut letterbox, &picture, input)
+    };
+    let [centre, corner] = [PicturePlacement::Centre, PicturePlacement::Corner].map(of);
+    // 20 rows of picture, ten rows further up.
+    let row = 3 * input[0];
+    assert_eq!(corner[..20 * row], centre[10 * row..30 * row]);
+    assert!(corner[20 * row..].iter().all(|&byte| byte == FILL));
+    assert!(!of(PicturePlacement::Stretch).ends_with(&[FILL; 120]));
 }

@@ -138,10 +138,7 @@ fn a_file_that_is_shortened_meanwhile_is_an_error() {
 #[test]
 fn what_is_not_supported_yet_is_refused_by_name() {
     type Change = fn(&mut Model);
-    let table: [(Change, &str); 5] = [
-        (|m| m.input.preprocessing.order = ChannelOrder::Bgr, "blue, green, red"),
-        (|m| m.input.preprocessing.placement = PicturePlacement::Corner, "the top left corner"),
-        (|m| m.input.preprocessing.placement = PicturePlacement::Stretch, "stretched pictures"),
+    let table: [(Change, &str); 2] = [
         (|m| m.input.preprocessing.mean[1] = 0.5, "mean"),
         (|m| m.input.preprocessing.deviation[2] = 0.25, "deviation"),
     ];
@@ -160,6 +157,8 @@ fn what_is_not_supported_yet_is_refused_by_name() {
     // Range and layout are told, not asked for: levels have them worked in.
     let mut model = ylb_format::read(&model()).unwrap();
     model.input.preprocessing.range = PixelRange::Bytes;
+    model.input.preprocessing.order = ChannelOrder::Bgr;
+    model.input.preprocessing.placement = PicturePlacement::Corner;
     model.input.preprocessing.layout = TensorLayout::Nhwc;
     fs::write(&path, ylb_format::write(&model).unwrap()).unwrap();
     assert!(Network::open(&path).is_ok());

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 
-use clap::{Args, ValueHint};
+use clap::{Args, ValueEnum, ValueHint};
 use ylb_calibrate::Bits;
 use ylb_converter::compare::Bar;
 use ylb_converter::families::{self, Family};
@@ -58,9 +58,18 @@ pub struct ConvertArgs {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub outputs: Vec<String>,
 
-    /// What boxes are computed by, for exports without box decoding: yolov5 or yolov3 [default: yolov5]
+    /// What boxes are computed by, for exports without box decoding: yolov5, yolov3, yolov2, yolov8, yolox, yolov6, ...
+    /// [default: what the number of heads a feature map tells; for one, yolov5]
     #[arg(long, value_name = "FAMILY", value_parser = head)]
     pub head: Option<&'static dyn Family>,
+
+    /// The export takes pictures of blue, green, red, as YOLOX does
+    #[arg(long)]
+    pub bgr: bool,
+
+    /// Where the export wants its picture: in the centre of the input, in its top left corner, as YOLOX, or stretched
+    #[arg(long, value_name = "WHERE", default_value = "centre")]
+    pub letterbox: Place,
 
     /// Refuse a model with quantizers inside the box decoding, which is done in floats; otherwise they are
     /// dropped with a warning
@@ -130,6 +139,17 @@ impl ConvertArgs {
     pub fn source(&self) -> &Path {
         self.weights.as_deref().or(self.model.as_deref()).unwrap_or(Path::new(""))
     }
+}
+
+/// Where a picture lies in the network's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Place {
+    /// In the centre, its proportions kept.
+    Centre,
+    /// In the top left corner, its proportions kept.
+    Corner,
+    /// Over all of it.
+    Stretch,
 }
 
 fn head(name: &str) -> Result<&'static dyn Family, String> {

@@ -12,13 +12,14 @@ use std::time::Instant;
 use anyhow::{Context, Error, Result, anyhow, bail};
 use ylb_converter::compare::{Bar, Comparison, Verdict};
 use ylb_converter::{ConvertError, Converted, ErrorKind, Options, Report, Row, Warning};
+use ylb_format::model::{ChannelOrder, PicturePlacement, Preprocessing};
 use ylb_kernels::registry::Dispatch;
 use ylb_runtime::Network;
 use ylb_source::{Source, names};
 
 use self::calibration::Calibration;
 use super::{Outcome, UsageError};
-use crate::args::ConvertArgs;
+use crate::args::{ConvertArgs, Place};
 use crate::files::Reserved;
 use crate::images;
 use crate::model::{self, Layer};
@@ -218,10 +219,25 @@ fn options(args: &ConvertArgs) -> Result<Options> {
         anchors: args.anchors.clone().map(|anchors| anchors.0),
         outputs: args.outputs.clone(),
         head: args.head,
+        channels: preprocessing(args).order,
+        placement: preprocessing(args).placement,
         model_folder: None,
         keep_decode_quantizers: args.keep_decode_quantizers,
         requantize_joins: args.requantize_joins,
     })
+}
+
+/// How the export wants its picture, as far as the options say it.
+fn preprocessing(args: &ConvertArgs) -> Preprocessing {
+    Preprocessing {
+        order: if args.bgr { ChannelOrder::Bgr } else { ChannelOrder::Rgb },
+        placement: match args.letterbox {
+            Place::Centre => PicturePlacement::Centre,
+            Place::Corner => PicturePlacement::Corner,
+            Place::Stretch => PicturePlacement::Stretch,
+        },
+        ..Preprocessing::default()
+    }
 }
 
 fn read_names(path: &Path) -> Result<Vec<String>> {

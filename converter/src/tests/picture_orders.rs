@@ -1,6 +1,6 @@
 //! Order and layout of the picture's channels, functions of it by channel, and layers between transpositions.
 
-use ylb_format::model::{PixelLevels, TensorLayout};
+use ylb_format::model::{ChannelOrder, PicturePlacement, PixelLevels, TensorLayout};
 use ylb_source::ir::ElementType;
 
 use super::pictures::{
@@ -275,4 +275,33 @@ fn transpositions_that_are_undone_are_taken_out() {
     let last = net.layer(x, [4, 3, 3, 3], 0.25);
     let error = net.convert(last, 4).unwrap_err().to_string();
     assert!(error.contains("(Transpose): nothing behind it undoes this transposition"), "{error}");
+}
+
+/// What no graph says, options do: which colours the channels are, and where the picture lies.
+#[test]
+fn options_say_colours_and_place() {
+    let bgr = Options {
+        class_names: vec!["thing".into()],
+        channels: ChannelOrder::Bgr,
+        placement: PicturePlacement::Corner,
+        ..Options::default()
+    };
+    let convert =
+        |net: &Net| convert_graph(net.builder.graph.clone(), Metadata::default(), &bgr, &mut |_| {});
+    let with_head = |prepare: Prepare| {
+        let (mut net, last) = network(None, 0.25, prepare);
+        let weights = net.weights([18, 4, 1, 1]);
+        net.builder.graph.outputs = vec![net.conv(last, weights)];
+        net
+    };
+    let model = convert(&with_head(|net, image| net.input(image))).unwrap().model;
+    let wanted = model.input.preprocessing;
+    assert_eq!((wanted.order, wanted.placement), (ChannelOrder::Bgr, PicturePlacement::Corner));
+    // Who exchanges the colours twice is told.
+    let reversed = with_head(|net, image| {
+        let swapped = gathered(net, image, &[2, 1, 0]);
+        net.input(swapped)
+    });
+    let error = convert(&reversed).unwrap_err().to_string();
+    assert!(error.contains("reverses the picture's channels: leave out --bgr"), "{error}");
 }

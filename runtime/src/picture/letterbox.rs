@@ -1,4 +1,5 @@
-//! Letterbox: the picture, resized with its proportions kept, centred on grey.
+//! Letterbox: the picture, resized with its proportions kept, centred on grey; or in the top left corner, as YOLOX has it,
+//! or stretched.
 //!
 //! Geometry as YOLOv5's `letterbox` for a fixed input size (`auto=False`), small pictures enlarged;
 //! arithmetic as OpenCV's `resize` with `INTER_LINEAR` on 8-bit pixels, byte for byte
@@ -13,6 +14,7 @@ use super::{Picture, PictureError, PixelFormat};
 use resample::Resampler;
 use std::ops::Range;
 use taps::{Columns, RowTap, set_rows};
+use ylb_format::model::{ChannelOrder, PicturePlacement, Preprocessing};
 
 pub use resample::RowCache;
 
@@ -25,8 +27,8 @@ pub struct Placement {
     pub size: [usize; 2],
     /// Columns left of it and rows above it.
     pub offset: [usize; 2],
-    /// Input pixels per picture pixel, before `size` was rounded.
-    gain: f64,
+    /// Input pixels per picture pixel along each axis, before `size` was rounded.
+    gain: [f64; 2],
     /// Input pixels left of the picture and above it, before they were rounded down.
     padding: [f64; 2],
 }
@@ -39,6 +41,9 @@ pub struct Letterbox {
     levels: Levels,
     /// The border's levels.
     fill: [u8; 3],
+    /// Whether the network takes blue first.
+    blue_first: bool,
+    place: PicturePlacement,
     source: Option<([usize; 2], PixelFormat)>,
     placement: Placement,
     columns: Columns,
@@ -101,9 +106,26 @@ impl Placement {
     /// Sizes as Python's `round` makes them, half to even. Where that gives 0, for pictures hundreds
     /// of times as long as wide, YOLOv5 fails; here the picture is 1 pixel wide.
     pub fn new(picture: [usize; 2], input: [usize; 2]) -> Self {
+        Self::of(picture, input, PicturePlacement::Centre)
+    }
+
+    /// The same where a network wants its pictures there. In the corner they are as YOLOX's `preproc` has them: sizes are
+    /// rounded down.
+    pub fn of(picture: [usize; 2], input: [usize; 2], place: PicturePlacement) -> Self {
         let ratio = |axis: usize| input[axis] as f64 / picture[axis] as f64;
         let gain = ratio(0).min(ratio(1));
         let scaled = |axis: usize| picture[axis] as f64 * gain;
+        let (offset, padding) = ([0; 2], [0.0; 2]);
+        match place {
+            PicturePlacement::Centre => {}
+            PicturePlacement::Corner => {
+                let size = [0, 1].map(|axis| (scaled(axis) as usize).clamp(1, input[axis]));
+                return Self { picture, size, offset, gain: [gain; 2], padding };
+            }
+            PicturePlacement::Stretch => {
+                return Self { picture, size: input, offset, gain: [0, 1].map(ratio), padding };
+            }
+        }
         let size = |axis| (scaled(axis).round_ties_even() as usize).clamp(1, input[axis]);
         let size = [size(0), size(1)];
         Self {
@@ -111,7 +133,7 @@ impl Placement {
             size,
             // YOLOv5 splits d spare pixels into round(d/2 − 0.1) and round(d/2 + 0.1).
             offset: [(input[0] - size[0]) / 2, (input[1] - size[1]) / 2],
-            gain,
+            gain: [gain; 2],
             padding: [(input[0] as f64 - scaled(0)) / 2.0, (input[1] as f64 - scaled(1)) / 2.0],
         }
     }
@@ -120,7 +142,7 @@ impl Placement {
     /// `scale_boxes`, this uses the padding before it was rounded.
     pub fn to_picture(&self, x: f64, y: f64) -> (f64, f64) {
         let point = |axis: usize, position: f64| {
-            let position = (position - self.padding[axis]) / self.gain;
+            let position = (position - self.padding[axis]) / self.gain[axis];
             position.clamp(0.0, self.picture[axis] as f64)
         };
         (point(0, x), point(1, y))
@@ -149,11 +171,19 @@ impl Letterbox {
             height,
             levels: Levels::of(pixel_levels),
             fill: std::array::from_fn(|channel| pixel_levels[channel][usize::from(fill[channel])]),
+            blue_first: false,
+            place: PicturePlacement::Centre,
             source: None,
             placement: Placement::new([width, height], [width, height]),
             columns: Columns::with_capacity(width),
             rows: Vec::with_capacity(height),
         }
+    }
+
+    /// The same for a network whose pictures have that order of channels and lie there.
+    #[must_use]
+    pub fn wanted_as(self, wanted: &Preprocessing) -> Self {
+        Self { blue_first: wanted.order == ChannelOrder::Bgr, place: wanted.placement, ..self }
     }
 
     /// Working memory for one thread.
@@ -170,7 +200,7 @@ impl Letterbox {
         let size = [picture.width, picture.height];
         let source = (size, picture.format);
         if self.source != Some(source) {
-            self.placement = Placement::new(size, [self.width, self.height]);
+            self.placement = Placement::of(size, [self.width, self.height], self.place);
             let bytes = picture.format.bytes();
             self.columns.set(size[0], self.placement.size[0], bytes);
             set_rows(&mut self.rows, size[1], self.placement.size[1]);
@@ -208,6 +238,9 @@ impl Letterbox {
             let (inside, after) = rest.split_at_mut(3 * width);
             self.border(before);
             resampler.row(y, cache, inside);
+            if self.blue_first {
+                inside.chunks_exact_mut(3).for_each(|pixel| pixel.swap(0, 2));
+            }
             self.levels.apply(inside);
             self.border(after);
         }

@@ -10,7 +10,7 @@ use ylb_calibrate::FloatNetwork;
 use ylb_converter::{compare, families};
 use ylb_eval::dataset::Sample;
 use ylb_eval::metrics::{self, Accuracy, Guess, Object, Scene};
-use ylb_format::model::{HeadMap, HeadPart, Model};
+use ylb_format::model::{ChannelOrder, HeadMap, HeadPart, Model};
 use ylb_runtime::detect::sigmoid::SIGMOID_BITS;
 use ylb_runtime::detect::{COORDINATE_BITS, Candidate, Nms};
 use ylb_runtime::picture::Placement;
@@ -56,7 +56,12 @@ pub fn measure(
         let input = [width, height];
         let found = decoded(model, &heads, SURE, &Placement::new(input, input))?;
         let objects = found.iter().map(object).collect();
-        let picture = Picture::new(pixels, width, height, PixelFormat::Rgb)?;
+        // Pixels are in the network's order already.
+        let format = match model.input.preprocessing.order {
+            ChannelOrder::Rgb => PixelFormat::Rgb,
+            ChannelOrder::Bgr => PixelFormat::Bgr,
+        };
+        let picture = Picture::new(pixels, width, height, format)?;
         let guesses = session.detect(&picture, &OPTIONS)?.iter().map(guess).collect();
         scenes.push(Scene { objects, guesses });
     }
@@ -75,7 +80,7 @@ pub fn accuracies(
 ) -> Result<[Accuracy; 2]> {
     let model = network.model();
     let (width, height) = (model.picture().width as usize, model.picture().height as usize);
-    let fill = model.input.preprocessing.fill;
+    let wanted = &model.input.preprocessing;
     let mut session = model::start(network, SessionOptions::default())?;
     let mut scenes = [Vec::new(), Vec::new()];
     for (index, sample) in samples.iter().enumerate() {
@@ -86,9 +91,9 @@ pub fn accuracies(
         let labels = sample.labels.iter().flatten();
         let objects: Vec<Object> =
             labels.map(|label| Object { class: label.class, edges: label.edges(columns, rows) }).collect();
-        let pixels = proof::letterboxed([height, width], fill, &photo.pixels)?;
+        let pixels = proof::letterboxed([height, width], wanted, &photo.pixels)?;
         let heads = float.run(&compare::planar(&pixels)).context("cannot run the model in floats")?;
-        let placement = Placement::new([columns as usize, rows as usize], [width, height]);
+        let placement = Placement::of([columns as usize, rows as usize], [width, height], wanted.placement);
         let found = decoded(model, &heads, OPTIONS.confidence, &placement)?;
         let own = session.detect(&photo.picture()?, &OPTIONS)?;
         for (scenes, found) in scenes.iter_mut().zip([&found[..], own]) {

@@ -13,7 +13,7 @@ use ylb_format::model::Preprocessing;
 use ylb_runtime::Network;
 use ylb_source::{Source, ir::Graph, picture::is_channels_last};
 
-use super::{UsageError, agreement};
+use super::{UsageError, agreement, preprocessing};
 use crate::args::ConvertArgs;
 use crate::images;
 use crate::output::{Align, Messages, Table};
@@ -110,7 +110,7 @@ impl Calibration {
             progress.set_steps(paths.len());
             let read = |(index, path): (usize, &PathBuf)| {
                 progress.set(index, "pictures read");
-                pixels(path, size, args.max_pixels.max_pixels)
+                pixels(path, size, &preprocessing(args), args.max_pixels.max_pixels)
                     .with_context(|| format!("image {}", path.display()))
             };
             paths.iter().enumerate().map(read).collect()
@@ -308,9 +308,9 @@ fn spread(count: usize, wanted: usize) -> Vec<usize> {
     (0..wanted).map(|index| index * count / wanted).collect()
 }
 
-fn pixels(path: &Path, size: [usize; 2], max_pixels: u64) -> Result<Vec<u8>> {
+fn pixels(path: &Path, size: [usize; 2], wanted: &Preprocessing, max_pixels: u64) -> Result<Vec<u8>> {
     let picture = images::read(path, max_pixels)?;
-    proof::letterboxed(size, Preprocessing::default().fill, &picture.pixels)
+    proof::letterboxed(size, wanted, &picture.pixels)
 }
 
 /// Height and width of the pictures that a model takes.
