@@ -8,7 +8,8 @@ use std::sync::Arc;
 use ylb_format::model::Operator;
 use ylb_kernels::registry::Dispatch;
 use ylb_runtime::{Network, Session, SessionOptions};
-use ylb_zoo::synthetic::{Activation, Grid, Specification, yolov5};
+use ylb_zoo::Net;
+use ylb_zoo::synthetic::{self, Activation, Grid, Specification};
 use ylb_zoo::yolov5::Size;
 
 /// Rows and columns of the networks' input.
@@ -22,8 +23,8 @@ pub const BITS: [[u8; 2]; 5] = [[1, 1], [1, 2], [2, 2], [4, 4], [8, 8]];
 /// # Panics
 /// If the environment names micro-kernels that this CPU does not have.
 pub fn network([weight_bits, activation_bits]: [u8; 2]) -> Arc<Network> {
-    let model = yolov5(&Specification {
-        size: Size::N,
+    let model = synthetic::network(&Specification {
+        net: Net::Yolov5(Size::N),
         input: [SIDE; 2],
         weight_bits,
         activation_bits,

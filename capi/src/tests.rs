@@ -7,7 +7,8 @@ use std::ptr::{null, null_mut};
 use ylb_format::limits::{MAX_MAPS, MAX_PARTS};
 use ylb_kernels::registry::Dispatch;
 use ylb_runtime::{LoadErrorKind, Network, SessionError};
-use ylb_zoo::synthetic::{Activation, Grid, Specification, yolov5};
+use ylb_zoo::Net;
+use ylb_zoo::synthetic::{self, Activation, Grid, Specification};
 use ylb_zoo::yolov5::Size;
 
 use crate::failure::{Failure, guard, guard_value};
@@ -20,8 +21,8 @@ fn last_error() -> String {
 
 /// A model with more parts than heads have room for: the network runs, and decoding panics.
 fn model_that_panics() -> ylb_model {
-    let mut model = yolov5(&Specification {
-        size: Size::N,
+    let mut model = synthetic::network(&Specification {
+        net: Net::Yolov5(Size::N),
         input: [64, 96],
         weight_bits: 2,
         activation_bits: 2,

@@ -1,13 +1,13 @@
 //! The command line.
 
 mod bench;
+mod bits;
 mod compare;
 mod convert;
 mod eval;
 mod generate;
 mod info;
 mod max_pixels;
-mod net;
 mod run;
 
 use std::str::FromStr;
@@ -15,13 +15,13 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand};
 
 pub use bench::BenchArgs;
+pub use bits::Bits;
 pub use compare::CompareArgs;
 pub use convert::{ConvertArgs, Place};
 pub use eval::EvalArgs;
 pub use generate::{Generate, GenerateArgs};
 pub use info::InfoArgs;
 pub use max_pixels::MaxPixels;
-pub use net::{Bits, Net};
 pub use run::RunArgs;
 
 const EXAMPLES: &str = "\

@@ -7,7 +7,8 @@ use std::thread;
 
 use ylb_format::model::{ChannelOrder, Model, PicturePlacement, PixelRange, TensorLayout};
 use ylb_runtime::{LoadError, LoadErrorKind, MAX_MEMORY, Network};
-use ylb_zoo::synthetic::{Activation, Grid, Specification, yolov5};
+use ylb_zoo::Net;
+use ylb_zoo::synthetic::{self, Activation, Grid, Specification};
 use ylb_zoo::yolov5::Size;
 
 /// A fresh folder that is removed in the end.
@@ -29,8 +30,8 @@ impl Drop for Folder {
 }
 
 fn model() -> Vec<u8> {
-    let model = yolov5(&Specification {
-        size: Size::N,
+    let model = synthetic::network(&Specification {
+        net: Net::Yolov5(Size::N),
         input: [32, 32],
         weight_bits: 1,
         activation_bits: 1,

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use ylb_format::model::{BoxRule, Model, ScoreRule};
 use ylb_kernels::registry::Dispatch;
 use ylb_runtime::{DetectOptions, Network, Picture, PixelFormat, Session, SessionOptions};
-use ylb_zoo::synthetic::{Activation, Grid, Specification, yolov5};
+use ylb_zoo::Net;
+use ylb_zoo::synthetic::{self, Activation, Grid, Specification};
 use ylb_zoo::yolov5::Size;
 
 struct Counting;
@@ -48,8 +49,8 @@ fn allocations(frames: impl FnOnce()) -> usize {
 }
 
 fn model() -> Model {
-    yolov5(&Specification {
-        size: Size::N,
+    synthetic::network(&Specification {
+        net: Net::Yolov5(Size::N),
         input: [64, 96],
         weight_bits: 2,
         activation_bits: 2,

@@ -7,12 +7,13 @@ use ylb_format::model::Operator;
 use ylb_kernels::registry::Dispatch;
 use ylb_runtime::Network;
 use ylb_tests::shared;
-use ylb_zoo::synthetic::{Activation, Grid, Specification, yolov5};
+use ylb_zoo::Net;
+use ylb_zoo::synthetic::{self, Activation, Grid, Specification};
 use ylb_zoo::yolov5::Size;
 
 fn made_up(bits: u8, activation: Activation, grid: Grid) -> Network {
-    let model = yolov5(&Specification {
-        size: Size::N,
+    let model = synthetic::network(&Specification {
+        net: Net::Yolov5(Size::N),
         input: [640, 640],
         weight_bits: bits,
         activation_bits: bits,

@@ -50,8 +50,8 @@ pub enum Op {
     MaxPool(Window),
     /// Rows and columns repeated so many times.
     Upsample(usize),
-    /// The detection head, the last layer: what it reads are its feature maps, finest first. Its own convolutions have
-    /// as many channels as the classes and anchors ask for.
+    /// The detection head, the last layer: what it reads are its feature maps, finest first, each so many times as it has
+    /// convolutions of its own ([`crate::Head::cuts`]). These have as many channels as the classes and anchors ask for.
     Detect,
 }
 

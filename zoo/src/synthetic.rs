@@ -1,6 +1,6 @@
 //! Networks of known architectures with random weights, for measuring speed without a trained model, and for tests.
 //!
-//! The graph is that of the architecture (for YOLOv5: P5 head, anchors of COCO), as a quantized
+//! The graph is that of the architecture (with anchors of COCO where it has some), as a quantized
 //! export with shared quantizers leaves it: every convolution requantizes, residual sums
 //! requantize, operands of a concat share one scale. Behind a convolution is ReLU, or another [`Activation`]: then
 //! requantization is what the converter makes of that. Weights, multipliers and biases come from a seed and keep
@@ -11,12 +11,12 @@ mod activation;
 use std::collections::HashMap;
 
 use ylb_format::model::{
-    Conv, ConvTerm, Detect, Encoding, HeadMap, Input, Metadata, Model, Node, Operator, Output, OutputKind,
-    Requantize, Value, ValueId, ValueKind, WeightEncoding, Weights, Window,
+    Conv, ConvTerm, Detect, Encoding, HeadMap, HeadPart, Input, Metadata, Model, Node, Operator, Output,
+    OutputKind, Requantize, Value, ValueId, ValueKind, WeightEncoding, Weights, Window,
 };
 
-use crate::layer::{self, Layer, Op, PICTURE};
-use crate::yolov5::{self, Size};
+use crate::layer::{self, Op, PICTURE};
+use crate::net::{Architecture, Head, Net};
 use activation::{Accumulators, Codes};
 
 pub use activation::{Activation, Grid};
@@ -24,8 +24,8 @@ pub use activation::{Activation, Grid};
 /// What to build.
 #[derive(Clone, Copy, Debug)]
 pub struct Specification {
-    /// Size of the family.
-    pub size: Size,
+    /// Its architecture.
+    pub net: Net,
     /// Rows and columns of the input: multiples of 32.
     pub input: [u32; 2],
     /// Bits of weights, 1 to 8. One bit is −1 and +1, more are two's complement without its least number.
@@ -48,14 +48,14 @@ pub struct Specification {
 ///
 /// # Panics
 /// If bits or sizes are out of the ranges given in [`Specification`].
-pub fn yolov5(specification: &Specification) -> Model {
+pub fn network(specification: &Specification) -> Model {
     let [height, width] = specification.input;
     assert!(height % 32 == 0 && width % 32 == 0 && height * width > 0, "input {height} x {width}");
     let bits = [specification.weight_bits, specification.activation_bits, specification.edge_weight_bits];
     assert!(bits.iter().all(|bits| (1..=8).contains(bits)), "bits {bits:?}");
     assert!(specification.has_codes(), "signed codes of one bit");
-    let layers = yolov5::p5(specification.size.multiples()).expect("multiples of the family");
-    Builder::new(*specification).build(&layers)
+    let architecture = specification.net.architecture(specification.classes as usize);
+    Builder::new(*specification).build(&architecture)
 }
 
 impl Specification {
@@ -73,12 +73,6 @@ struct Builder {
     random: u64,
     model: Model,
 }
-
-const ANCHORS: [[[f32; 2]; 3]; 3] = [
-    [[10.0, 13.0], [16.0, 30.0], [33.0, 23.0]],
-    [[30.0, 61.0], [62.0, 45.0], [59.0, 119.0]],
-    [[116.0, 90.0], [156.0, 198.0], [373.0, 326.0]],
-];
 
 impl Builder {
     fn new(specification: Specification) -> Self {
@@ -99,25 +93,27 @@ impl Builder {
         Self { specification, codes, requantized: 0, random: specification.seed, model }
     }
 
-    fn build(mut self, layers: &[Layer]) -> Model {
+    fn build(mut self, Architecture { layers, head }: &Architecture) -> Model {
+        self.model.detect.boxes = head.boxes;
+        self.model.detect.scores = head.scores;
         let mut written: HashMap<&str, ValueId> = HashMap::from([(PICTURE, ValueId(0))]);
         for layer in layers {
             let name = layer.name.as_str();
             let inputs: Vec<ValueId> = layer.from.iter().map(|from| written[from.as_str()]).collect();
             let output = match layer.op {
                 Op::Conv { channels, window, groups } => {
-                    assert_eq!(groups, 1, "a convolution of one group");
                     let edge = layer.from[0] == PICTURE;
                     let Specification { weight_bits, edge_weight_bits, .. } = self.specification;
                     let bits = if edge { edge_weight_bits } else { weight_bits };
-                    self.conv(name, inputs[0], channels as u32, to_format(window), bits)
+                    self.conv(name, inputs[0], [channels as u32, groups as u32], to_format(window), bits)
                 }
                 Op::Add => self.add(name, inputs),
                 Op::Concat => self.concat(name, inputs),
                 Op::MaxPool(window) => self.max_pool(name, inputs[0], to_format(window)),
                 Op::Upsample(factor) => self.upsample(name, inputs[0], factor as u32),
                 Op::Detect => {
-                    inputs.iter().enumerate().for_each(|(map, &input)| self.head(name, map, input));
+                    let of_map = inputs.chunks(head.cuts.len() + 1);
+                    of_map.enumerate().for_each(|(map, inputs)| self.head(name, head, map, inputs));
                     continue;
                 }
             };
@@ -126,14 +122,21 @@ impl Builder {
         self.model
     }
 
-    fn conv(&mut self, name: &str, input: ValueId, outputs: u32, window: Window, bits: u8) -> ValueId {
-        let weights = self.weights(input, outputs, window.kernel, bits);
+    fn conv(
+        &mut self,
+        name: &str,
+        input: ValueId,
+        [outputs, groups]: [u32; 2],
+        window: Window,
+        bits: u8,
+    ) -> ValueId {
+        let weights = self.weights([outputs, self.shape(input)[0] / groups], window.kernel, bits);
         let requantize = self.requantize(input, &weights);
         let [_, height, width] = self.shape(input);
         let shape = along(window, [outputs, height, width]);
         let output = self.levels(name, shape);
         let terms = vec![ConvTerm { input, weights }];
-        let conv = Conv { terms, window, groups: 1, requantize: Some(requantize) };
+        let conv = Conv { terms, window, groups, requantize: Some(requantize) };
         self.node(name, output, Operator::Conv(conv))
     }
 
@@ -170,32 +173,46 @@ impl Builder {
         self.node(name, output, Operator::Upsample { input, factor })
     }
 
-    fn head(&mut self, name: &str, map: usize, input: ValueId) {
-        let name = format!("{name}.{map}");
-        let anchors = ANCHORS[map];
-        let outputs = anchors.len() as u32 * self.model.detect.fields() as u32;
-        let weights = self.weights(input, outputs, [1, 1], self.specification.edge_weight_bits);
+    /// The head's own convolutions on one feature map.
+    fn head(&mut self, name: &str, head: &Head, map: usize, inputs: &[ValueId]) {
+        let anchors = head.anchors.get(map).cloned().unwrap_or_default();
+        let anchors_per_cell = anchors.len().max(1) as u32;
+        let fields = self.model.detect.fields() as u32;
+        let mut parts = Vec::new();
+        for (part, &input) in inputs.iter().enumerate() {
+            let first = part.checked_sub(1).map_or(0, |before| head.cuts[before]);
+            let fields = first..head.cuts.get(part).copied().unwrap_or(fields);
+            let name = match inputs.len() {
+                1 => format!("{name}.{map}"),
+                _ => format!("{name}.{map}.{part}"),
+            };
+            let outputs = anchors_per_cell * fields.len() as u32;
+            let value = self.logits(&name, input, outputs);
+            // Logits of a few units around −4.6: about one cell in a hundred passes a threshold.
+            let (multipliers, bias) =
+                (vec![1 << 14; outputs as usize], vec![-(46 << 24) / 10; outputs as usize]);
+            parts.push(HeadPart { value, fields, multipliers, bias, shift: 24 });
+        }
+        let scale_xy = head.boxes.usual_scale_xy();
+        self.model.detect.maps.push(HeadMap { stride: 8 << map, anchors_per_cell, anchors, scale_xy, parts });
+    }
+
+    /// A convolution of 1x1 that leaves accumulators.
+    fn logits(&mut self, name: &str, input: ValueId, outputs: u32) -> ValueId {
+        let weights =
+            self.weights([outputs, self.shape(input)[0]], [1, 1], self.specification.edge_weight_bits);
         let [_, height, width] = self.shape(input);
         let kind = ValueKind::Accumulators;
-        let value = Value { name: name.clone(), channels: outputs, height, width, kind };
+        let value = Value { name: name.to_owned(), channels: outputs, height, width, kind };
         let output = self.value(value);
         let window = Window { kernel: [1, 1], stride: [1, 1], padding: [0; 4] };
         let terms = vec![ConvTerm { input, weights }];
-        self.node(&name, output, Operator::Conv(Conv { terms, window, groups: 1, requantize: None }));
-        let mut map = HeadMap::whole(output, 8 << map, &self.model.detect, anchors.len() as u32);
-        map.anchors = anchors.to_vec();
-        // Logits of a few units around −4.6: about one cell in a hundred passes a threshold.
-        let part = &mut map.parts[0];
-        part.multipliers.fill(1 << 14);
-        part.bias.fill(-(46 << 24) / 10);
-        part.shift = 24;
-        self.model.detect.maps.push(map);
+        self.node(name, output, Operator::Conv(Conv { terms, window, groups: 1, requantize: None }))
     }
 
     /// Uniform random weights.
-    fn weights(&mut self, input: ValueId, outputs: u32, kernel: [u32; 2], bits: u8) -> Weights {
-        let channels = self.shape(input)[0];
-        let shape = [outputs, channels, kernel[0], kernel[1]];
+    fn weights(&mut self, [outputs, inputs]: [u32; 2], kernel: [u32; 2], bits: u8) -> Weights {
+        let shape = [outputs, inputs, kernel[0], kernel[1]];
         let len: usize = shape.iter().map(|&extent| extent as usize).product();
         let mut planes = vec![0u8; usize::from(bits) * len.div_ceil(8)];
         for index in 0..len {
@@ -303,37 +320,4 @@ fn along(window: Window, [channels, height, width]: [u32; 3]) -> [u32; 3] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_nano_network_has_the_familys_size() {
-        let specification = Specification {
-            size: Size::N,
-            input: [640, 640],
-            weight_bits: 2,
-            activation_bits: 2,
-            edge_weight_bits: 8,
-            classes: 80,
-            activation: Activation::Relu,
-            grid: Grid::Signed,
-            seed: 1,
-        };
-        let model = yolov5(&specification);
-        let convs = model.nodes.iter().filter_map(|node| match &node.operator {
-            Operator::Conv(conv) => Some((node, conv)),
-            _ => None,
-        });
-        let (mut count, mut weights, mut macs) = (0, 0, 0);
-        for (node, conv) in convs {
-            let value = model.value(node.output);
-            count += 1;
-            weights += conv.terms[0].weights.len();
-            macs += conv.terms[0].weights.len() * (value.height * value.width) as usize;
-        }
-        // YOLOv5n: 60 convolutions, 1.86 million weights, 2.234 billion multiply-accumulates at 640.
-        assert_eq!(count, 60);
-        assert_eq!(weights / 10_000, 186);
-        assert_eq!(macs / 1_000_000, 2234);
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@
 //! after the module that makes them: `model.2.m.0.add`, `model.2.concat`.
 
 use crate::layer::{Layer, Op, PICTURE, Window};
+use crate::layers::Layers;
 
 /// Largest multiple accepted; YOLOv5x has 1.33 and 1.25.
 const MAX_MULTIPLE: f64 = 4.0;
@@ -92,11 +93,9 @@ pub fn p6(multiples: Multiples) -> Result<Vec<Layer>, String> {
 
 struct Builder {
     multiples: Multiples,
-    layers: Vec<Layer>,
+    net: Layers,
     /// Number of the next module.
     module: usize,
-    /// The last layer's name.
-    last: String,
 }
 
 impl Builder {
@@ -108,7 +107,7 @@ impl Builder {
                 return Err(format!("{name} is {value}; expected more than 0, at most {MAX_MULTIPLE}"));
             }
         }
-        Ok(Self { multiples, layers: Vec::new(), module: 0, last: PICTURE.into() })
+        Ok(Self { multiples, net: Layers::new(), module: 0 })
     }
 
     fn channels(&self, full: f64) -> usize {
@@ -124,82 +123,69 @@ impl Builder {
         format!("model.{}", self.module - 1)
     }
 
-    /// Appends a layer and returns its name.
-    fn push(&mut self, name: String, op: Op, from: &[&str]) -> String {
-        self.last.clone_from(&name);
-        let from = from.iter().map(|&name| name.to_owned()).collect();
-        self.layers.push(Layer { name, op, from });
-        self.last.clone()
-    }
-
-    fn conv(&mut self, name: String, from: &str, channels: usize, kernel: usize, stride: usize) -> String {
-        let window = Window::centred(kernel, stride);
-        self.push(name, Op::Conv { channels, window, groups: 1 }, &[from])
-    }
-
     /// 6x6 with padding 2.
     fn stem(&mut self) {
         let (name, channels) = (self.next_module(), self.channels(64.0));
         let window = Window { kernel: 6, stride: 2, padding: 2 };
-        self.push(name, Op::Conv { channels, window, groups: 1 }, &[PICTURE]);
+        self.net.push(name, Op::Conv { channels, window, groups: 1 }, &[PICTURE]);
     }
 
     /// Half the size, then bottlenecks with sums. Returns the last layer.
     fn stage(&mut self, channels: f64, depth: f64) -> String {
-        let (name, last, channels) = (self.next_module(), self.last.clone(), self.channels(channels));
-        self.conv(name, &last, channels, 3, 2);
+        let (name, last, channels) = (self.next_module(), self.net.last(), self.channels(channels));
+        self.net.conv(name, &last, channels, 3, 2);
         self.c3(channels, self.depth(depth), true)
     }
 
     fn c3(&mut self, channels: usize, depth: usize, sums: bool) -> String {
-        let (name, input, half) = (self.next_module(), self.last.clone(), channels / 2);
-        let mut trunk = self.conv(format!("{name}.cv1"), &input, half, 1, 1);
+        let (name, input, half) = (self.next_module(), self.net.last(), channels / 2);
+        let mut trunk = self.net.conv(format!("{name}.cv1"), &input, half, 1, 1);
         for index in 0..depth {
             let own = format!("{name}.m.{index}");
-            let small = self.conv(format!("{own}.cv1"), &trunk, half, 1, 1);
-            let large = self.conv(format!("{own}.cv2"), &small, half, 3, 1);
+            let small = self.net.conv(format!("{own}.cv1"), &trunk, half, 1, 1);
+            let large = self.net.conv(format!("{own}.cv2"), &small, half, 3, 1);
             trunk = match sums {
-                true => self.push(format!("{own}.add"), Op::Add, &[&trunk, &large]),
+                true => self.net.push(format!("{own}.add"), Op::Add, &[&trunk, &large]),
                 false => large,
             };
         }
-        let other = self.conv(format!("{name}.cv2"), &input, half, 1, 1);
-        let joined = self.push(format!("{name}.concat"), Op::Concat, &[&trunk, &other]);
-        self.conv(format!("{name}.cv3"), &joined, channels, 1, 1)
+        let other = self.net.conv(format!("{name}.cv2"), &input, half, 1, 1);
+        let joined = self.net.push(format!("{name}.concat"), Op::Concat, &[&trunk, &other]);
+        self.net.conv(format!("{name}.cv3"), &joined, channels, 1, 1)
     }
 
     /// Three poolings of 5x5 in a row.
     fn pyramid_pooling(&mut self, channels: f64) {
-        let (name, last, channels) = (self.next_module(), self.last.clone(), self.channels(channels));
+        let (name, last, channels) = (self.next_module(), self.net.last(), self.channels(channels));
         let half = channels / 2;
-        let mut parts = vec![self.conv(format!("{name}.cv1"), &last, half, 1, 1)];
+        let mut parts = vec![self.net.conv(format!("{name}.cv1"), &last, half, 1, 1)];
         for index in 0..3 {
             let pool = Op::MaxPool(Window::centred(5, 1));
-            parts.push(self.push(format!("{name}.m.{index}"), pool, &[&parts[index]]));
+            parts.push(self.net.push(format!("{name}.m.{index}"), pool, &[&parts[index]]));
         }
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-        let joined = self.push(format!("{name}.concat"), Op::Concat, &parts);
-        self.conv(format!("{name}.cv2"), &joined, channels, 1, 1);
+        let joined = self.net.push(format!("{name}.concat"), Op::Concat, &parts);
+        self.net.conv(format!("{name}.cv2"), &joined, channels, 1, 1);
     }
 
     /// Twice the size, joined with a finer level. Returns the convolution before and the last layer.
     fn up(&mut self, own: f64, finer: &str, channels: f64) -> (String, String) {
-        let (name, last, own) = (self.next_module(), self.last.clone(), self.channels(own));
-        let narrow = self.conv(name, &last, own, 1, 1);
+        let (name, last, own) = (self.next_module(), self.net.last(), self.channels(own));
+        let narrow = self.net.conv(name, &last, own, 1, 1);
         let name = self.next_module();
-        let large = self.push(name, Op::Upsample(2), &[&narrow]);
+        let large = self.net.push(name, Op::Upsample(2), &[&narrow]);
         let name = self.next_module();
-        self.push(name, Op::Concat, &[&large, finer]);
+        self.net.push(name, Op::Concat, &[&large, finer]);
         let (channels, depth) = (self.channels(channels), self.depth(3.0));
         (narrow, self.c3(channels, depth, false))
     }
 
     /// Half the size, joined with a coarser level. Returns the last layer.
     fn down(&mut self, own: f64, coarser: &str, channels: f64) -> String {
-        let (name, last, own) = (self.next_module(), self.last.clone(), self.channels(own));
-        let small = self.conv(name, &last, own, 3, 2);
+        let (name, last, own) = (self.next_module(), self.net.last(), self.channels(own));
+        let small = self.net.conv(name, &last, own, 3, 2);
         let name = self.next_module();
-        self.push(name, Op::Concat, &[&small, coarser]);
+        self.net.push(name, Op::Concat, &[&small, coarser]);
         let (channels, depth) = (self.channels(channels), self.depth(3.0));
         self.c3(channels, depth, false)
     }
@@ -207,7 +193,6 @@ impl Builder {
     fn detect(mut self, levels: &[String]) -> Vec<Layer> {
         let name = self.next_module();
         let levels: Vec<&str> = levels.iter().map(String::as_str).collect();
-        self.push(name, Op::Detect, &levels);
-        self.layers
+        self.net.detect(name, &levels)
     }
 }

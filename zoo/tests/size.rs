@@ -4,13 +4,14 @@ use std::time::Instant;
 
 use ylb_format::model::Operator;
 use ylb_format::{read, write};
-use ylb_zoo::synthetic::{Activation, Grid, Specification, yolov5};
+use ylb_zoo::Net;
+use ylb_zoo::synthetic::{self, Activation, Grid, Specification};
 use ylb_zoo::yolov5::Size;
 
 #[test]
 fn a_two_bit_yolov5n_takes_less_than_750_000_bytes() {
-    let mut model = yolov5(&Specification {
-        size: Size::N,
+    let mut model = synthetic::network(&Specification {
+        net: Net::Yolov5(Size::N),
         input: [640; 2],
         weight_bits: 2,
         activation_bits: 2,

@@ -16,7 +16,8 @@ use std::{env, process};
 
 use ylb_kernels::registry::Dispatch;
 use ylb_runtime::{Network, Session, SessionOptions};
-use ylb_zoo::synthetic::{Activation, Grid, Specification, yolov5};
+use ylb_zoo::Net;
+use ylb_zoo::synthetic::{self, Activation, Grid, Specification};
 use ylb_zoo::yolov5::Size;
 
 fn main() {
@@ -33,8 +34,8 @@ fn run() -> Result<(), Box<dyn Error>> {
     };
     let network = match made_up(what) {
         Some(([weight_bits, activation_bits], activation)) => {
-            let model = yolov5(&Specification {
-                size: Size::N,
+            let model = synthetic::network(&Specification {
+                net: Net::Yolov5(Size::N),
                 input: [640, 640],
                 weight_bits,
                 activation_bits,

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
+use ylb_zoo::Net;
 use ylb_zoo::synthetic::{Activation, Grid};
 
-use super::{Bits, ImageSize, Net, Threads, at_least_one};
+use super::{Bits, ImageSize, Threads, at_least_one};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,7 +29,8 @@ pub struct BenchArgs {
     #[arg(required_unless_present_any = ["net", "kernels"], conflicts_with = "net")]
     pub model: Option<PathBuf>,
 
-    /// Instead of a model: a network of this shape with random weights, such as yolov5n
+    /// Instead of a model: a network of this shape with random weights: yolov5n, -s, -m, -l or -x, yolov8n to -x, yolov7-tiny or
+    /// yolox-nano
     #[arg(long, value_name = "NAME")]
     pub net: Option<Net>,
 

@@ -15,7 +15,7 @@ use ylb_runtime::{Network, Session, SessionOptions};
 use ylb_zoo::synthetic::{self, Activation, Grid, Specification};
 
 use super::{Outcome, UsageError};
-use crate::args::{BenchArgs, Bits, Net};
+use crate::args::{BenchArgs, Bits};
 use crate::machine::{self, Machine};
 use crate::model::{self, Layer};
 use crate::output::{self, Align, Messages, Table, as_ms, bytes, millions, milliseconds};
@@ -137,7 +137,7 @@ fn network(args: &BenchArgs) -> Result<(String, Arc<Network>)> {
 
 /// A network with random weights and what to call it.
 fn made_up(args: &BenchArgs) -> Result<(String, Model)> {
-    let Some(Net(size)) = args.net else { return Err(UsageError("nothing to time".to_owned()).into()) };
+    let Some(net) = args.net else { return Err(UsageError("nothing to time".to_owned()).into()) };
     let Bits { weights, activations } = args.bits;
     let extent =
         |extent: usize| u32::try_from(extent).ok().filter(|extent| extent % 32 == 0 && *extent <= 8192);
@@ -145,7 +145,7 @@ fn made_up(args: &BenchArgs) -> Result<(String, Model)> {
         return Err(UsageError("--imgsz must be multiples of 32, up to 8192".to_owned()).into());
     };
     let specification = Specification {
-        size,
+        net,
         input: [height, width],
         weight_bits: weights,
         activation_bits: activations,
@@ -159,7 +159,7 @@ fn made_up(args: &BenchArgs) -> Result<(String, Model)> {
         let message = "signed codes of 1 bit hold no positive number: give --activation-grid zero-point";
         return Err(UsageError(message.to_owned()).into());
     }
-    let model = synthetic::yolov5(&specification);
+    let model = synthetic::network(&specification);
     ylb_format::validate(&model).map_err(|violation| anyhow!("cannot make this network: {violation}"))?;
     let function = match (args.activation, args.activation_grid) {
         (activation, Grid::ZeroPoint) if activation != Activation::Relu => {
@@ -167,7 +167,7 @@ fn made_up(args: &BenchArgs) -> Result<(String, Model)> {
         }
         (activation, _) => activation.name().to_owned(),
     };
-    let name = format!("yolov5{size:?} w{weights}a{activations} {function} with random weights");
+    let name = format!("{net} w{weights}a{activations} {function} with random weights");
     Ok((name.to_lowercase(), model))
 }
 

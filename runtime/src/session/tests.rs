@@ -3,7 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ylb_kernels::registry::Dispatch;
-use ylb_zoo::synthetic::{Activation, Grid, Specification, yolov5};
+use ylb_zoo::Net;
+use ylb_zoo::synthetic::{self, Activation, Grid, Specification};
 use ylb_zoo::yolov5::Size;
 
 use super::*;
@@ -13,8 +14,8 @@ const INPUT: [u32; 2] = [64, 96];
 const SIZE: [usize; 2] = [200, 150];
 
 fn network(change: impl FnOnce(&mut Model)) -> Arc<Network> {
-    let mut model = yolov5(&Specification {
-        size: Size::N,
+    let mut model = synthetic::network(&Specification {
+        net: Net::Yolov5(Size::N),
         input: INPUT,
         weight_bits: 2,
         activation_bits: 2,

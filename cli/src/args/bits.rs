@@ -2,12 +2,6 @@
 
 use std::str::FromStr;
 
-use ylb_zoo::yolov5::Size;
-
-/// A member of the YOLOv5 family, such as `yolov5n`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Net(pub Size);
-
 /// Bits of weights and activations, such as `w2a2`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bits {
@@ -15,22 +9,6 @@ pub struct Bits {
     pub weights: u8,
     /// Bits of an activation, 1 to 8.
     pub activations: u8,
-}
-
-impl FromStr for Net {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let size = match text {
-            "yolov5n" => Size::N,
-            "yolov5s" => Size::S,
-            "yolov5m" => Size::M,
-            "yolov5l" => Size::L,
-            "yolov5x" => Size::X,
-            _ => return Err("expected yolov5n, yolov5s, yolov5m, yolov5l or yolov5x".to_owned()),
-        };
-        Ok(Self(size))
-    }
 }
 
 impl FromStr for Bits {
