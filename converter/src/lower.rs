@@ -28,6 +28,7 @@
 //! | `inline` | quantizers inside the function of one accumulator |
 //! | `requantize` | the exact map of a convolution, `sum` that of a sum, `product` that of a product |
 //! | `function_sum` | sums of functions of values |
+//! | `pair_map` | any other functions of two values |
 //! | `own_channel` | functions by channel of values |
 //! | `head` | the detection head |
 
@@ -62,6 +63,7 @@ mod joined_floats;
 mod linear;
 mod on_grid;
 mod own_channel;
+mod pair_map;
 mod picture;
 mod product;
 mod requantize;

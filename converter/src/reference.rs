@@ -153,14 +153,8 @@ impl Execution<'_> {
             }
             Operator::Mul { inputs: [first, second], requantize } => {
                 let (whole, other) = (self.integers(*first), self.integers(*second));
-                let gate = extents(self.model.value(*second));
-                // Along an axis of extent 1 there is but one element.
-                let place = |[c, y, x]: [usize; 3]| {
-                    let [c, y, x] = [c % gate[0], y % gate[1], x % gate[2]];
-                    (c * gate[1] + y) * gate[2] + x
-                };
-                let at = |index: usize| [index / (height * width), index / width % height, index % width];
-                let product = |(index, integer): (usize, &i32)| integer * other[place(at(index))];
+                let place = self.partner(*second, [height, width]);
+                let product = |(index, integer): (usize, &i32)| integer * other[place(index)];
                 let products = whole.iter().enumerate().map(product).collect();
                 Elements::Levels(requantized(requantize, &[products], 1, max_level(output)))
             }
@@ -194,9 +188,28 @@ impl Execution<'_> {
                 let staircase = (&thresholds[..], &levels[..]);
                 Elements::Levels(softmax(self.levels(*input), *groups, exponentials, staircase, output))
             }
+            Operator::PairMap { inputs: [first, second], table } => {
+                let (whole, other) = (self.levels(*first), self.levels(*second));
+                let place = self.partner(*second, [height, width]);
+                let levels = usize::from(max_level(self.model.value(*second))) + 1;
+                let look_up = |(index, &level): (usize, &u8)| {
+                    table[usize::from(level) * levels + usize::from(other[place(index)])]
+                };
+                Elements::Levels(whole.iter().enumerate().map(look_up).collect())
+            }
             Operator::Concat { inputs } => {
                 Elements::Levels(inputs.iter().flat_map(|&input| self.levels(input).to_vec()).collect())
             }
+        }
+    }
+
+    /// Where in a factor the element is that belongs to one of the whole: along an axis of extent 1 there is but one.
+    fn partner(&self, factor: ValueId, [height, width]: [usize; 2]) -> impl Fn(usize) -> usize + use<> {
+        let gate = extents(self.model.value(factor));
+        move |index| {
+            let [c, y, x] = [index / (height * width), index / width % height, index % width];
+            let [c, y, x] = [c % gate[0], y % gate[1], x % gate[2]];
+            (c * gate[1] + y) * gate[2] + x
         }
     }
 

@@ -39,6 +39,7 @@ pub(crate) mod codes {
     pub(crate) const MAT_MUL: u8 = 12;
     pub(crate) const SOFTMAX: u8 = 13;
     pub(crate) const INTERLEAVE: u8 = 14;
+    pub(crate) const PAIR_MAP: u8 = 15;
 
     pub(crate) const ALONG_CHANNELS: u8 = 1;
     pub(crate) const ALONG_POSITIONS: u8 = 2;

@@ -150,6 +150,7 @@ fn draft<'a>(
         Operator::Slice { input, first } => Box::new(slice::SliceDraft { input: *input, first: *first }),
         Operator::ChannelMax { input } => Box::new(channel_max::ChannelMaxDraft { input: *input }),
         Operator::Pad { input, padding } => Box::new(pad::PadDraft { input: *input, padding: *padding }),
+        Operator::PairMap { inputs, table } => Box::new(mul::PairMapDraft { inputs: *inputs, table }),
         Operator::MatMul { inputs, groups, along, requantize } => {
             Box::new(mat_mul::MatMulDraft { inputs: *inputs, groups: *groups, along: *along, requantize })
         }

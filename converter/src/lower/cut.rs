@@ -211,13 +211,9 @@ impl Lowering<'_> {
                 Some(root) if expr.is_uniform() => {
                     self.cut_map(&node.name, root, &values, &expr, codes.levels, output)
                 }
-                None if expr.is_uniform() && values.len() <= MAX_ADDENDS => match product::factors(&expr) {
-                    Some(factors) => self.cut_product(&node.name, &factors, &expr, codes.levels, output),
-                    None => match self.linear_sum(&expr) {
-                        false => self.cut_functions_or_sum(&node.name, &values, &expr, codes.levels, output),
-                        true => self.cut_sum(&node.name, &values, &expr, codes.levels, output),
-                    },
-                },
+                None if expr.is_uniform() && values.len() <= MAX_ADDENDS => {
+                    self.cut_several(&node.name, &values, &expr, codes.levels, output)
+                }
                 // Differs between channels, or has more values than one sum.
                 _ => self.cut_by_channel(&node.name, &values, &expr, codes.levels, output),
             },
@@ -226,6 +222,26 @@ impl Lowering<'_> {
                 Some((conv, expr)) => self.cut_conv(conv, &expr, codes.levels, output),
                 None => Err(self.joined_floats(node)),
             },
+        }
+    }
+
+    /// Cuts a function of several values: of their product or sum, of functions of them, or any of two.
+    fn cut_several(
+        &mut self,
+        node_name: &str,
+        values: &[ValueIndex],
+        expr: &Rc<Expr>,
+        levels: Levels,
+        output: LoweredValue,
+    ) -> Result<ValueIndex, ConvertError> {
+        let known = match product::factors(expr) {
+            Some(factors) => self.cut_product(node_name, &factors, expr, levels, output.clone()),
+            None if self.linear_sum(expr) => self.cut_sum(node_name, values, expr, levels, output.clone()),
+            None => self.cut_functions_or_sum(node_name, values, expr, levels, output.clone()),
+        };
+        match known {
+            Ok(value) => Ok(value),
+            Err(error) => self.cut_pairs(node_name, values, expr, levels, output)?.ok_or(error),
         }
     }
 

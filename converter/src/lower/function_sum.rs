@@ -130,7 +130,7 @@ impl Lowering<'_> {
     }
 
     /// The level for each combination of levels, the first value's changing fastest.
-    fn by_combination(
+    pub(super) fn by_combination(
         &self,
         roots: &[ValueIndex],
         values: &[ValueIndex],

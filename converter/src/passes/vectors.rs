@@ -23,12 +23,12 @@ use crate::error::ConvertError;
 /// # Errors
 /// If weights contradict their shape.
 pub fn run(graph: &mut Graph) -> Result<usize, ConvertError> {
-    let mut pass = Pass { vectors: HashSet::new(), layers: 0 };
-    let readers = readers(graph);
+    let mut pass = Pass { vectors: HashSet::new(), shrunk: HashSet::new(), layers: 0 };
+    let factors = factors(graph);
     for node in std::mem::take(&mut graph.nodes) {
         let constant = node.outputs.iter().all(|&id| graph.constant(id).is_some());
         let rewritten = match node.outputs.as_slice() {
-            &[output] if !constant => pass.node(graph, &readers, &node, output),
+            &[output] if !constant => pass.node(graph, &factors, &node, output),
             _ => Ok(None),
         };
         let rewritten = rewritten.map_err(|error| node.blame(error))?;
@@ -37,19 +37,23 @@ pub fn run(graph: &mut Graph) -> Result<usize, ConvertError> {
     Ok(pass.layers)
 }
 
-/// By tensor, what reads it.
-fn readers(graph: &Graph) -> Vec<Vec<String>> {
-    let mut readers = vec![Vec::new(); graph.tensors.len()];
-    for node in &graph.nodes {
-        node.inputs.iter().flatten().for_each(|id| readers[id.0].push(node.op_type.clone()));
+/// Tensors that nothing but products read, be it through a quantizer.
+fn factors(graph: &Graph) -> Vec<bool> {
+    let mut factors = vec![true; graph.tensors.len()];
+    graph.outputs.iter().for_each(|id| factors[id.0] = false);
+    for node in graph.nodes.iter().rev() {
+        let hands_on = node.quantizer.is_some() || node.is("Identity");
+        let fits = node.is("Mul") || (hands_on && node.outputs.iter().all(|id| factors[id.0]));
+        node.inputs.iter().flatten().for_each(|id| factors[id.0] &= fits);
     }
-    graph.outputs.iter().for_each(|id| readers[id.0].push(String::new()));
-    readers
+    factors
 }
 
 struct Pass {
     /// Tensors of shape `[1, c]` in the file, which have the shape `[1, c, 1, 1]` now.
     vectors: HashSet<TensorId>,
+    /// Tensors of one pixel that are maps of equal pixels in the file.
+    shrunk: HashSet<TensorId>,
     layers: usize,
 }
 
@@ -57,7 +61,7 @@ impl Pass {
     fn node(
         &mut self,
         graph: &mut Graph,
-        readers: &[Vec<String>],
+        factors: &[bool],
         node: &Node,
         output: TensorId,
     ) -> Result<Option<Node>, ConvertError> {
@@ -79,16 +83,19 @@ impl Pass {
             }
             "Gemm" | "MatMul" if self.vectors.contains(&input) => return self.layer(graph, node, output),
             "Expand" => {
-                let products = readers[output.0].iter().all(|reader| reader == "Mul");
                 if let (&[1, channels, 1, 1], &[1, same, _, _]) = (&from[..], &to[..])
                     && channels == same
-                    && products
+                    && factors[output.0]
                 {
                     graph.tensors[output.0].shape = Some(from);
+                    self.shrunk.insert(output);
                     return Ok(Some(handed_on(node)));
                 }
             }
             _ => {}
+        }
+        if self.shrunk.contains(&input) && !node.is("Mul") {
+            return Ok(Some(self.pixel_of_map(graph, node, output, from)));
         }
         self.elementwise(graph, node, output)
     }
@@ -102,6 +109,17 @@ impl Pass {
             _ => return None,
         }
         Some(handed_on(node))
+    }
+
+    /// A quantizer between an `Expand` and a product: of one pixel, so that its codes are fewer than the file's.
+    fn pixel_of_map(&mut self, graph: &mut Graph, node: &Node, output: TensorId, shape: Vec<usize>) -> Node {
+        let mut own = node.clone();
+        if let Some(quantizer) = &mut own.quantizer {
+            Arc::make_mut(quantizer).codes_name.clear();
+        }
+        graph.tensors[output.0].shape = Some(shape);
+        self.shrunk.insert(output);
+        own
     }
 
     fn make_pixel(&mut self, graph: &mut Graph, tensor: TensorId, channels: usize) {

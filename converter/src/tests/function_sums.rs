@@ -67,6 +67,24 @@ fn chains_of_shortcuts() {
     }
 }
 
+/// Products of functions, and of codes with an offset: a table of all pairs.
+#[test]
+fn products_of_functions_are_tables_of_pairs() {
+    let (mut net, image) = Net::new();
+    let input = net.input(image);
+    let first = net.silu_of_codes(input, [4, 3, 3, 3], 0.31, 4.0);
+    let second = net.silu_of_codes(input, [4, 3, 3, 3], 0.21, 8.0);
+    let offset = net.builder.float(0.217);
+    let shifted = net.builder.node("Add", &[second, offset], &[]);
+    let product = net.builder.node("Mul", &[first, shifted], &[]);
+    let product = net.builder.quant(product, 0.17, 5.0, 4.0, false);
+    let most = net.builder.node("Max", &[product, first], &[]);
+    let last = net.builder.quant(most, 0.19, 4.0, 4.0, false);
+    let converted = check(net, last, 4);
+    let names: Vec<&str> = converted.model.nodes.iter().map(|node| node.operator.name()).collect();
+    assert_eq!(names.iter().filter(|name| **name == "PairMap").count(), 2, "{names:?}");
+}
+
 /// Five functions are more than a sum has.
 #[test]
 fn sums_of_many_functions_are_refused() {

@@ -108,6 +108,13 @@ pub enum Operator {
         /// Sums to levels.
         requantize: Requantize,
     },
+    /// Look-up table of two values: `output level = table[first level · levels of the second + second level]`.
+    PairMap {
+        /// The values looked up: shapes as those of [`Operator::Mul`].
+        inputs: [ValueId; 2],
+        /// One level for each pair of the inputs' levels: `(max_level + 1)·(max_level + 1)` entries.
+        table: Vec<u8>,
+    },
     /// Softmax over each group of channels of a pixel, requantized. `m` the largest level of the group, the share of a channel is
     /// `exponentials[m − level] / Σ exponentials[m − level]`; its level is that behind the thresholds, in units of 2⁻⁴⁸, that
     /// are not above it.
@@ -160,6 +167,7 @@ impl Operator {
             Self::MatMul { .. } => "MatMul",
             Self::Softmax { .. } => "Softmax",
             Self::Interleave { .. } => "Interleave",
+            Self::PairMap { .. } => "PairMap",
         }
     }
 
@@ -171,7 +179,9 @@ impl Operator {
             | Self::AddTables { inputs, .. }
             | Self::Concat { inputs }
             | Self::Interleave { inputs } => inputs.clone(),
-            Self::Mul { inputs, .. } | Self::MatMul { inputs, .. } => inputs.to_vec(),
+            Self::Mul { inputs, .. } | Self::MatMul { inputs, .. } | Self::PairMap { inputs, .. } => {
+                inputs.to_vec()
+            }
             Self::Map { input, .. }
             | Self::MaxPool { input, .. }
             | Self::Upsample { input, .. }
@@ -192,7 +202,9 @@ impl Operator {
             | Self::AddTables { inputs, .. }
             | Self::Concat { inputs }
             | Self::Interleave { inputs } => inputs.iter_mut().collect(),
-            Self::Mul { inputs, .. } | Self::MatMul { inputs, .. } => inputs.iter_mut().collect(),
+            Self::Mul { inputs, .. } | Self::MatMul { inputs, .. } | Self::PairMap { inputs, .. } => {
+                inputs.iter_mut().collect()
+            }
             Self::Map { input, .. }
             | Self::MaxPool { input, .. }
             | Self::Upsample { input, .. }

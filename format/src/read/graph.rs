@@ -80,6 +80,10 @@ fn node(sections: &mut Sections<'_>) -> Result<Node> {
         }
         codes::ADD_TABLES => add_tables(sections)?,
         codes::MAT_MUL => mat_mul(sections)?,
+        codes::PAIR_MAP => {
+            let inputs = [value_id(&mut sections.graph)?, value_id(&mut sections.graph)?];
+            Operator::PairMap { inputs, table: quant::pairs(&mut sections.quant)? }
+        }
         codes::SOFTMAX => {
             let input = value_id(&mut sections.graph)?;
             let groups = sections.graph.u32()?;

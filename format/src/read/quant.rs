@@ -23,6 +23,13 @@ pub(super) fn addends(fields: &mut Cursor<'_>) -> Result<Vec<i32>> {
     fields.numbers(len, i32::from_le_bytes)
 }
 
+/// The table of a look-up of two values, its length first.
+pub(super) fn pairs(fields: &mut Cursor<'_>) -> Result<Vec<u8>> {
+    let len = crate::weights::to_usize(fields.u32()?);
+    fields.check_count("levels of a look-up table of pairs", len, 1 << 16)?;
+    Ok(fields.take(len)?.to_vec())
+}
+
 /// The exponentials of a softmax, their number first.
 pub(super) fn exponentials(fields: &mut Cursor<'_>) -> Result<Vec<u64>> {
     let len = usize::from(fields.u16()?);

@@ -133,6 +133,7 @@ fn by_itself(model: &Model, node: &Node, written: &Value) -> Result<(), NodeProb
             output_shape([1, height, width], output(written)?.value)
         }
         Operator::Pad { input: id, padding } => pad(input(model, *id)?, padding, output(written)?),
+        Operator::PairMap { inputs, table } => pair_map(model, *inputs, table, output(written)?),
         Operator::MatMul { inputs, groups, along, requantize } => {
             attention::mat_mul(model, *inputs, (*groups, *along), requantize, output(written)?)
         }
@@ -166,20 +167,44 @@ fn add(
     requantize::validate(requantize, &bounds, 1, output.encoding)
 }
 
+fn pair_map(
+    model: &Model,
+    inputs: [ValueId; 2],
+    table: &[u8],
+    output: Levels<'_>,
+) -> Result<(), NodeProblem> {
+    let factors = factors(model, inputs, output)?;
+    let levels = factors.iter().map(|factor| usize::from(factor.encoding.max_level) + 1).product();
+    if table.len() != levels {
+        return Err(NodeProblem::TableLen { len: table.len(), levels });
+    }
+    requantize::levels(table, output.encoding)
+}
+
 fn mul(
     model: &Model,
-    [first, second]: [ValueId; 2],
+    inputs: [ValueId; 2],
     requantize: &Requantize,
     output: Levels<'_>,
 ) -> Result<(), NodeProblem> {
+    let [whole, other] = factors(model, inputs, output)?;
+    let bound = whole.encoding.max_magnitude() * other.encoding.max_magnitude();
+    requantize::validate(requantize, &[vec![bound]], 1, output.encoding)
+}
+
+/// Two values, the second of which may have an extent of 1 along some axes.
+fn factors<'m>(
+    model: &'m Model,
+    [first, second]: [ValueId; 2],
+    output: Levels<'_>,
+) -> Result<[Levels<'m>; 2], NodeProblem> {
     let (whole, other) = (input(model, first)?, input(model, second)?);
     let shape = output.value.shape();
     input_shape(0, shape, whole.value)?;
     if other.value.shape().iter().zip(shape).any(|(&extent, whole)| extent != whole && extent != 1) {
         input_shape(1, shape, other.value)?;
     }
-    let bound = whole.encoding.max_magnitude() * other.encoding.max_magnitude();
-    requantize::validate(requantize, &[vec![bound]], 1, output.encoding)
+    Ok([whole, other])
 }
 
 fn slice(input: Levels<'_>, first: u32, output: Levels<'_>) -> Result<(), NodeProblem> {

@@ -95,6 +95,12 @@ impl Sections {
                 self.graph.u32(input.0);
                 self.graph.u32s(padding);
             }
+            Operator::PairMap { inputs, table } => {
+                self.graph.u8(codes::PAIR_MAP);
+                inputs.iter().for_each(|input| self.graph.u32(input.0));
+                self.quant.u32(narrow(table.len()));
+                self.quant.bytes.extend_from_slice(table);
+            }
             Operator::MatMul { inputs, groups, along, requantize } => {
                 self.graph.u8(codes::MAT_MUL);
                 inputs.iter().for_each(|input| self.graph.u32(input.0));

@@ -193,3 +193,21 @@ fn unknown_axes_and_long_softmaxes_are_not_read() {
     let (section, what) = (SectionKind::QUANT, "exponentials of a softmax");
     assert_error(&file, ReadError::Count { section, what, count: 257, limit: 256 });
 }
+
+#[test]
+fn tables_of_pairs_have_an_entry_a_pair() {
+    let pairs = |len: usize, level: u8| {
+        let mut table = vec![0; len];
+        table[0] = level;
+        let mut model = made([3, 8, 8], Operator::PairMap { inputs: [IMAGE; 2], table });
+        model.values[1] = value("made", [3, 8, 8], unsigned(7));
+        problem(&model)
+    };
+    assert_eq!(pairs(1 << 16, 7), None);
+    assert_eq!(pairs(255, 0), Some(NodeProblem::TableLen { len: 255, levels: 1 << 16 }));
+    assert_eq!(pairs(1 << 16, 8), Some(NodeProblem::LevelTooLarge { level: 8, max_level: 7 }));
+    let table = vec![0; (1 << 16) + 1];
+    let file = encoder::sections(&made([3, 8, 8], Operator::PairMap { inputs: [IMAGE; 2], table })).file();
+    let (section, what) = (SectionKind::QUANT, "levels of a look-up table of pairs");
+    assert_error(&file, ReadError::Count { section, what, count: (1 << 16) + 1, limit: 1 << 16 });
+}

@@ -237,6 +237,12 @@ fn operator(all: &mut Sections, operator: &Operator) {
             u32s(&mut all.graph, &[input.0]);
             u32s(&mut all.graph, padding);
         }
+        Operator::PairMap { inputs: [first, second], table } => {
+            all.graph.push(15);
+            u32s(&mut all.graph, &[first.0, second.0]);
+            all.quant.extend((table.len() as u32).to_le_bytes());
+            all.quant.extend(table);
+        }
         Operator::MatMul { inputs: [first, second], groups, along, requantize: to_levels } => {
             all.graph.push(12);
             u32s(&mut all.graph, &[first.0, second.0, *groups]);

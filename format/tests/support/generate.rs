@@ -75,7 +75,7 @@ impl Generator {
         let [channels, height, width] = shape;
         let encoding = *self.at(input).encoding().unwrap();
         let twin = Encoding { scale: 0.75, ..encoding };
-        match self.choose(14) {
+        match self.choose(15) {
             0 => self.conv(input),
             1 => self.add(input),
             5 => self.mul(input),
@@ -96,6 +96,12 @@ impl Generator {
             9 => self.add_tables(input),
             10 => self.mat_mul(input),
             11 => self.softmax(input),
+            13 if encoding.max_level < 32 => {
+                let output = self.encoding();
+                let pairs = (usize::from(encoding.max_level) + 1).pow(2);
+                let table = self.levels(pairs, &output);
+                self.push(shape, output, Operator::PairMap { inputs: [input; 2], table });
+            }
             2 => {
                 let output = self.encoding();
                 let table = self.levels(usize::from(encoding.max_level) + 1, &output);

@@ -1,4 +1,5 @@
-//! Product of two values with its quantizer. The second may be a gate, which has an extent of 1 along some axes.
+//! Product of two values with its quantizer, or any other function of both. The second may be a gate, which has an extent of
+//! 1 along some axes.
 //!
 //! A product is a table over both levels, made at load from the exact map. In a network that has very many such
 //! operators its accumulators are computed instead.
@@ -25,7 +26,31 @@ pub struct MulDraft<'a> {
     pub pairs: bool,
 }
 
-/// A product, ready to run.
+/// A look-up of two values that is to be prepared.
+pub struct PairMapDraft<'a> {
+    /// The values looked up.
+    pub inputs: [ValueId; 2],
+    /// All pairs of levels.
+    pub table: &'a [u8],
+}
+
+impl Planned for PairMapDraft<'_> {
+    fn demand(&self, demands: &mut Demands) {
+        self.inputs.into_iter().for_each(|input| demands.by_level(input));
+    }
+}
+
+impl Draft for PairMapDraft<'_> {
+    fn prepare(&self, setting: &Setting<'_>) -> Prepared {
+        let [a, b] = self.inputs.map(|input| setting.model.encoding(input));
+        let levels = usize::from(b.max_level) + 1;
+        let level = |x: u8, y: u8| self.table[usize::from(x) * levels + usize::from(y)];
+        let method = Method::Table(PairTable::new(a, b, level));
+        Prepared::one(MulOp::of(self.inputs, method, setting), setting)
+    }
+}
+
+/// A product or a look-up of two values, ready to run.
 pub struct MulOp {
     inputs: [Store; 2],
     /// Channels, rows and columns of the second: those of the first, or 1.
@@ -56,7 +81,7 @@ impl Draft for MulDraft<'_> {
 
 impl MulOp {
     fn new(draft: &MulDraft<'_>, setting: &Setting<'_>) -> Self {
-        let &Setting { model, plan, output, engine } = setting;
+        let &Setting { model, output, engine, .. } = setting;
         let [first, second] = draft.inputs;
         let (a, b) = (model.encoding(first), model.encoding(second));
         let max_level = model.encoding(output).max_level;
@@ -68,10 +93,15 @@ impl MulOp {
             let integers = [a, b].map(|encoding| [encoding.step.into(), encoding.integer(0)]);
             Method::Products { integers, requantizer }
         };
+        Self::of(draft.inputs, method, setting)
+    }
+
+    fn of(inputs: [ValueId; 2], method: Method, setting: &Setting<'_>) -> Self {
+        let &Setting { model, plan, output, .. } = setting;
         let value = model.value(output);
         Self {
-            inputs: draft.inputs.map(|input| super::input_store(plan, input)),
-            gate: model.value(second).shape().map(|extent| extent as usize),
+            inputs: inputs.map(|input| super::input_store(plan, input)),
+            gate: model.value(inputs[1]).shape().map(|extent| extent as usize),
             method,
             width: value.width as usize,
             channels: value.channels as usize,

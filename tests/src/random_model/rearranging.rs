@@ -50,6 +50,16 @@ impl Builder {
         self.node(output, Operator::Add { inputs: inputs.to_vec(), requantize })
     }
 
+    /// Any function of two values, the second one as wide as the first or a gate.
+    fn pairs(&mut self, inputs: [ValueId; 2]) -> ValueId {
+        let pairs: usize =
+            inputs.iter().map(|&input| usize::from(self.encoding_of(input).max_level) + 1).product();
+        let to = self.encoding();
+        let table = (0..pairs).map(|_| self.level(to.max_level)).collect();
+        let output = self.value(self.shape(inputs[0]), ValueKind::Levels(to));
+        self.node(output, Operator::PairMap { inputs, table })
+    }
+
     /// Zeros around a value, if it has a zero, and a gate for it: one of each pixel, or of each row or column.
     pub(super) fn rearranged(&mut self, input: ValueId) -> ValueId {
         let encoding = self.encoding_of(input);
@@ -74,6 +84,9 @@ impl Builder {
         };
         let gate = self.value(shape, ValueKind::Levels(encoding));
         let gate = self.node(gate, operator);
+        if self.rng.one_in(3) {
+            return self.pairs([own, gate]);
+        }
         let reach = self.integer_reach(own) * self.integer_reach(gate);
         let to = self.encoding();
         let requantize = self.requantize(&[reach], 1, to.max_level);
