@@ -23,21 +23,25 @@ impl Lowering<'_> {
         if only.len() != 1 || leaves.values.is_empty() {
             return None;
         }
+        self.of_one_conv(expr).filter(|(conv, _)| *conv == only[0]).map(|(_, own)| own)
+    }
+
+    /// An expression as one of a single convolution, where all its values were cut from that.
+    pub(super) fn of_one_conv(&self, expr: &Rc<Expr>) -> Option<(ConvIndex, Rc<Expr>)> {
         let mut own = Rc::clone(expr);
         for _ in 0..MAX_DEPTH {
+            let leaves = own.leaves();
+            let known = leaves.values.iter().all(|value| self.definitions.contains_key(value));
+            let mut convs = leaves.convs.into_iter();
+            match (convs.next(), convs.next(), leaves.values.is_empty()) {
+                (Some(conv), None, true) => return Some((conv, own)),
+                (_, None, false) if known => {}
+                _ => return None,
+            }
             own = own.substitute(|leaf| match leaf {
                 Expr::Codes(value) => self.definitions.get(value).cloned(),
                 _ => None,
             });
-            let leaves = own.leaves();
-            if !leaves.convs.iter().eq(&only)
-                || !leaves.values.iter().all(|v| self.definitions.contains_key(v))
-            {
-                return None;
-            }
-            if leaves.values.is_empty() {
-                return Some(own);
-            }
         }
         None
     }

@@ -180,15 +180,24 @@ impl Lowering<'_> {
         let leaves = expr.leaves();
         let values: Vec<ValueIndex> = leaves.values.into_iter().collect();
         let convs: Vec<ConvIndex> = leaves.convs.into_iter().collect();
-        match (values.as_slice(), convs.as_slice()) {
-            ([], []) => Ok(Some(Rc::clone(expr))),
-            ([_, ..], []) if self.linear(expr).is_ok() => Ok(Some(Rc::clone(expr))),
+        let found = match (values.as_slice(), convs.as_slice()) {
+            ([], []) => return Ok(Some(Rc::clone(expr))),
+            ([_, ..], []) if self.linear(expr).is_ok() => return Ok(Some(Rc::clone(expr))),
             ([_, ..], []) => match self.common_root(&values) {
-                Some(root) => self.table_on_grid(node, shape, &values, root, expr),
-                None if is_stepped(expr) => self.sum_on_grid(node, shape, &values, expr),
-                None => Ok(None),
+                Some(root) => self.table_on_grid(node, shape, &values, root, expr)?,
+                None if is_stepped(expr) => self.sum_on_grid(node, shape, &values, expr)?,
+                None => None,
             },
-            ([], &[conv]) if is_stepped(expr) => self.staircase_on_grid(shape, conv, expr),
+            _ => None,
+        };
+        if found.is_some() {
+            return Ok(found);
+        }
+        // Signs and magnitudes that were cut one by one, say.
+        match self.of_one_conv(expr) {
+            Some((conv, own)) if is_stepped(&own) && self.convs[conv.0].shape == shape => {
+                self.staircase_on_grid(shape, conv, &own)
+            }
             _ => Ok(None),
         }
     }

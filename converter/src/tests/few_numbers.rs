@@ -65,6 +65,31 @@ fn powers_of_two_are_a_table() {
     }
 }
 
+/// A level for 0 beside the powers, and powers of both signs: what was cut apart is one function of one accumulator.
+#[test]
+fn powers_with_zero_and_with_signs() {
+    for signed in [false, true] {
+        let (mut net, image) = Net::new();
+        let input = net.input(image);
+        let weights = net.weights([4, 3, 3, 3]);
+        let x = net.conv(input, weights);
+        let magnitude = net.builder.node("Abs", &[x], &[]);
+        let power = net.log2(magnitude, 2.7, 5.0, false);
+        let codes = if signed {
+            let sign = net.builder.node("Sign", &[x], &[]);
+            net.builder.node("Mul", &[sign, power], &[])
+        } else {
+            let above = net.of_number("Greater", x, 0.07);
+            let zero = net.builder.float(0.0);
+            net.builder.node("Where", &[above, power, zero], &[])
+        };
+        let second = net.active(codes, [4, 4, 3, 3]);
+        let last = net.log2(second, 3.1, 5.0, false);
+        let converted = net.check_interpreted(last, 4);
+        assert_eq!(pictures::verdict(&net, &converted.model), Verdict::Equal, "{signed}");
+    }
+}
+
 /// Fifteen bits of powers are more than the format has.
 #[test]
 fn powers_beyond_8_bits_are_refused() {

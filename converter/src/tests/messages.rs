@@ -99,7 +99,9 @@ fn clips_without_a_quantizer_are_named() {
     let weights = net.weights([4, 3, 3, 3]);
     let conv = net.conv(input, weights);
     let bounds = [0.0, 15.0].map(|bound| net.builder.float(bound));
-    let [a, b] = [0.25, 0.3].map(|scale| net.builder.quant(conv, scale, 0.0, 4.0, true));
+    let weights = net.weights([4, 3, 3, 3]);
+    let other = net.conv(input, weights);
+    let [a, b] = [(conv, 0.25), (other, 0.3)].map(|(x, scale)| net.builder.quant(x, scale, 0.0, 4.0, true));
     let sum = net.builder.node("Add", &[a, b], &[]);
     let clip = net.builder.node("Clip", &[sum, bounds[0], bounds[1]], &[]);
     let head = head(&mut net, clip, 4);
