@@ -186,10 +186,13 @@ fn computed_biases(network: &Forward, structure: &Structure) -> BTreeMap<TensorI
     structure.convolutions.iter().filter_map(bias).collect()
 }
 
-/// Writes the shapes of the outputs into the graph, which reading a file leaves out.
+/// Writes the shapes of the outputs into the graph, which reading a file leaves out. Where they cannot be computed (a non-maximum
+/// suppression, say, that the conversion cuts off), they stay open.
 fn shape_outputs(network: &Forward, pixels: &[u8], graph: &mut Graph) -> Result<(), SourceError> {
     let mut values = network.start(pixels)?;
-    (0..network.len()).try_for_each(|position| network.step(position, &mut values, &[]))?;
+    if (0..network.len()).any(|position| network.step(position, &mut values, &[]).is_err()) {
+        return Ok(());
+    }
     for id in graph.outputs.clone() {
         graph.tensors[id.0].shape = values.get(id).map(|tensor| tensor.shape().to_vec());
     }

@@ -189,6 +189,10 @@ struct Walk<'n> {
     carried: BTreeSet<TensorId>,
     /// Tensors that a quantizer of the file writes, and what becomes of them without another.
     coded: BTreeSet<TensorId>,
+    /// Extents, and what is computed of them.
+    sizes: BTreeSet<TensorId>,
+    /// The picture, shifted or scaled by other numbers in each channel: no bytes any more, so that it gets a grid.
+    normalized: BTreeSet<TensorId>,
     /// Tensors that are read as codes.
     read: BTreeSet<TensorId>,
     /// Union-find of tensors that share a grid.
@@ -206,6 +210,8 @@ impl<'n> Walk<'n> {
             origins: vec![Origin::Picture; tensors],
             carried: BTreeSet::new(),
             coded: BTreeSet::new(),
+            sizes: BTreeSet::new(),
+            normalized: BTreeSet::new(),
             read: BTreeSet::new(),
             parents: (0..tensors).collect(),
             convolutions: Vec::new(),
@@ -214,20 +220,31 @@ impl<'n> Walk<'n> {
 
     fn node(&mut self, position: usize) {
         let node = self.network.node(position);
-        if self.kinds[position] == Kind::Shape {
+        let is_size = moving(self.network, node).all(|id| self.sizes.contains(&id));
+        if is_size || self.kinds[position] == Kind::Shape {
+            self.sizes.extend(&node.outputs);
             return;
         }
         let inputs: Vec<TensorId> = match self.kinds[position] {
             Kind::Conv => node.input(0).into_iter().collect(),
             _ => moving(self.network, node).collect(),
         };
-        let of_picture = inputs.iter().all(|&id| self.origins[id.0] == Origin::Picture);
+        let is_picture = |id: &TensorId| match self.origins[id.0] {
+            Origin::Picture => true,
+            Origin::Tensor(root) => self.normalized.contains(&root),
+        };
+        let (of_picture, is_first) =
+            (inputs.iter().all(|&id| self.origins[id.0] == Origin::Picture), inputs.iter().all(is_picture));
         let is_read =
             self.kinds[position] == Kind::Conv || node.outputs.iter().any(|id| self.needed.contains(id));
         let own = node.outputs.first().map_or(Origin::Picture, |&id| Origin::Tensor(id));
         let origin = match self.kinds[position] {
             Kind::Conv => {
-                self.convolution(position, node, of_picture);
+                self.convolution(position, node, is_first);
+                own
+            }
+            Kind::Function if of_picture && self.is_by_channel(node) => {
+                self.normalized.extend(&node.outputs);
                 own
             }
             _ if of_picture => Origin::Picture,
@@ -283,6 +300,12 @@ impl<'n> Walk<'n> {
         for &id in outputs.iter().chain(&free) {
             self.join(first, id);
         }
+    }
+
+    /// Whether a node computes with several numbers.
+    fn is_by_channel(&self, node: &Node) -> bool {
+        let mut constants = node.inputs.iter().flatten().filter_map(|id| self.network.constant(*id));
+        constants.any(|constant| constant.len() > 1)
     }
 
     /// Whether a node makes of codes what still is codes: a copy, or one number for all.

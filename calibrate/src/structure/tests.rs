@@ -123,3 +123,23 @@ fn convolutions_of_a_decode_are_left_alone() {
     assert!(structure.sites.is_empty());
     assert!(structure.convolutions.len() == 1 && structure.convolutions[0].is_last);
 }
+
+/// `(x - mean) / deviation` by channel: what the first convolution reads are no multiples of bytes.
+#[test]
+fn normalized_pictures_get_a_grid() {
+    let (mut builder, picture) = Builder::picture(8, 8);
+    let means = builder.floats(&[1, 3, 1, 1], &[0.4, 0.5, 0.6]);
+    let shifted = builder.node("Sub", &[picture, means], &[]);
+    let deviation = builder.float(0.25);
+    let scaled = builder.node("Div", &[shifted, deviation], &[]);
+    let weights = builder.floats(&[4, 3, 1, 1], &[0.5; 12]);
+    let first = builder.node("Conv", &[scaled, weights], &[]);
+    let weights = builder.floats(&[4, 4, 1, 1], &[0.5; 16]);
+    let last = builder.node("Conv", &[first, weights], &[]);
+    builder.graph.outputs.push(last);
+    let structure = Structure::of(&Forward::new(builder.graph, [8, 8]).unwrap());
+    assert_eq!(structure.sites.keys().copied().collect::<Vec<_>>(), [scaled, first]);
+    let ends: Vec<[bool; 2]> =
+        structure.convolutions.iter().map(|conv| [conv.is_first, conv.is_last]).collect();
+    assert_eq!(ends, [[true, false], [false, true]]);
+}

@@ -9,7 +9,6 @@ use serde::Serialize;
 use ylb_calibrate::{Bits, Calibrated, FloatNetwork, Layer};
 use ylb_converter::compare;
 use ylb_eval::dataset::{self, Description, Sample};
-use ylb_format::model::Preprocessing;
 use ylb_runtime::Network;
 use ylb_source::{Source, ir::Graph, picture::is_channels_last};
 
@@ -106,18 +105,26 @@ impl Calibration {
         // Before the long work, so that a wrong data set is known at once.
         let labelled = args.data.as_ref().map(|data| labelled(data, &args.split, messages)).transpose()?;
         let progress = Progress::new(0, !messages.quiet);
-        let read = |paths: &[PathBuf]| -> Result<Vec<Vec<u8>>> {
+        let wanted = preprocessing(args);
+        let read = |paths: &[PathBuf], arrange: fn(&[u8]) -> Vec<u8>| -> Result<Vec<Vec<u8>>> {
             progress.set_steps(paths.len());
             let read = |(index, path): (usize, &PathBuf)| {
                 progress.set(index, "pictures read");
-                pixels(path, size, &preprocessing(args), args.max_pixels.max_pixels)
-                    .with_context(|| format!("image {}", path.display()))
+                let name = path.display();
+                let picture = images::read(path, args.max_pixels.max_pixels);
+                let picture = picture.with_context(|| format!("image {name}"))?;
+                if let Some(warning) = picture.warning {
+                    progress.suspend(|| messages.warning(format_args!("image {name}: {warning}")));
+                }
+                Ok(arrange(&proof::letterboxed(size, &wanted, &picture.pixels)?))
             };
             paths.iter().enumerate().map(read).collect()
         };
-        let planar: Vec<Vec<u8>> = read(&chosen)?.iter().map(|pixels| compare::planar(pixels)).collect();
+        // One picture after another: all of them would take memory twice.
+        let planar = read(&chosen, compare::planar)?;
         let are_held_out = !measured.is_empty();
-        let measured = read(if are_held_out { &measured } else { &chosen[..chosen.len().min(HELD_OUT)] })?;
+        let measured = if are_held_out { &measured[..] } else { &chosen[..chosen.len().min(HELD_OUT)] };
+        let measured = read(measured, <[u8]>::to_vec)?;
         let calibrated = calibrate(&float.graph, size, &planar, args.bits, &progress)
             .with_context(|| format!("cannot calibrate {}", args.source().display()))?;
         drop(progress);
@@ -306,11 +313,6 @@ fn choose(all: Vec<PathBuf>, wanted: usize) -> (Vec<PathBuf>, Vec<PathBuf>) {
 fn spread(count: usize, wanted: usize) -> Vec<usize> {
     let wanted = wanted.min(count);
     (0..wanted).map(|index| index * count / wanted).collect()
-}
-
-fn pixels(path: &Path, size: [usize; 2], wanted: &Preprocessing, max_pixels: u64) -> Result<Vec<u8>> {
-    let picture = images::read(path, max_pixels)?;
-    proof::letterboxed(size, wanted, &picture.pixels)
 }
 
 /// Height and width of the pictures that a model takes.
