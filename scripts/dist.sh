@@ -119,14 +119,14 @@ debs() {
     mv "$work/dev/usr/share/doc/yolo-lowbit/examples" "$work/dev/usr/share/doc/libyolo-lowbit-dev/"
     rmdir "$work/dev/usr/share/doc/yolo-lowbit"
     package yolo-lowbit "$debian" "$work/all" "" utils \
-        "low-bit YOLOv5 inference on CPUs: the command
- Converts, runs, inspects and times YOLOv5 networks of 1 to 8 bit. The command is
+        "low-bit YOLO inference on CPUs: the command
+ Converts, runs, inspects and times YOLO networks of 1 to 8 bit. The command is
  linked statically."
     package "libyolo-lowbit$soversion" "$debian" "$work/lib" "libc6 (>= $(glibc "$work/lib/usr/lib/$triplet/libyolo_lowbit.so.$version")), libgcc-s1" libs \
-        "low-bit YOLOv5 inference on CPUs: the shared library
+        "low-bit YOLO inference on CPUs: the shared library
  For programs that find objects in pictures."
     package libyolo-lowbit-dev "$debian" "$work/dev" "libyolo-lowbit$soversion (= $version)" libdevel \
-        "low-bit YOLOv5 inference on CPUs: for compiling C programs
+        "low-bit YOLO inference on CPUs: for compiling C programs
  Header, static library, pkg-config and CMake files, examples."
 }
 

@@ -38,7 +38,7 @@ impl FloatNetwork {
         Ok(Self { network, wanted, end })
     }
 
-    /// What the nodes compute for a picture, as [`calibrate`] takes it: tensors of 32-bit floats, in the order in which they were
+    /// What the nodes compute for a picture, as `calibrate` takes it: tensors of 32-bit floats, in the order in which they were
     /// asked for.
     ///
     /// # Errors

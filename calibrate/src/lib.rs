@@ -19,7 +19,7 @@
 //! | the picture | its bytes, by a quantizer of theirs |
 //! | weights of 8 bits | one scale for each output channel, nearest |
 //! | weights that have codes already | those |
-//! | weights of less | least squares against the float network, layer after layer ([`reconstruct`]) |
+//! | weights of less | least squares against the float network, layer after layer (`reconstruct`) |
 //! | heads and their decode | floats of exact accumulators, as everywhere |
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-// yolo-lowbit: object detection with YOLOv5 networks of 1 to 8 bit, on CPUs.
+// yolo-lowbit: object detection with YOLO networks of 1 to 8 bit, on CPUs.
 //
 // Made from capi/src by cbindgen: do not edit. docs/c-api.md is the guide.
 //

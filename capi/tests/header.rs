@@ -6,7 +6,7 @@ use std::path::Path;
 const UPDATE: &str = "YLB_UPDATE_HEADER";
 
 const INTRODUCTION: &str = "\
-// yolo-lowbit: object detection with YOLOv5 networks of 1 to 8 bit, on CPUs.
+// yolo-lowbit: object detection with YOLO networks of 1 to 8 bit, on CPUs.
 //
 // Made from capi/src by cbindgen: do not edit. docs/c-api.md is the guide.
 //

@@ -36,7 +36,7 @@ Examples:
 Exit status: 0 done, 1 failed, 2 wrong usage, 141 if whoever reads the output stops early, as head does.
 Set YLB_KERNELS=generic (or neon, dotprod, avx2, ...) to force a kind of micro-kernel.";
 
-/// Finds objects in pictures with YOLOv5 networks of 1 to 8 bit, fast on small ARM computers.
+/// Finds objects in pictures with YOLO networks of 1 to 8 bit, fast on small ARM computers.
 #[derive(Debug, Parser)]
 #[command(name = "yolo-lowbit", version, after_help = EXAMPLES, arg_required_else_help = true)]
 pub struct Cli {
@@ -52,7 +52,7 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Turn an ONNX export of a quantized YOLOv5 into a .ylb file
+    /// Turn an ONNX export of a YOLO detector into a .ylb file
     Convert(ConvertArgs),
     /// Prove that a .ylb file computes what its ONNX file does, layer by layer
     Compare(CompareArgs),

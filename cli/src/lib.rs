@@ -1,4 +1,4 @@
-//! The command `yolo-lowbit`: converts, runs, inspects and times low-bit YOLOv5 networks. A library only to be
+//! The command `yolo-lowbit`: converts, runs, inspects and times low-bit YOLO networks. A library only to be
 //! optimized apart from the rest, see `scripts/build-command.sh`: nothing but [`main`] is meant to be called.
 //!
 //! | module | holds |
