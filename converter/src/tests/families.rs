@@ -10,9 +10,6 @@ use super::*;
 use crate::compare::Verdict;
 use crate::families;
 
-mod anchored;
-mod raw;
-
 const CLASSES: usize = 3;
 
 /// How a family's boxes are decoded.
@@ -337,4 +334,216 @@ fn boxes_and_scores_of_parts_apart() {
         assert_eq!(model.detect.classes, CLASSES as u32);
         assert_eq!(verdict(&net, &model), Verdict::Equal);
     }
+}
+
+/// Heads as they are: what they are is told by their channels, or by the names of the classes.
+#[test]
+fn raw_heads_of_parts() {
+    type Find = fn(&Options) -> Options;
+    let named: Find = |options| Options {
+        class_names: (0..64).map(|class| format!("class {class}")).collect(),
+        ..options.clone()
+    };
+    let plain: Find = Options::clone;
+    let told: Find = |options| Options { head: families::by_name("yolov8"), ..options.clone() };
+    let sixteen = BoxRule::Distributions { bins: 16 };
+    let cases: [(&[usize], Find, BoxRule, u32); 8] = [
+        (&[64, 3], plain, sixteen, 3),
+        (&[4, 64], plain, sixteen, 4),
+        (&[4, 64], named, BoxRule::Distances, 64),
+        (&[3, 4], plain, BoxRule::Distances, 3),
+        (&[20, 4], told, BoxRule::Distributions { bins: 5 }, 4),
+        (&[20, 7], plain, BoxRule::Distributions { bins: 5 }, 7),
+        (&[3, 4, 1], plain, BoxRule::GridExp, 3),
+        (&[4, 1, 1], plain, BoxRule::GridExp, 1),
+    ];
+    for (channels, options, boxes, classes) in cases {
+        let (mut net, maps) = parts(channels);
+        net.builder.graph.outputs = maps.iter().flat_map(|(heads, _)| heads).copied().collect();
+        let Converted { model, report } = convert(&net, &options(&Options::default())).unwrap();
+        assert_eq!((model.detect.boxes, model.detect.classes), (boxes, classes), "{channels:?}");
+        for (output, index) in model.outputs.iter().zip(0..) {
+            let OutputKind::Head(MapPart { map, .. }) = output.kind else { panic!("{:?}", output.kind) };
+            assert_eq!(map, index / channels.len() as u32);
+        }
+        assert_eq!(verdict(&net, &model), Verdict::Equal);
+        let warned = report.warnings.iter().any(|warning| warning.message.contains("(--head)"));
+        let one_family = boxes == BoxRule::GridExp || options(&Options::default()).head.is_some();
+        assert_eq!(warned, !one_family, "{:?}", report.warnings);
+    }
+    let (mut net, maps) = parts(&[5, 7]);
+    net.builder.graph.outputs = maps.iter().flat_map(|(heads, _)| heads).copied().collect();
+    let error = convert(&net, &Options::default()).unwrap_err().to_string();
+    assert!(error.contains("raw heads of 5 and 7 channels: give the class names"), "{error}");
+    let anchors = Options { anchors: Some(vec![vec![[1.0, 1.0]]; 2]), ..Options::default() };
+    let (mut net, maps) = parts(&[64, 3]);
+    net.builder.graph.outputs = maps.iter().flat_map(|(heads, _)| heads).copied().collect();
+    let error = convert(&net, &anchors).unwrap_err().to_string();
+    assert!(error.contains("have no anchors: leave out --anchors"), "{error}");
+}
+
+/// Heads that are joined for each map, and YOLOX's rows of boxes before their decode.
+#[test]
+fn raw_heads_joined() {
+    let (mut net, maps) = parts(&[64, CLASSES]);
+    net.builder.graph.outputs = maps.iter().map(|(heads, _)| net.joined_at(heads, 1)).collect();
+    let model = convert(&net, &Options::default()).unwrap().model;
+    for (output, map) in model.outputs.iter().zip(0..) {
+        let expected = Arranged {
+            numbers: Numbers::Logits,
+            layout: Layout::Planes,
+            of: Scope::Map(map),
+            first: 0,
+            count: 64 + CLASSES as u32,
+        };
+        assert_eq!(output.kind, OutputKind::Arranged(expected));
+    }
+    assert_eq!(verdict(&net, &model), Verdict::Equal);
+    // Classes of as many channels as boxes have.
+    let (mut net, maps) = parts(&[4, 1, 4]);
+    let joined: Vec<TensorId> = maps
+        .iter()
+        .map(|(heads, stride)| {
+            let [objectness, classes] = [heads[1], heads[2]].map(|head| net.sigmoid(head));
+            let joined = net.joined_at(&[heads[0], objectness, classes], 1);
+            net.reshaped(joined, &[1, 9, cells(*stride) as i64])
+        })
+        .collect();
+    let columns = net.joined_at(&joined, 2);
+    net.builder.graph.outputs =
+        vec![net.builder.node("Transpose", &[columns], &[("perm", ints(&[0, 2, 1]))])];
+    let model = convert(&net, &Options::default()).unwrap().model;
+    assert_eq!((model.detect.boxes, model.detect.classes), (BoxRule::GridExp, 4));
+    let expected =
+        Arranged { numbers: Numbers::RawBoxes, layout: Layout::Rows, of: Scope::Maps, first: 0, count: 9 };
+    assert_eq!(model.outputs[0].kind, OutputKind::Arranged(expected));
+    assert_eq!(verdict(&net, &model), Verdict::Equal);
+}
+
+/// Parts that differ between maps, and more of them than any family has.
+#[test]
+fn parts_that_fit_no_family_are_refused() {
+    let (mut net, maps) = parts(&[64, 3, 2, 5]);
+    net.builder.graph.outputs = maps.iter().flat_map(|(heads, _)| heads).copied().collect();
+    let error = convert(&net, &Options::default()).unwrap_err().to_string();
+    assert!(error.contains("4 heads of [16, 16] cells; expected one, or boxes and classes"), "{error}");
+    let (mut net, maps) = parts(&[64, 3, 4, 7]);
+    let [(fine, _), (coarse, _)] = &maps;
+    net.builder.graph.outputs = vec![fine[0], fine[1], coarse[2], coarse[3]];
+    let error = convert(&net, &Options::default()).unwrap_err().to_string();
+    assert!(error.contains("of another feature map; expected the same numbers of a box"), "{error}");
+}
+
+/// YOLOv2: the boxes of YOLOv3, and classes by softmax.
+#[test]
+fn classes_by_softmax_are_those_of_yolov2() {
+    let (mut net, image) = Net::new();
+    let (head, stride) = heads(&mut net, image)[1];
+    let side = SIZE / stride;
+    // Three anchors of four numbers of a box, an objectness, one class: a share of one.
+    let split = net.reshaped(head, &[1, 2, 9, side as i64, side as i64]);
+    let rows = net.builder.node("Transpose", &[split], &[("perm", ints(&[0, 1, 3, 4, 2]))]);
+    let [xy, wh, objectness, classes] =
+        [(0, 2), (2, 4), (4, 5), (5, 9)].map(|(start, end)| net.part(rows, 4, start, end));
+    let cells = (0..side * side).flat_map(|cell| [(cell % side) as f32, (cell / side) as f32]);
+    let grid = net.builder.floats(&[1, 1, side, side, 2], &cells.collect::<Vec<_>>());
+    let sizes: Vec<f32> = anchors(stride)[..2].as_flattened().to_vec();
+    let sizes = net.builder.floats(&[1, 2, 1, 1, 2], &sizes);
+    let (xy, pixels) = (net.sigmoid(xy), net.builder.float(stride as f32));
+    let xy = net.two("Add", xy, grid);
+    let xy = net.two("Mul", xy, pixels);
+    let wh = net.builder.node("Exp", &[wh], &[]);
+    let wh = net.two("Mul", wh, sizes);
+    let objectness = net.sigmoid(objectness);
+    let classes = net.builder.node("Softmax", &[classes], &[("axis", Attribute::Int(-1))]);
+    let joined = net.joined_at(&[xy, wh, objectness, classes], 4);
+    net.builder.graph.outputs = vec![net.reshaped(joined, &[1, 2 * (side * side) as i64, 9])];
+    let model = convert(&net, &Options::default()).unwrap().model;
+    let detect = &model.detect;
+    assert_eq!((detect.boxes, detect.classes), (BoxRule::AnchorsExp, 4));
+    assert_eq!(detect.scores, ScoreRule::ObjectnessTimesSoftmax);
+    assert_eq!(detect.maps[0].anchors, anchors(stride)[..2]);
+    assert_eq!(verdict(&net, &model), Verdict::Equal);
+    let mut other = model;
+    other.detect.scores = ScoreRule::ObjectnessTimesClass;
+    assert_eq!(verdict(&net, &other), Verdict::Different);
+}
+
+/// Boxes with an objectness and no class, as detectors of faces have them: the objectness is the score of one class.
+#[test]
+fn an_objectness_alone_is_the_score_of_one_class() {
+    let (mut net, image) = Net::new();
+    let input = net.input(image);
+    let feature = net.layer(input, [4, 3, 3, 3], 0.25);
+    let weights = net.weights([15, 4, 1, 1]);
+    let head = net.conv(feature, weights);
+    let side = SIZE as i64;
+    let split = net.reshaped(head, &[1, 3, 5, side, side]);
+    let rows = net.builder.node("Transpose", &[split], &[("perm", ints(&[0, 1, 3, 4, 2]))]);
+    let sigmas = net.sigmoid(rows);
+    let [xy, wh, objectness] = [(0, 2), (2, 4), (4, 5)].map(|(start, end)| net.part(sigmas, 4, start, end));
+    let cells = (0..SIZE * SIZE).flat_map(|cell| [cell % SIZE, cell / SIZE].map(|at| at as f32 - 0.5));
+    let grid = net.builder.floats(&[1, 1, SIZE, SIZE, 2], &cells.collect::<Vec<_>>());
+    let sizes = net.builder.floats(&[1, 3, 1, 1, 2], anchors(1).as_flattened());
+    let two = net.builder.float(2.0);
+    let [xy, wh] = [xy, wh].map(|sigmas| net.two("Mul", sigmas, two));
+    let (xy, wh) = (net.two("Add", xy, grid), net.two("Mul", wh, wh));
+    let wh = net.two("Mul", wh, sizes);
+    let joined = net.joined_at(&[xy, wh, objectness], 4);
+    net.builder.graph.outputs = vec![net.reshaped(joined, &[1, 3 * side * side, 5])];
+    for name in [None, Some("yolov5"), Some("yolov5-objectness")] {
+        let options = Options { head: name.and_then(families::by_name), ..Options::default() };
+        let model = convert(&net, &options).unwrap().model;
+        assert_eq!((model.detect.boxes, model.detect.classes), (BoxRule::AnchorsSigmoid, 1));
+        assert_eq!((model.detect.scores, model.outputs[0].kind), (ScoreRule::Class, OutputKind::Decoded));
+        assert_eq!(verdict(&net, &model), Verdict::Equal);
+    }
+    let options = Options { head: families::by_name("yolov3"), ..Options::default() };
+    let error = convert(&net, &options).unwrap_err().to_string();
+    assert!(error.contains("those of yolov5-objectness, not of yolov3 as was said"), "{error}");
+    // Who says that there is no class where there is one is told.
+    let decoded = detector(ByAnchors::Squares, false);
+    let options = Options { head: families::by_name("yolov5-objectness"), ..Options::default() };
+    let error = convert(&decoded, &options).unwrap_err().to_string();
+    assert!(error.contains("those of yolov5, not of yolov5-objectness as was said"), "{error}");
+}
+
+/// YOLOv7's implicit knowledge, added before the last convolution and multiplied behind it, by channel.
+#[test]
+fn implicit_knowledge_is_part_of_the_head() {
+    let (mut net, image) = Net::new();
+    let input = net.input(image);
+    let feature = net.layer(input, [4, 3, 3, 3], 0.25);
+    let numbers = net.numbers(4);
+    let added = net.builder.floats(&[1, 4, 1, 1], &numbers);
+    let before = net.two("Add", added, feature);
+    let weights = net.weights([18, 4, 1, 1]);
+    let head = net.conv(before, weights);
+    let factors: Vec<f32> = net.numbers(18).iter().map(|number| 1.0 + number / 8.0).collect();
+    let factors = net.builder.floats(&[1, 18, 1, 1], &factors);
+    let head = net.two("Mul", factors, head);
+    let output = boxes_by_anchors(&mut net, (head, 1), ByAnchors::Squares);
+    net.builder.graph.outputs = vec![output];
+    let model = convert(&net, &Options::default()).unwrap().model;
+    assert_eq!(verdict(&net, &model), Verdict::Equal);
+    // The guard: the numbers count.
+    let mut other = model;
+    other.detect.maps[0].parts[0].bias[0] += 1 << other.detect.maps[0].parts[0].shift;
+    assert_eq!(verdict(&net, &other), Verdict::Different);
+}
+
+/// Numbers by channel before a window that sees positions outside of the tensor do not fit.
+#[test]
+fn implicit_knowledge_before_padded_convolutions_is_refused() {
+    let (mut net, image) = Net::new();
+    let input = net.input(image);
+    let feature = net.layer(input, [4, 3, 3, 3], 0.25);
+    let numbers = net.numbers(4);
+    let added = net.builder.floats(&[1, 4, 1, 1], &numbers);
+    let before = net.two("Add", added, feature);
+    let weights = net.weights([18, 4, 3, 3]);
+    let head = net.builder.node("Conv", &[before, weights], &[("pads", ints(&[1; 4]))]);
+    net.builder.graph.outputs = vec![head];
+    let error = convert(&net, &Options::default()).unwrap_err().to_string();
+    assert!(error.contains("offsets by channel"), "{error}");
 }
