@@ -102,8 +102,8 @@ pub type Watcher<'w> = &'w (dyn Fn(Progress) + Sync);
 /// network takes.
 ///
 /// # Errors
-/// If there are no pictures, the network has no convolutions with constant weights, holds something that is not known, or computes
-/// numbers that are not finite.
+/// If there are no pictures, the network has no convolutions with constant weights or is quantized already, holds something that is
+/// not known, or computes numbers that are not finite.
 pub fn calibrate(
     graph: &Graph,
     size: [usize; 2],
@@ -118,6 +118,11 @@ pub fn calibrate(
     let structure = Structure::of(&network);
     if structure.convolutions.is_empty() {
         return Err(SourceError::unsupported("no convolution with constant weights: nothing to quantize"));
+    }
+    if structure.sites.is_empty() && structure.convolutions.iter().all(|conv| conv.is_quantized) {
+        return Err(SourceError::unsupported(
+            "its convolutions and what they read are quantized already: convert it without --calibrate",
+        ));
     }
     let histograms = observe(&network, &structure, pictures, watcher)?;
     let plan = Plan::new(&network, &structure, bits);

@@ -206,6 +206,13 @@ fn what_cannot_be_quantized_is_refused() {
 
 /// The heads of the float network are what the interpreter gives.
 #[test]
+fn what_is_quantized_already_is_not_calibrated_again() {
+    let once = calibrated(Bits::default()).graph;
+    let again = calibrate(&once, SIZE, &pictures(1), Bits::default(), &|_| {}).unwrap_err();
+    assert!(again.to_string().contains("quantized already"), "{again}");
+}
+
+#[test]
 fn heads_of_the_float_network() {
     let graph = network();
     let head = graph.nodes.iter().rfind(|node| node.is("Conv")).unwrap().name.clone();
