@@ -358,6 +358,9 @@ pub fn read_row<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::level_stride;
+    use crate::storage::{BufferId, Segment};
+    use ylb_kernels::layout::{Border, Layout};
 
     #[test]
     fn pieces_are_those_of_the_run() {
@@ -373,6 +376,29 @@ mod tests {
                 assert_eq!(run.iter().map(|rows| rows.len()).collect::<Vec<_>>(), planned);
                 assert_eq!(planned.iter().sum::<usize>(), rows);
             }
+        }
+    }
+
+    /// A view's last pixel ends with the buffer, where its row of whole strides would not.
+    #[test]
+    fn rows_of_views_end_with_the_buffer() {
+        let layout = Layout::dense(Form::Bytes, 16, 2, 3, Border::default());
+        let whole = Store {
+            buffer: BufferId(0),
+            layout,
+            pixel_offset: 0,
+            segments: vec![Segment { stored: 0, logical: 0, len: 16 }],
+            border_pixel: Vec::new(),
+            range: 0..0,
+        };
+        let bytes: Vec<u8> = (1..=2 * 3 * 16).collect();
+        let view = whole.view(4, 12).expect("bytes anywhere");
+        let stride = level_stride(12);
+        assert_eq!(stride, view.layout.pixel_stride, "the case that looks like a row in place");
+        let mut buffer = vec![0xff; 3 * stride];
+        let row = read_row(&Rows::new(""), &view, &bytes, 1, stride, &mut buffer);
+        for (pixel, whole) in row.chunks_exact(stride).zip(bytes[3 * 16..].chunks_exact(16)) {
+            assert_eq!((&pixel[..12], &pixel[12..]), (&whole[4..], &[0; 4][..]));
         }
     }
 

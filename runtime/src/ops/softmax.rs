@@ -115,3 +115,38 @@ impl Op for SoftmaxOp {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::BufferId;
+    use ylb_kernels::layout::{Border, Form, Layout};
+
+    /// A share that is a threshold has passed it, as the format says.
+    #[test]
+    fn thresholds_are_reached_by_their_own_shares() {
+        let input = Store {
+            buffer: BufferId(0),
+            layout: Layout::dense(Form::Bytes, 2, 1, 1, Border::default()),
+            pixel_offset: 0,
+            segments: Vec::new(),
+            border_pixel: Vec::new(),
+            range: 0..0,
+        };
+        let half = 1 << (FRACTION - 1);
+        let op = |threshold| SoftmaxOp {
+            input: input.clone(),
+            width: 1,
+            channels: 2,
+            groups: 1,
+            exponentials: vec![1 << 46, 1],
+            thresholds: vec![threshold],
+            levels: vec![3, 9],
+        };
+        for (threshold, expected) in [(half, 9), (half + 1, 3)] {
+            let mut out = [0; 2];
+            op(threshold).shares(&[5, 5], &mut out);
+            assert_eq!(out, [expected; 2]);
+        }
+    }
+}
