@@ -26,6 +26,7 @@ pub mod limits;
 #[allow(clippy::as_conversions, reason = "const functions cannot call From::from")]
 pub mod model;
 mod read;
+mod threshold;
 mod validate;
 mod weights;
 mod write;

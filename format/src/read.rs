@@ -13,6 +13,7 @@ mod head;
 mod input;
 mod metadata;
 mod quant;
+mod staircase;
 
 pub use error::ReadError;
 

@@ -4,6 +4,7 @@ mod graph;
 mod head;
 mod input;
 mod section;
+mod staircase;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -157,6 +157,33 @@ impl<'a> Cursor<'a> {
         Ok(chunks.iter().copied().map(from_le_bytes).collect())
     }
 
+    /// A number of 1 to 10 bytes: seven bits each, the lowest first, the eighth bit set in all but the last.
+    pub(super) fn varint(&mut self) -> Result<u64> {
+        let offset = self.offset;
+        let mut number = 0_u64;
+        for shift in (0..u64::BITS).step_by(7) {
+            let byte = self.u8()?;
+            let bits = u64::from(byte & 0x7f);
+            if bits << shift >> shift != bits {
+                return Err(self.not_so(offset, "exceeds 64 bits"));
+            }
+            number |= bits << shift;
+            if byte & 0x80 == 0 {
+                let shortest = byte != 0 || shift == 0;
+                return if shortest {
+                    Ok(number)
+                } else {
+                    Err(self.not_so(offset, "is longer than it need be"))
+                };
+            }
+        }
+        Err(self.not_so(offset, "exceeds 64 bits"))
+    }
+
+    pub(super) fn not_so(&self, offset: usize, problem: &'static str) -> ReadError {
+        ReadError::Number { section: self.section, offset, problem }
+    }
+
     pub(super) fn unknown_code(&self, offset: usize, what: &'static str, code: u8) -> ReadError {
         ReadError::UnknownCode { section: self.section, offset, what, code }
     }

@@ -195,6 +195,16 @@ pub enum ReadError {
         /// The number.
         code: u8,
     },
+    /// A number of several bytes, or a run of levels, that no writer writes so.
+    #[error("the number at {offset} of section {section} {problem}")]
+    Number {
+        /// The section.
+        section: SectionKind,
+        /// Where it begins, from the section's beginning.
+        offset: usize,
+        /// What is wrong with it, to follow the number's name.
+        problem: &'static str,
+    },
     /// The fields are whole, but not those of a valid model.
     #[error("the model is invalid: {0}")]
     Invalid(#[from] Violation),

@@ -1,6 +1,7 @@
 //! Section GRAPH, which says what to take from QUANT and WEIGHTS.
 
 use super::cursor::Cursor;
+use super::staircase::staircase;
 use super::{Result, Sections, head, input, quant};
 use crate::container::codes;
 use crate::limits::{MAX_ADDENDS, MAX_CONCAT_INPUTS, MAX_OUTPUTS, MAX_TERMS, MAX_VALUES};
@@ -88,7 +89,7 @@ fn node(sections: &mut Sections<'_>) -> Result<Node> {
             let input = value_id(&mut sections.graph)?;
             let groups = sections.graph.u32()?;
             let exponentials = quant::exponentials(&mut sections.quant)?;
-            let (thresholds, levels) = quant::staircase(&mut sections.quant, u64::from_le_bytes)?;
+            let (thresholds, levels) = staircase(&mut sections.quant)?;
             Operator::Softmax { input, groups, exponentials, thresholds, levels }
         }
         codes::CONCAT => Operator::Concat { inputs: inputs(&mut sections.graph, MAX_CONCAT_INPUTS)? },

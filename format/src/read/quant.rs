@@ -1,13 +1,10 @@
 //! Section QUANT: arrays whose lengths follow from the graph, or stand before them.
 
 use super::cursor::Cursor;
+use super::staircase::{MIN_STAIRCASE_LEN, staircase};
 use super::{Result, Sections};
 use crate::container::codes;
-use crate::limits::MAX_THRESHOLDS;
 use crate::model::Requantize;
-
-/// Bytes of the shortest staircase: no threshold, one level.
-const MIN_STAIRCASE_LEN: usize = 2 + 1;
 
 /// The table of a look-up, its length first.
 pub(super) fn table(fields: &mut Cursor<'_>) -> Result<Vec<u8>> {
@@ -59,16 +56,16 @@ pub(super) fn requantize(
             let mut thresholds = Vec::with_capacity(channels);
             let mut levels = Vec::with_capacity(channels);
             for _ in 0..channels {
-                let staircase = staircase(quant, i32::from_le_bytes)?;
-                thresholds.push(staircase.0);
-                levels.push(staircase.1);
+                let (of_channel, levels_of_channel) = staircase(quant)?;
+                thresholds.push(of_channel);
+                levels.push(levels_of_channel);
             }
             Requantize::Staircase { thresholds, levels }
         }
         codes::REQUANTIZE_SCALED_STAIRCASE => {
             let multipliers = quant.numbers(factors, i32::from_le_bytes)?;
             let bias = quant.numbers(channels, i64::from_le_bytes)?;
-            let (thresholds, levels) = staircase(quant, i64::from_le_bytes)?;
+            let (thresholds, levels) = staircase(quant)?;
             Requantize::ScaledStaircase { multipliers, bias, thresholds, levels }
         }
         code => {
@@ -76,16 +73,4 @@ pub(super) fn requantize(
             return Err(graph.unknown_code(offset, "requantization", code));
         }
     }))
-}
-
-/// Thresholds, their number first, and one level more.
-pub(super) fn staircase<const N: usize, T>(
-    fields: &mut Cursor<'_>,
-    from_le_bytes: fn([u8; N]) -> T,
-) -> Result<(Vec<T>, Vec<u8>)> {
-    let count = usize::from(fields.u16()?);
-    fields.check_count("thresholds of a staircase", count, MAX_THRESHOLDS)?;
-    let thresholds = fields.numbers(count, from_le_bytes)?;
-    let levels = fields.take(count + 1)?.to_vec();
-    Ok((thresholds, levels))
 }

@@ -117,7 +117,7 @@ impl Sections {
                 self.graph.u32(*groups);
                 self.quant.u16(narrow(exponentials.len()));
                 self.quant.numbers(exponentials, u64::to_le_bytes);
-                self.quant.staircase(thresholds, levels, u64::to_le_bytes);
+                self.quant.staircase(thresholds, levels);
             }
             Operator::AddTables { inputs, tables, requantize } => {
                 self.graph.u8(codes::ADD_TABLES);
@@ -166,14 +166,14 @@ impl Sections {
             Some(Requantize::Staircase { thresholds, levels }) => {
                 self.graph.u8(codes::REQUANTIZE_STAIRCASE);
                 for (thresholds, levels) in thresholds.iter().zip(levels) {
-                    self.quant.staircase(thresholds, levels, i32::to_le_bytes);
+                    self.quant.staircase(thresholds, levels);
                 }
             }
             Some(Requantize::ScaledStaircase { multipliers, bias, thresholds, levels }) => {
                 self.graph.u8(codes::REQUANTIZE_SCALED_STAIRCASE);
                 self.quant.numbers(multipliers, i32::to_le_bytes);
                 self.quant.numbers(bias, i64::to_le_bytes);
-                self.quant.staircase(thresholds, levels, i64::to_le_bytes);
+                self.quant.staircase(thresholds, levels);
             }
         }
     }
@@ -205,16 +205,5 @@ impl Section {
         self.u32s(&window.kernel);
         self.u32s(&window.stride);
         self.u32s(&window.padding);
-    }
-
-    fn staircase<const N: usize, T: Copy>(
-        &mut self,
-        thresholds: &[T],
-        levels: &[u8],
-        to_le_bytes: fn(T) -> [u8; N],
-    ) {
-        self.u16(narrow(thresholds.len()));
-        self.numbers(thresholds, to_le_bytes);
-        self.bytes.extend_from_slice(levels);
     }
 }

@@ -43,6 +43,15 @@ impl Section {
         self.bytes.extend(numbers.iter().copied().flat_map(to_le_bytes));
     }
 
+    /// A number of 1 to 10 bytes: seven bits each, the lowest first, the eighth bit set in all but the last.
+    pub(super) fn varint(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.u8(number.to_le_bytes()[0] | 0x80);
+            number >>= 7;
+        }
+        self.u8(number.to_le_bytes()[0]);
+    }
+
     /// A text: a u16 of its length in bytes, then UTF-8.
     pub(super) fn text(&mut self, text: &str) {
         self.u16(narrow(text.len()));

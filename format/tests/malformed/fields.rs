@@ -209,3 +209,56 @@ fn a_sum_or_product_without_requantization() {
         assert_error(&sections.file(), ReadError::UnknownCode { section, offset: code, what, code: 0 });
     }
 }
+
+/// The file of the detector with other bytes in the place of its staircase of two thresholds.
+fn with_staircase(bytes: &[u8]) -> Vec<u8> {
+    let mut model = models::detector();
+    let Operator::Conv(conv) = &mut model.nodes[nodes::GROUPED].operator else { panic!() };
+    let Some(Requantize::Staircase { thresholds, levels }) = &mut conv.requantize else { panic!() };
+    // Three thresholds in a row that occur nowhere else.
+    let (marked, of_marked) = (vec![1_000_000_007, 1_000_000_009, 1_000_000_021], vec![1, 0, 1, 0]);
+    let mut mark = Vec::new();
+    encoder::staircase(
+        &mut mark,
+        &marked.iter().map(|&threshold| i64::from(threshold)).collect::<Vec<_>>(),
+        &of_marked,
+    );
+    (thresholds[2], levels[2]) = (marked, of_marked);
+    let mut sections = encoder::sections(&model);
+    let at = sections.quant.windows(mark.len()).position(|bytes| bytes == mark).unwrap();
+    sections.quant.splice(at..at + mark.len(), bytes.iter().copied());
+    sections.file()
+}
+
+#[test]
+fn numbers_and_runs_have_one_form() {
+    // Thresholds 3, 5, 6: 3, 2 - 3 and 1 - 2 as bends; levels 0, 1, 0, 1.
+    let good = [3, 0, 0, 6, 1, 1, 1, 1, 255, 1, 1, 1];
+    ylb_format::read(&with_staircase(&good)).unwrap();
+    let refused = |bytes: &[u8], at: usize, problem: &'static str| {
+        let mark_at = |file: &[u8]| match ylb_format::read(file) {
+            Err(ReadError::Number { section, offset, problem }) => {
+                assert_eq!(section, SectionKind::QUANT);
+                (offset, problem)
+            }
+            other => panic!("{bytes:?}: {other:?}"),
+        };
+        // Where the staircase begins, from the same mistake in its first number.
+        let (start, _) = mark_at(&with_staircase(&[1, 0, 0, 0x86, 0, 1, 1]));
+        let section = SectionKind::QUANT;
+        let offset = start - 3 + at;
+        assert_error(&with_staircase(bytes), ReadError::Number { section, offset, problem });
+    };
+    let long = "is longer than it need be";
+    refused(&[3, 0, 0, 6, 1, 0x81, 0, 1, 1, 255, 1, 1, 1], 5, long);
+    refused(&[3, 0, 0, 6, 1, 0x81, 0x80, 0, 1, 1, 255, 1, 1, 1], 5, long);
+    let ones = [0xff; 9];
+    let wide = |last: &[u8]| [&[1, 0, 0], &ones[..], last, &[1, 1]].concat();
+    refused(&wide(&[2]), 3, "exceeds 64 bits");
+    refused(&wide(&[0x81, 0]), 3, "exceeds 64 bits");
+    refused(&wide(&[1]), 3, "leads to a threshold beyond 32 bits");
+    let run = "begins a run of levels that is empty or goes on with the one before";
+    refused(&[3, 0, 0, 6, 1, 1, 1, 1, 1, 2], 8, run);
+    refused(&[3, 0, 0, 6, 1, 1, 1, 0, 255, 3], 6, run);
+    refused(&[3, 0, 0, 6, 1, 1, 1, 1, 255, 3], 8, "begins a run of more levels than there are thresholds");
+}

@@ -252,11 +252,10 @@ fn operator(all: &mut Sections, operator: &Operator) {
         Operator::Softmax { input, groups, exponentials, thresholds, levels } => {
             all.graph.push(13);
             u32s(&mut all.graph, &[input.0, *groups]);
-            for numbers in [exponentials, thresholds] {
-                all.quant.extend((numbers.len() as u16).to_le_bytes());
-                all.quant.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
-            }
-            all.quant.extend(levels);
+            all.quant.extend((exponentials.len() as u16).to_le_bytes());
+            all.quant.extend(exponentials.iter().flat_map(|number| number.to_le_bytes()));
+            let thresholds: Vec<i64> = thresholds.iter().map(|&threshold| threshold as i64).collect();
+            staircase(&mut all.quant, &thresholds, levels);
         }
         Operator::AddTables { inputs: addends, tables, requantize: to_levels } => {
             all.graph.push(11);
@@ -288,18 +287,46 @@ fn requantize(all: &mut Sections, requantize: Option<&Requantize>) {
         Some(Requantize::Staircase { thresholds, levels }) => {
             graph.push(2);
             for (thresholds, levels) in thresholds.iter().zip(levels) {
-                quant.extend((thresholds.len() as u16).to_le_bytes());
-                i32s(quant, thresholds);
-                quant.extend(levels);
+                let thresholds: Vec<i64> = thresholds.iter().map(|&threshold| threshold.into()).collect();
+                staircase(quant, &thresholds, levels);
             }
         }
         Some(Requantize::ScaledStaircase { multipliers, bias, thresholds, levels }) => {
             graph.push(3);
             i32s(quant, multipliers);
             i64s(quant, bias);
-            quant.extend((thresholds.len() as u16).to_le_bytes());
-            i64s(quant, thresholds);
-            quant.extend(levels);
+            staircase(quant, thresholds, levels);
+        }
+    }
+}
+
+/// A staircase whose levels are as many as its thresholds and one more, or which is cut there.
+pub fn staircase(quant: &mut Vec<u8>, thresholds: &[i64], levels: &[u8]) {
+    quant.extend((thresholds.len() as u16).to_le_bytes());
+    quant.push(levels[0]);
+    for k in 0..thresholds.len() {
+        let before = |distance: usize| k.checked_sub(distance).map_or(0, |k| thresholds[k]);
+        let bend = i128::from(thresholds[k]) - 2 * i128::from(before(1)) + i128::from(before(2));
+        // Modulo 2^64, as a number with a sign.
+        let bend = i128::from(bend as i64);
+        varint(quant, if bend < 0 { (-2 * bend - 1) as u64 } else { (2 * bend) as u64 });
+    }
+    let mut rest = levels;
+    while let [first, second, ..] = rest {
+        let change = second.wrapping_sub(*first);
+        let len = rest.windows(2).take_while(|pair| pair[1].wrapping_sub(pair[0]) == change).count();
+        quant.push(change);
+        varint(quant, len as u64);
+        rest = &rest[len..];
+    }
+}
+
+fn varint(bytes: &mut Vec<u8>, number: u64) {
+    match number {
+        0..128 => bytes.push(number as u8),
+        _ => {
+            bytes.push((number % 128 + 128) as u8);
+            varint(bytes, number / 128);
         }
     }
 }
