@@ -14,7 +14,7 @@ import torch
 
 from ylb_training import agreement, anchors, boxes, dataset, fakequant, loss, metrics
 from ylb_training.augment import Augmentation, picture
-from ylb_training.checkpoint import from_original
+from ylb_training import original
 from ylb_training.export import export
 from ylb_training.holdout import hold_out
 from ylb_training.network import Network
@@ -48,12 +48,12 @@ class NetworkTest(unittest.TestCase):
     def test_original_state_is_taken_by_name(self):
         network = Network(3, ANCHORS, "n", "silu").eval()
         state = {"model." + k: v for k, v in network.state_dict().items()}
-        again = from_original(state, "silu").eval()
+        again = original.network(state, "silu").eval()
         x = torch.rand(1, 3, 64, 96)
         for a, b in zip(network(x), again(x)):
             self.assertTrue(torch.equal(a, b))
         with self.assertRaises(SystemExit):
-            from_original({k: v for k, v in state.items() if "model.9." not in k}, "silu")
+            original.network({k: v for k, v in state.items() if "model.9." not in k}, "silu")
 
     def test_decode_of_zero_heads_is_the_anchors_at_the_cell_centres(self):
         network = Network(3, ANCHORS)

@@ -1,6 +1,6 @@
-"""Training of YOLOv5 detectors for yolo-lowbit: float, quantization-aware, export and evaluation.
+"""Training of YOLOv5, YOLOv8 and YOLOv3-tiny detectors for yolo-lowbit: float, quantization-aware, export and evaluation.
 
-The code is our own; of the original YOLOv5 it takes the published architecture, the form of the loss and the names
+The code is our own; of the originals it takes the published architectures, the form of the losses and the names
 of the parameters, so that a user's own checkpoint can be loaded by name.
 """
 

@@ -8,6 +8,9 @@ import cv2
 import torch
 
 from . import commands
+from .blocks import ACTIVATIONS
+from .dataset import MEMORY
+from .families import MODELS
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
@@ -15,9 +18,11 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="", help="cpu or cuda; default: cuda where there is one")
 
 
-def _stage(parser: argparse.ArgumentParser, epochs: int, rate: float, plain: int) -> None:
-    """Options that both training stages have."""
-    parser.add_argument("--data", required=True, help="data set in YOLOv5's layout: its YAML file")
+def _stage(parser: argparse.ArgumentParser, epochs: int, rate: float, plain: int, labels: bool = True) -> None:
+    """Options that both training stages have; `labels`: whether there is no way without."""
+    parser.add_argument("--data", required=labels, help="data set in YOLOv5's layout: its YAML file")
+    parser.add_argument("--memory", type=int, default=MEMORY, help="pictures of a split kept in memory, in MiB; others are read "
+                        f"at each use (default {MEMORY})")
     parser.add_argument("--out", required=True, help="folder for checkpoints and log")
     parser.add_argument("--epochs", type=int, default=epochs, help=f"default {epochs}; 0 with qat: calibration alone")
     parser.add_argument("--minutes", type=float, default=0.0, help="end the schedule after so many minutes, if the "
@@ -48,6 +53,7 @@ def _anchors(sub) -> None:
     p = sub.add_parser("anchors", help="k-means anchors of a data set")
     p.add_argument("--data", required=True)
     p.add_argument("--size", default="256x320", help="input, HEIGHTxWIDTH (default 256x320)")
+    p.add_argument("--count", type=int, default=9, help="how many (default 9; YOLOv3-tiny has 6)")
 
 
 def _hold_out(sub) -> None:
@@ -65,14 +71,17 @@ def _train(sub) -> None:
     p = sub.add_parser("train", help="train a float detector from scratch, or from a checkpoint")
     _stage(p, 105, 2e-3, 16)
     p.add_argument("--size", default="256x320", help="input, HEIGHTxWIDTH, multiples of 32 (default 256x320)")
-    p.add_argument("--model", default="n", choices=list("nsmlx"), help="size of YOLOv5 (default n)")
-    p.add_argument("--activation", default="relu", choices=["relu", "silu"])
+    p.add_argument("--model", default="n", choices=MODELS, metavar="MODEL",
+                   help="n, s, m, l or x: YOLOv5 of that size; v8n to v8x: YOLOv8; v3-tiny (default n)")
+    p.add_argument("--width", type=float, default=1.0, help="factor of the channels of v3-tiny (default 1)")
+    p.add_argument("--activation", default="relu", choices=list(ACTIVATIONS))
     p.add_argument("--start", help="float checkpoint to start from")
 
 
 def _qat(sub) -> None:
     p = sub.add_parser("qat", help="quantize a float checkpoint: calibration, then training")
-    _stage(p, 40, 1e-3, 10)
+    _stage(p, 40, 1e-3, 10, labels=False)
+    p.add_argument("--pictures", help="instead of --data: a folder of pictures without labels; what the teacher finds is learned")
     p.add_argument("--start", required=True, help="checkpoint to start from: float, or quantized; one "
                    "of the same widths is trained on, others are calibrated anew")
     p.add_argument("--weights", type=int, default=4, help="bits of the weights, 1 to 8 (default 4)")
@@ -82,6 +91,8 @@ def _qat(sub) -> None:
                    help="weight bits of the layers that match, as in 'model.9.*=8'; may be repeated")
     p.add_argument("--activation-layer", action="append", default=[], metavar="PATTERN=BITS",
                    help="the same for the bits of what these layers put out")
+    p.add_argument("--activation-grid", default="auto", choices=["auto", "zero-point", "symmetric"],
+                   help="of activations that may be negative, as of SiLU: with a zero point (auto), or symmetric")
     p.add_argument("--distill", type=float, default=0.0, help="weight of the distillation loss (0: none)")
     p.add_argument("--teacher", help="float checkpoint to learn from; default: --start where that is float")
     p.add_argument("--calibration", type=int, default=32, help="pictures for the calibration (default 32)")
@@ -145,17 +156,20 @@ def _export(sub) -> None:
 
 
 def _import(sub) -> None:
-    p = sub.add_parser("import", help="take the weights of an original YOLOv5 v6/v7 checkpoint")
-    p.add_argument("state", help="file with the state dict (torch.save(model.state_dict(), FILE)), not fused")
+    p = sub.add_parser("import", help="take the weights of an original YOLOv5 (v6, v7) or YOLOv8",
+                       description="Nothing that the file names is run: what is no tensor and no plain container is read without "
+                       "its class.")
+    p.add_argument("checkpoint", help="its best.pt, a file of its state dict, or a float ONNX export")
     p.add_argument("-o", "--output", required=True)
-    p.add_argument("--data", required=True, help="for the class names")
-    p.add_argument("--activation", default="silu", choices=["relu", "silu"])
+    p.add_argument("--data", help="for the class names, where the file lacks them, and pictures for an ONNX export")
+    p.add_argument("--pictures", help="folder of pictures for an ONNX export, instead of --data")
+    p.add_argument("--activation", choices=list(ACTIVATIONS), help="where the file does not tell (default silu)")
     p.add_argument("--size", default="640x640")
 
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line: a function above for each command."""
-    top = argparse.ArgumentParser(prog="ylb_training", description="From photos to a low-bit YOLOv5 export.")
+    top = argparse.ArgumentParser(prog="ylb_training", description="From photos to a low-bit YOLO export.")
     sub = top.add_subparsers(dest="command", required=True)
     for add in (_anchors, _hold_out, _train, _qat, _sensitivity, _eval, _score, _agree, _export, _import):
         add(sub)

@@ -8,7 +8,7 @@ from .loss import ANCHOR_RATIO
 
 def kmeans(samples: list[Sample], height: int, width: int, count: int = 9, seed: int = 0,
            rounds: int = 100) -> np.ndarray:
-    """Nine anchors [count, 2] (width, height in input pixels), smallest area first.
+    """`count` anchors [count, 2] (width, height in input pixels), smallest area first.
 
     Distance is the Euclidean one on the logarithms of the sides, the measure in which `ANCHOR_RATIO` is a radius.
     """

@@ -1,4 +1,4 @@
-"""Building blocks of YOLOv5 v7: convolution block, bottleneck, C3, SPPF and detection head.
+"""Building blocks of YOLOv5 v7: convolution block, bottleneck, C3, SPPF and detection head; other families take some of them.
 
 Parameter names (``conv``, ``bn``, ``cv1``, ``m`` ...) are those of the original state dict. Every place where an
 activation is quantized is a :class:`QuantizerSlot`, the identity in a float network; `quantize.py` fills the slots.
@@ -9,7 +9,7 @@ one grid, so that the concatenation itself needs no requantization.
 import torch
 from torch import Tensor, nn
 
-ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU}
+ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "leaky": lambda: nn.LeakyReLU(0.1)}
 
 
 class QuantizerSlot(nn.Identity):
@@ -33,15 +33,16 @@ class ConvBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1 then 3x3 convolution, with a sum around both where `shortcut` is set.
+    """Two convolutions, the first 1x1 unless told otherwise, with a sum around both where `shortcut` is set.
 
     `slot` quantizes the output of the block: the sum, or the second convolution where there is no sum.
     """
 
-    def __init__(self, channels: int, *, shortcut: bool, activation: str, slot: nn.Module | None = None):
+    def __init__(self, channels: int, *, shortcut: bool, activation: str, slot: nn.Module | None = None,
+                 kernel: int = 1):
         super().__init__()
         output = slot if slot is not None else QuantizerSlot()
-        self.cv1 = ConvBlock(channels, channels, 1, activation=activation)
+        self.cv1 = ConvBlock(channels, channels, kernel, activation=activation)
         self.cv2 = ConvBlock(channels, channels, 3, activation=activation, slot=None if shortcut else output)
         self.shortcut = shortcut
         if shortcut:
@@ -89,12 +90,12 @@ class SPPF(nn.Module):
 
 
 class Detect(nn.Module):
-    """Three 1x1 convolutions; `forward` gives the raw heads, `decode` the boxes.
+    """A 1x1 convolution for each level; `forward` gives the raw heads, `decode` the boxes.
 
     Args:
         classes: number of classes.
-        channels: channels of the three inputs, strides 8, 16 and 32.
-        anchors: [3][3][2], widths and heights in input pixels.
+        channels: channels of the inputs, finest first.
+        anchors: [levels][3][2], widths and heights in input pixels.
     """
 
     STRIDES = (8, 16, 32)
@@ -128,6 +129,18 @@ class Detect(nn.Module):
             boxes = torch.cat(((xy * 2 + grid) * self.STRIDES[level], (wh * 2) ** 2 * size, rest), 4)
             levels.append(boxes.view(batch, count * rows * columns, self.outputs))
         return torch.cat(levels, 1)
+
+    def rows(self, heads: list[Tensor]) -> Tensor:
+        """What all families give for evaluation: x, y, width, height, objectness, class scores, [batch, boxes, 5 + classes]."""
+        return self.decode(heads)
+
+    def boxes(self, found: Tensor, sizes: Tensor) -> Tensor:
+        """Boxes [n, 4] in cells, the centre relative to the cell, of raw values [n, >= 4] at anchors of `sizes` [n, 2]."""
+        return torch.cat((found[:, :2].sigmoid() * 2 - 0.5, (found[:, 2:4].sigmoid() * 2) ** 2 * sizes), 1)
+
+    def shape(self, head: Tensor) -> Tensor:
+        """The four box values of a head on the scale on which a student's are compared with its teacher's."""
+        return head[..., :4].sigmoid()
 
     def _grid(self, level: int, rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Cell corners less a half, and anchors in pixels, each [1, anchors, rows, columns, 2].

@@ -61,7 +61,7 @@ def detections(rows: np.ndarray, confidence: float, iou: float, *, multi_label: 
     """Decoded rows of one image to detections.
 
     Args:
-        rows: [boxes, 5 + classes] as `Detect.decode` gives them.
+        rows: [boxes, 5 + classes] as the `rows` of a head gives them.
         confidence: lowest objectness times class score that counts.
         iou: overlap above which a box is suppressed.
         multi_label: whether a box may be detected as several classes (the usual choice for mAP).

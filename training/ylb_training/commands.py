@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import anchors, checkpoint, dataset
+from . import anchors, checkpoint, dataset, original
 from .augment import Augmentation
 from .dataset import pixel_boxes
 from .evaluate import evaluate
+from .families import fresh
 from .metrics import mean_average_precision
-from .network import Network
 from .trainer import Recipe, Trainer, batches
 
 
@@ -46,8 +46,16 @@ def _patterns(entries: list[str]) -> dict[str, int]:
     return layers
 
 
+def _zero_points(args, network) -> bool:
+    """Whether the activations have zero points: unless told otherwise, where they may be negative."""
+    negative = network.settings["activation"] != "relu"
+    if args.activation_grid == "zero-point" and not negative:
+        raise SystemExit("error: behind a ReLU nothing is negative: its codes need no zero point")
+    return negative and args.activation_grid != "symmetric"
+
+
 def _sets(args) -> tuple[list[str], list, list]:
-    return dataset.describe(args.data)["names"], dataset.load(args.data, "train"), dataset.load(args.data, "val")
+    return dataset.describe(args.data)["names"], *(dataset.load(args.data, s, args.memory) for s in ("train", "val"))
 
 
 def _run(trainer: Trainer, restart: bool) -> None:
@@ -71,7 +79,7 @@ def run_anchors(args) -> None:
     """Print the anchors and how many boxes they reach."""
     height, width = _size(args.size)
     samples = dataset.load(args.data, "train")
-    found = anchors.kmeans(samples, height, width)
+    found = anchors.kmeans(samples, height, width, args.count)
     for w, h in found:
         print(f"{w:7.1f} x {h:.1f}")
 
@@ -84,27 +92,36 @@ def run_train(args) -> None:
     if args.start:
         network, _ = checkpoint.load(args.start)
     else:
-        boxes = anchors.kmeans(train, height, width).tolist()
-        network = Network(len(names), boxes, args.model, args.activation)
+        network = fresh(args.model, len(names), args.activation, args.width,
+                        lambda count: anchors.kmeans(train, height, width, count).tolist())
     _run(Trainer(network, names, train, val, _recipe(args, height, width), args.out, device=args.device), args.restart)
 
 
 def run_qat(args) -> None:
     """Calibration and quantization-aware training."""
+    from . import unlabelled
     from .quantize import Widths, calibrate, quantize, reestimate, requantize
 
-    names, train, val = _sets(args)
+    if bool(args.data) == bool(args.pictures):
+        raise SystemExit("error: give --data, or --pictures to learn from a teacher alone")
+
     torch.manual_seed(args.seed)
     network, saved = checkpoint.load(args.start)
     height, width = saved["input"]
     recipe = _recipe(args, height, width)
     widths = Widths(args.weights, args.activations, args.edge_weights, _patterns(args.layer),
-                    _patterns(args.activation_layer))
+                    _patterns(args.activation_layer), _zero_points(args, network))
     teacher = None
-    if args.distill:
+    if args.distill or args.pictures:
         if not args.teacher and saved.get("widths"):
             raise SystemExit("error: --start is quantized: name the float checkpoint with --teacher")
         teacher, _ = checkpoint.load(args.teacher or args.start)
+    if args.pictures:
+        names, (train, val) = saved["names"], unlabelled.split(dataset.folder(args.pictures, args.memory))
+        unlabelled.label(teacher, val, height, width)
+        recipe.labels, recipe.distill = False, args.distill or 1.0
+    else:
+        names, train, val = _sets(args)
     if saved.get("widths") and Widths(**saved["widths"]) == widths:
         print(f"goes on with the steps of {args.start}, {widths}")
     else:
@@ -190,12 +207,26 @@ def run_export(args) -> None:
 
 
 def run_import(args) -> None:
-    """Checkpoint of ours from an original state dict."""
+    """Checkpoint of ours from one of the original, or from a float ONNX file."""
     height, width = _size(args.size)
-    names = dataset.describe(args.data)["names"]
-    network = checkpoint.from_original(torch.load(args.state, map_location="cpu", weights_only=True), args.activation)
-    if network.settings["classes"] != len(names):
-        raise SystemExit(f"error: {args.state} has {network.settings['classes']} classes, {args.data} has {len(names)}")
+    names = dataset.describe(args.data)["names"] if args.data else []
+    if args.checkpoint.lower().endswith(".onnx"):
+        from . import float_onnx
+
+        samples = dataset.load(args.data, "train") if args.data else dataset.folder(args.pictures) if args.pictures else []
+        network, found = float_onnx.network(args.checkpoint, samples, height, width)
+    else:
+        found = original.read(args.checkpoint)
+        if args.activation and found.activation not in ("", args.activation):
+            raise SystemExit(f"error: {args.checkpoint} has {found.activation}, not {args.activation}; train it with another one by "
+                             "'train --activation'")
+        network = original.network(found.state, found.activation or args.activation or "silu")
+    names = names or list(found.names)
+    classes = network.settings["classes"]
+    if not names:
+        raise SystemExit(f"error: {args.checkpoint} does not tell the names of its {classes} classes: give --data")
+    if classes != len(names):
+        raise SystemExit(f"error: {args.checkpoint} has {classes} classes, {args.data or 'its list of names'} has {len(names)}")
     torch.save({"settings": network.settings, "names": names, "state": network.state_dict(), "input": [height, width],
                 "epoch": 0, "map": float(np.nan), "minutes": 0.0}, args.output)
-    print(f"wrote {args.output}")
+    print(f"{network.settings.get('family', 'v5')}, {classes} classes, {network.settings['activation']}; wrote {args.output}")

@@ -9,20 +9,33 @@ import yaml
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
 
+MEMORY = 4096
+"""Pictures of a split take at most so many MiB of memory, unless told otherwise."""
 
-@dataclass
+
 class Sample:
     """One picture with its boxes.
 
     Attributes:
-        image: uint8 RGB, [height, width, 3].
+        image: uint8 RGB, [height, width, 3]; read anew at each use where it was not kept.
         labels: [n, 5]: class, then centre x, centre y, width, height as fractions of the picture.
         path: where the picture came from.
     """
 
-    image: np.ndarray
-    labels: np.ndarray
-    path: Path
+    def __init__(self, image: np.ndarray | None, labels: np.ndarray, path: Path):
+        self.kept, self.labels, self.path = image, labels, path
+
+    @property
+    def image(self) -> np.ndarray:
+        return read(self.path) if self.kept is None else self.kept
+
+
+def read(file: Path) -> np.ndarray:
+    """A picture as uint8 RGB."""
+    image = cv2.imread(str(file), cv2.IMREAD_COLOR)
+    if image is None:
+        raise SystemExit(f"error: cannot read the picture {file}")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def describe(path: str) -> dict:
@@ -72,8 +85,8 @@ def label_path(picture: Path) -> Path:
     return Path(*parts)
 
 
-def load(path: str, split: str) -> list[Sample]:
-    """Read all pictures of a split into memory, in the order of their names."""
+def load(path: str, split: str, memory: int = MEMORY) -> list[Sample]:
+    """The pictures of a split in the order of their names: as many as fit are read into `memory` MiB, the others at each use."""
     data = describe(path)
     if split not in data:
         raise SystemExit(f"error: {path} has no split '{split}'")
@@ -82,15 +95,41 @@ def load(path: str, split: str) -> list[Sample]:
         raise SystemExit(f"error: no pictures in {data[split]} of {path}")
     samples = []
     for file in files:
-        image = cv2.imread(str(file), cv2.IMREAD_COLOR)
-        if image is None:
-            raise SystemExit(f"error: cannot read the picture {file}")
         label_file = label_path(file)
         rows = np.loadtxt(label_file, ndmin=2, dtype=np.float32) if _has_rows(label_file) else np.zeros((0, 5))
         labels = rows.astype(np.float32).reshape(-1, 5)
         if len(labels) and (labels[:, 0].max() >= len(data["names"]) or labels.min() < 0):
             raise SystemExit(f"error: {label_file} has a class or a coordinate out of range")
-        samples.append(Sample(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), labels, file))
+        samples.append(Sample(None, labels, file))
+    return keep(samples, memory)
+
+
+def folder(path: str, memory: int = MEMORY) -> list[Sample]:
+    """All pictures of a folder, without boxes, in the order of their names."""
+    if not Path(path).is_dir():
+        raise SystemExit(f"error: no folder {path}")
+    files = sorted(f for f in Path(path).rglob("*") if f.suffix.lower() in SUFFIXES)
+    if not files:
+        raise SystemExit(f"error: no pictures in {path}")
+    return keep([Sample(None, np.zeros((0, 5), np.float32), file) for file in files], memory)
+
+
+def keep(samples: list[Sample], memory: int) -> list[Sample]:
+    """Read pictures until they take `memory` MiB.
+
+    Pictures are used in any order, so which of them are kept makes no difference, and one that is dropped for another would
+    only have to be read again.
+    """
+    room = memory * 2 ** 20
+    for sample in samples:
+        image = read(sample.path) if room > 0 else None
+        room -= image.nbytes if image is not None else 0
+        if room < 0:
+            break
+        sample.kept = image
+    missing = next((s.path for s in samples if s.kept is None and not s.path.is_file()), None)
+    if missing:
+        raise SystemExit(f"error: no picture {missing}")
     return samples
 
 

@@ -9,13 +9,13 @@ import torch
 from brevitas.export import export_onnx_qcdq, export_qonnx
 from torch import Tensor, nn
 
-from .network import Network
+from .network import Detector
 
 
 class Decoded(nn.Module):
-    """A network with its decode: images to rows x, y, width, height, objectness, classes."""
+    """A network with its decode: images to boxes and scores, in the form of the network's family."""
 
-    def __init__(self, network: Network):
+    def __init__(self, network: Detector):
         super().__init__()
         self.network = network
 
@@ -23,7 +23,7 @@ class Decoded(nn.Module):
         return self.network.detect.decode(self.network(images))
 
 
-def export(network: Network, names: list[str], height: int, width: int, path: str, form: str = "qonnx",
+def export(network: Detector, names: list[str], height: int, width: int, path: str, form: str = "qonnx",
            opset: int = 13) -> None:
     """Write `path` and put class names and strides into the metadata of the model.
 

@@ -16,12 +16,14 @@ from torch import Tensor, nn
 class _Quantize(torch.autograd.Function):
     """`round(clamp(x / step, low, high)) * step`, half to even, as the operator Quant of QONNX computes it.
 
-    With `low` 0 the input must not be negative: it comes from a ReLU, which has the gradient there.
+    With `low` 0 the input must not be negative: it comes from a ReLU, which has the gradient there. A zero point z of unsigned
+    codes up to n is the range -z to n - z; `zero`, which is z then, has halves rounded to even codes, not to even multiples.
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, step: Tensor, low: float, high: float) -> Tensor:
-        y = torch.div(x, step.to(x.dtype)).clamp_(low, high).round_().mul_(step.to(x.dtype))
+    def forward(ctx, x: Tensor, step: Tensor, low: float, high: float, zero: int = 0) -> Tensor:
+        y = torch.div(x, step.to(x.dtype)).clamp_(low, high)
+        y = (y.add_(zero).round_().sub_(zero) if zero % 2 else y.round_()).mul_(step.to(x.dtype))
         ctx.save_for_backward(x, step, y)
         ctx.range = (low, high)
         return y
@@ -41,7 +43,7 @@ class _Quantize(torch.autograd.Function):
         else:
             gs = part.sum(tuple(range(1, x.ndim)), keepdim=True, dtype=torch.float32) / step
         gx = g * inside
-        return gx, gs, None, None
+        return gx, gs, None, None, None
 
 
 class _Binary(torch.autograd.Function):
@@ -115,18 +117,37 @@ class WeightQuantizer(nn.Module):
         return codes.double() * step.double(), step, self.zero_point, self.bit_width
 
 
+def best_grid(x: Tensor, high: int, candidates: int = 80) -> tuple[float, int]:
+    """Step and zero point of least squared error for unsigned codes up to `high`; 0 is one of the levels."""
+    low, top = min(float(x.min()), 0.0), max(float(x.max()), 1e-8)
+    fractions = (0.0, 0.25, 0.5, 0.75, 1.0) if high < 32 else (0.0, 0.5, 1.0)
+    best, best_error = (top / high, 0), math.inf
+    for k in range(1, candidates + 1):
+        # Denser towards 0: a few large values may be worth less than a fine step.
+        upper = top * (k / candidates) ** 1.5
+        for fraction in fractions:
+            step = (upper - low * fraction) / high
+            zero = min(round(-low * fraction / step), high - 1)
+            error = float(torch.clamp(x / step, -zero, high - zero).round_().mul_(step).sub_(x).square_().sum())
+            if error < best_error:
+                best, best_error = (step, zero), error
+    return best
+
+
 class ActivationQuantizer(nn.Module):
     """Activation quantizer with one learned step for the tensor.
 
     While `samples` is a list, the quantizer passes values through and collects some; `finish` then sets the step of
-    least squared error.
+    least squared error. With `offset`, codes are unsigned and have a zero point, which `finish` sets as well and training
+    keeps.
     """
 
     PER_CALL = 16384
 
-    def __init__(self, bit_width: int, signed: bool, fixed_step: float = 0.0):
+    def __init__(self, bit_width: int, signed: bool, fixed_step: float = 0.0, offset: bool = False):
         super().__init__()
         self.low, self.high = bounds(int(bit_width), bool(signed), False)
+        self.offset = bool(offset)
         step = torch.tensor(math.log(fixed_step) if fixed_step else 0.0)
         if fixed_step:
             # The logarithm would not give the step back exactly.
@@ -136,14 +157,20 @@ class ActivationQuantizer(nn.Module):
         self.fixed = bool(fixed_step)
         self.samples: list | None = None
         self.register_buffer("bit_width", torch.tensor(float(bit_width)), persistent=False)
-        self.register_buffer("zero_point", torch.tensor(0.0), persistent=False)
+        self.register_buffer("zero_point", torch.tensor(0.0), persistent=self.offset)
 
     def finish(self) -> None:
         """Leave calibration and set the step from what was collected."""
         if self.samples and not self.fixed:
             values = torch.cat(self.samples).float()
             with torch.no_grad():
-                self.log_step.copy_(best_step(values[None], self.low, self.high)[0].clamp(min=1e-8).log())
+                if self.offset:
+                    step, zero = best_grid(values, self.high)
+                    self.zero_point.fill_(zero)
+                    step = torch.tensor(step)
+                else:
+                    step = best_step(values[None], self.low, self.high)[0]
+                self.log_step.copy_(step.clamp(min=1e-8).log())
         self.samples = None
 
     def forward(self, x: Tensor):
@@ -155,4 +182,5 @@ class ActivationQuantizer(nn.Module):
             index = torch.randint(len(flat), (self.PER_CALL,))
             self.samples.append(flat[index])
             return x, step, self.zero_point, self.bit_width
-        return _Quantize.apply(x, step, self.low, self.high), step, self.zero_point, self.bit_width
+        zero = int(self.zero_point)
+        return _Quantize.apply(x, step, self.low - zero, self.high - zero, zero), step, self.zero_point, self.bit_width

@@ -9,10 +9,10 @@ from .boxes import ciou
 ANCHOR_RATIO = 4.0
 """A box is matched to an anchor when neither side differs by more than this factor."""
 LEVEL_WEIGHTS = (4.0, 1.0, 0.4)
-"""Weights of the objectness loss at strides 8, 16 and 32."""
+"""Weights of the objectness loss, finest level first."""
 
 
-def assign(targets: Tensor, anchors: Tensor, rows: int, columns: int):
+def assign(targets: Tensor, anchors: Tensor, rows: int, columns: int, neighbours: bool = True):
     """Match boxes with anchors and cells of one level.
 
     A box goes to every anchor whose width and height differ by a factor below `ANCHOR_RATIO`, in the cell that holds
@@ -21,6 +21,7 @@ def assign(targets: Tensor, anchors: Tensor, rows: int, columns: int):
     Args:
         targets: [n, 6]: image, class, x, y, width, height, as fractions of the input.
         anchors: [a, 2] in cells.
+        neighbours: whether the two nearest cells take part, as only a head can use whose centres reach beyond the cell.
 
     Returns image, anchor, row, column (indices of the matches), their boxes [m, 4] in cells with the centre relative
     to the cell, their anchors [m, 2] and classes.
@@ -35,6 +36,8 @@ def assign(targets: Tensor, anchors: Tensor, rows: int, columns: int):
     # Neighbours: a centre in the first half of its cell takes the cell before, in the second half the cell after.
     near, far = (centre % 1 < 0.5) & (centre > 1), (mirrored % 1 < 0.5) & (mirrored > 1)
     chosen = torch.stack((torch.ones_like(near[:, 0]), near[:, 0], near[:, 1], far[:, 0], far[:, 1]))
+    if not neighbours:
+        chosen[1:] = False
     shifts = centre.new_tensor([[0, 0], [-1, 0], [0, -1], [1, 0], [0, 1]])
     which, match = chosen.nonzero(as_tuple=True)
     cell = (centre[match].floor() + shifts[which]).long()
@@ -54,10 +57,14 @@ class Loss:
         detect: head whose anchors are used.
         pixels: longer side of the input; the gain of the objectness is scaled by its square.
         box, objectness, classes: gains at 640 pixels, 80 classes.
+        neighbours: see `assign`.
     """
 
-    def __init__(self, detect: Detect, pixels: int, box: float = 0.05, objectness: float = 1.0, classes: float = 0.5):
-        self.detect = detect
+    PARTS = ("box", "objectness", "class")
+
+    def __init__(self, detect: Detect, pixels: int, box: float = 0.05, objectness: float = 1.0, classes: float = 0.5,
+                 neighbours: bool = True):
+        self.detect, self.neighbours = detect, neighbours
         self.box = box
         self.objectness = objectness * (pixels / 640) ** 2
         self.classes = classes * detect.classes / 80
@@ -68,13 +75,11 @@ class Loss:
         box = objectness = classes = heads[0].new_zeros(())
         for head, anchors, weight in zip(heads, self.detect.anchors, LEVEL_WEIGHTS):
             head = head.float()
-            index, boxes, sizes, labels = assign(targets, anchors, head.shape[2], head.shape[3])
+            index, boxes, sizes, labels = assign(targets, anchors, head.shape[2], head.shape[3], self.neighbours)
             goal = torch.zeros_like(head[..., 4])
             if len(labels):
                 found = head[index]
-                xy = found[:, :2].sigmoid() * 2 - 0.5
-                wh = (found[:, 2:4].sigmoid() * 2) ** 2 * sizes
-                overlap = ciou(torch.cat((xy, wh), 1), boxes)
+                overlap = ciou(self.detect.boxes(found, sizes), boxes)
                 box = box + (1 - overlap).mean()
                 goal[index] = overlap.detach().clamp(0)
                 if self.detect.classes > 1:
@@ -83,3 +88,18 @@ class Loss:
             objectness = objectness + self.bce(head[..., 4], goal) * weight
         parts = torch.stack((box * self.box, objectness * self.objectness, classes * self.classes))
         return parts.sum() * heads[0].shape[0], parts.detach()
+
+    def distance(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
+        """How far the student's heads are from the teacher's, weighted by the teacher's objectness.
+
+        Objectness and classes by cross entropy with the teacher's probabilities, the four box values by squared error.
+        """
+        loss = student[0].new_zeros(())
+        for s, t in zip(student, teacher):
+            weight = t[..., 4:5].sigmoid()
+            total = weight.sum().clamp(min=1.0)
+            loss = loss + nn.functional.binary_cross_entropy_with_logits(s[..., 4:5], weight)
+            classes = nn.functional.binary_cross_entropy_with_logits(s[..., 5:], t[..., 5:].sigmoid(), reduction="none")
+            box = (self.detect.shape(s) - self.detect.shape(t)).square()
+            loss = loss + (weight * classes).sum() / total / s[..., 5:].shape[-1] + 4 * (weight * box).sum() / total
+        return loss * student[0].shape[0]

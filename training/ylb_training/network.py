@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .blocks import C3, SPPF, ConvBlock, Detect, QuantizerSlot
+from .loss import Loss
 
 SIZES = {"n": (0.33, 0.25), "s": (0.33, 0.50), "m": (0.67, 0.75), "l": (1.0, 1.0), "x": (1.33, 1.25)}
 """Depth and width multiples."""
@@ -14,18 +15,52 @@ STEM, HEAD = "model.0", "model.24"
 """Names of the first layer and of the head, here as in the original."""
 
 
-class Network(nn.Module):
+class Detector(nn.Module):
+    """What the networks of all families have.
+
+    Attributes:
+        settings: the arguments that build the network anew, and its `family` (see `families.py`) unless that is YOLOv5.
+        model: the layers, numbered as in the original, the head last.
+        input_quantizer: the slot of the picture.
+
+    `forward` takes float images in 0..1, [batch, 3, height, width], both sides multiples of 32, and returns the raw
+    heads; `detect.decode` turns them into what an export puts out, `detect.rows` into rows of boxes.
+    """
+
+    EDGES: tuple[str, ...] = (f"{STEM}.conv",)
+    """Patterns of the names of convolutions that keep wide weights: the first one, and those whose outputs are the heads."""
+
+    settings: dict
+    model: nn.ModuleList
+
+    @property
+    def detect(self) -> nn.Module:
+        """The detection head."""
+        return self.model[-1]
+
+    def loss(self, pixels: int, classes: float):
+        """The loss for inputs whose longer side has so many pixels, with the given gain of the classes."""
+        raise NotImplementedError
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """The tensors that enter the head, finest first."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return self.detect(self.features(x))
+
+
+class Network(Detector):
     """YOLOv5 detector.
 
     Args:
         classes: number of classes.
         anchors: nine (width, height) pairs in input pixels, smallest first.
         size: one of n, s, m, l, x.
-        activation: relu or silu.
-
-    `forward` takes float images in 0..1, [batch, 3, height, width], both sides multiples of 32, and returns the raw
-    heads; `model.detect.decode` turns them into boxes.
+        activation: relu, silu or leaky.
     """
+
+    EDGES = (f"{STEM}.conv", f"{HEAD}.*")
 
     def __init__(self, classes: int, anchors: list[tuple[float, float]], size: str = "n", activation: str = "relu"):
         super().__init__()
@@ -71,20 +106,10 @@ class Network(nn.Module):
             Detect(classes, [c(256), c(512), c(1024)], torch.tensor(anchors).view(3, 3, 2)),
         ])
         self.input_quantizer = QuantizerSlot()
-        self._initialize()
+        initialize(self.detect)
 
-    @property
-    def detect(self) -> Detect:
-        """The detection head."""
-        return self.model[-1]
-
-    def _initialize(self) -> None:
-        """Biases of the heads: about eight objects in a 640-pixel image and classes equally likely (Focal Loss 3.3)."""
-        for conv, stride in zip(self.detect.m, Detect.STRIDES):
-            with torch.no_grad():
-                bias = conv.bias.view(self.detect.count, -1)
-                bias[:, 4] += math.log(8 / (640 / stride) ** 2)
-                bias[:, 5:] += math.log(0.6 / (self.detect.classes - 0.99999))
+    def loss(self, pixels: int, classes: float) -> Loss:
+        return Loss(self.detect, pixels, classes=classes)
 
     def features(self, x: Tensor) -> list[Tensor]:
         """The three tensors that enter the head, strides 8, 16 and 32."""
@@ -101,5 +126,11 @@ class Network(nn.Module):
         out5 = m[23](torch.cat((m[21](out4), top), 1))
         return [out3, out4, out5]
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        return self.detect(self.features(x))
+
+def initialize(detect: Detect) -> None:
+    """Biases of the heads: about eight objects in a 640-pixel image and classes equally likely (Focal Loss 3.3)."""
+    for conv, stride in zip(detect.m, detect.STRIDES):
+        with torch.no_grad():
+            bias = conv.bias.view(detect.count, -1)
+            bias[:, 4] += math.log(8 / (640 / stride) ** 2)
+            bias[:, 5:] += math.log(0.6 / (detect.classes - 0.99999))

@@ -14,7 +14,8 @@ from torch import nn
 from .blocks import QuantizerSlot
 from .dataset import Sample, letterbox
 from .fakequant import ActivationQuantizer, WeightQuantizer
-from .network import HEAD, STEM, Network
+from .families import build
+from .network import Detector
 
 # Our quantizers are set up by `initialize` and by loading, never again behind our back.
 config.REINIT_ON_STATE_DICT_LOAD = False
@@ -45,6 +46,8 @@ class Widths:
         layers: exceptions, pattern of the layer's name (as in `model.2.m.0.cv1`) to weight width.
         activation_layers: exceptions, pattern of the layer whose output is quantized to activation width. Tensors that
             share a quantizer have the width of the first of them.
+        zero_points: whether activations that may be negative are on a grid with a zero point, which wastes no levels below
+            the least of them; without, on a symmetric one.
     """
 
     weights: int = 4
@@ -52,13 +55,14 @@ class Widths:
     edge_weights: int = 8
     layers: dict[str, int] = field(default_factory=dict)
     activation_layers: dict[str, int] = field(default_factory=dict)
+    zero_points: bool = False
 
-    def of(self, name: str) -> int:
-        """Weight width of the convolution of the given name."""
+    def of(self, name: str, edges: tuple[str, ...]) -> int:
+        """Weight width of the convolution of the given name; `edges` are the patterns of those at the edges."""
         for pattern, bits in self.layers.items():
             if fnmatch(name.removesuffix(".conv"), pattern):
                 return bits
-        edge = name == f"{STEM}.conv" or name.startswith(f"{HEAD}.")
+        edge = any(fnmatch(name, pattern) for pattern in edges)
         return self.edge_weights if edge else self.weights
 
     def of_activation(self, name: str) -> int:
@@ -71,6 +75,7 @@ class Widths:
     def __str__(self) -> str:
         mixed = "".join(f", {k} W{v}" for k, v in self.layers.items())
         mixed += "".join(f", {k} A{v}" for k, v in self.activation_layers.items())
+        mixed += ", zero points" if self.zero_points else ""
         return f"W{self.weights}A{self.activations} (edges W{self.edge_weights}{mixed})"
 
 
@@ -85,27 +90,28 @@ def _convolution(old: nn.Conv2d, bits: int) -> qnn.QuantConv2d:
     return new
 
 
-def _activation(bits: int, signed: bool, fixed_step: float = 0.0) -> qnn.QuantIdentity:
-    return qnn.QuantIdentity(act_quant=_Activations.let(bit_width=bits, signed=signed, fixed_step=fixed_step))
+def _activation(bits: int, signed: bool, fixed_step: float = 0.0, offset: bool = False) -> qnn.QuantIdentity:
+    return qnn.QuantIdentity(act_quant=_Activations.let(bit_width=bits, signed=signed, fixed_step=fixed_step, offset=offset))
 
 
-def quantize(network: Network, widths: Widths) -> Network:
+def quantize(network: Detector, widths: Widths) -> Detector:
     """Replace convolutions and slots of a float network by quantized ones, in place.
 
     Slots that blocks share stay shared. The input gets an unsigned 8 bit quantizer with step 1/255, on which the bytes
-    of an image are the codes. With SiLU the activations are signed.
+    of an image are the codes. Activations of functions other than ReLU are signed, or have zero points.
     """
-    signed = network.settings["activation"] != "relu"
+    negative = network.settings["activation"] != "relu"
+    offset = negative and widths.zero_points
     made: dict[int, nn.Module] = {}
     for name, module in list(network.named_modules()):
         for key, child in list(module.named_children()):
             full = f"{name}.{key}" if name else key
             if isinstance(child, nn.Conv2d) and not isinstance(child, qnn.QuantConv2d):
-                setattr(module, key, _convolution(child, widths.of(full)))
+                setattr(module, key, _convolution(child, widths.of(full, network.EDGES)))
             elif isinstance(child, QuantizerSlot):
                 if id(child) not in made:
                     made[id(child)] = (_activation(8, False, 1 / 255) if full == "input_quantizer"
-                                       else _activation(widths.of_activation(full), signed))
+                                       else _activation(widths.of_activation(full), negative and not offset, offset=offset))
                 setattr(module, key, made[id(child)])
     network.widths = asdict(widths)
     return network
@@ -117,7 +123,7 @@ def activation_quantizers(network: nn.Module) -> list[ActivationQuantizer]:
 
 
 @torch.no_grad()
-def calibrate(network: Network, samples: list[Sample], height: int, width: int, count: int = 32,
+def calibrate(network: Detector, samples: list[Sample], height: int, width: int, count: int = 32,
               renormalize: bool = False) -> None:
     """Set the steps of the activations from `count` pictures.
 
@@ -140,7 +146,7 @@ def calibrate(network: Network, samples: list[Sample], height: int, width: int, 
 
 
 @torch.no_grad()
-def reestimate(network: Network, images, momentum: float | None = None) -> None:
+def reestimate(network: Detector, images, momentum: float | None = None) -> None:
     """Measure the statistics of batch normalization anew over batches of images (low widths need it)."""
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     kept = [m.momentum for m in norms]
@@ -155,12 +161,12 @@ def reestimate(network: Network, images, momentum: float | None = None) -> None:
     network.eval()
 
 
-def requantize(network: Network, widths: Widths) -> Network:
+def requantize(network: Detector, widths: Widths) -> Detector:
     """A network of other widths with the float weights of a quantized one; to be calibrated anew.
 
     Going down in steps (4 bit, then 2, then 1) starts each width from weights that already fit a coarse grid.
     """
-    fresh = Network(**network.settings)
+    fresh = build(network.settings)
     state = network.state_dict()
     fresh.load_state_dict({k: state[k] for k in fresh.state_dict()})
     return quantize(fresh, widths)

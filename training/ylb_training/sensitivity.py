@@ -1,15 +1,21 @@
 """Which layers need bits: one at a time gets a low width, the rest stays wide."""
 
+from torch import nn
+
 from .evaluate import evaluate
-from .network import Network
+from .families import build
+from .network import Detector
 from .quantize import Widths, calibrate, quantize, reestimate
 from .trainer import Recipe, batches
 
-LAYERS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 14, 17, 18, 20, 21, 23)
-"""Layers of the architecture with convolutions, but for the first one and the head."""
+
+def layers_of(network: Detector) -> list[int]:
+    """Layers with convolutions, but for the first one and the head."""
+    convolves = lambda layer: any(isinstance(m, nn.Conv2d) for m in layer.modules())
+    return [k for k, layer in enumerate(network.model[:-1]) if k and convolves(layer)]
 
 
-def measure(network: Network, saved: dict, train: list, val: list, weights: int, activations: int, base: int):
+def measure(network: Detector, saved: dict, train: list, val: list, weights: int, activations: int, base: int):
     """Yields a line for each layer: mAP with that layer at the low widths, the worst being the most sensitive.
 
     Each is calibrated as before training, batch normalization included, but not trained.
@@ -17,12 +23,12 @@ def measure(network: Network, saved: dict, train: list, val: list, weights: int,
     height, width = saved["input"]
     images = [x for x, _ in batches(train[:64], Recipe(height=height, width=width), 0, False)]
     state = network.state_dict()
-    for layer in (None, *LAYERS):
+    for layer in (None, *layers_of(network)):
         pattern = f"model.{layer}.*"
         alone = f"model.{layer}"
         layers = {} if layer is None else {pattern: weights, alone: weights}
         outputs = {} if layer is None else {pattern: activations, alone: activations}
-        copy = Network(**network.settings)
+        copy = build(network.settings)
         copy.load_state_dict(state)
         quantize(copy, Widths(base, base, 8, layers, outputs))
         calibrate(copy, train, height, width, 16, renormalize=layer is not None)

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from .augment import Augmentation, picture
 from .dataset import Sample
 from .evaluate import evaluate
-from .loss import Loss
-from .network import Network
+from .network import Detector
 
 
 @dataclass
@@ -33,7 +32,8 @@ class Recipe:
         every: epochs between evaluations on val.
         bf16: convolutions in bfloat16, which new CPUs and GPUs do faster; evaluation is always in float32.
         distill: weight of the distillation loss.
-        class_gain: weight of the class loss, at 80 classes; higher where classes look alike.
+        labels: whether boxes are learned; without, the teacher is all that there is to learn from.
+        class_gain: weight of the class loss (of YOLOv5, at 80 classes); higher where classes look alike.
         minutes: where above 0, the schedule ends after so many minutes at the latest: rate and mosaic follow the clock
             as soon as it is ahead of the epochs. Such a run is not repeated bit for bit.
         cpu_time: whether minutes are those that the process had a CPU, not those of the clock: a run on a machine that is
@@ -54,6 +54,7 @@ class Recipe:
     every: int = 5
     bf16: bool = False
     distill: float = 0.0
+    labels: bool = True
     class_gain: float = 0.5
     minutes: float = 0.0
     cpu_time: bool = False
@@ -103,38 +104,21 @@ def parameter_groups(network: nn.Module, decay: float) -> list[dict]:
     return [{"params": weights, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
 
 
-def distillation(student: list[Tensor], teacher: list[Tensor]) -> Tensor:
-    """How far the student's heads are from the teacher's, weighted by the teacher's objectness.
-
-    Objectness and classes by cross entropy with the teacher's probabilities, the four box values by squared error of
-    their sigmoids.
-    """
-    loss = student[0].new_zeros(())
-    for s, t in zip(student, teacher):
-        weight = t[..., 4:5].sigmoid()
-        total = weight.sum().clamp(min=1.0)
-        loss = loss + nn.functional.binary_cross_entropy_with_logits(s[..., 4:5], weight)
-        classes = nn.functional.binary_cross_entropy_with_logits(s[..., 5:], t[..., 5:].sigmoid(), reduction="none")
-        box = (s[..., :4].sigmoid() - t[..., :4].sigmoid()).square()
-        loss = loss + (weight * classes).sum() / total / s[..., 5:].shape[-1] + 4 * (weight * box).sum() / total
-    return loss * student[0].shape[0]
-
-
 class Trainer:
     """Trains a network and keeps the best averaged state by mAP on val.
 
     The folder `out` receives `last.pt` (to resume), `best.pt` and `log.jsonl` (one line an evaluation).
     """
 
-    def __init__(self, network: Network, names: list[str], train: list[Sample], val: list[Sample], recipe: Recipe,
-                 out: Path, teacher: Network | None = None, extra: dict | None = None, device: str = "cpu"):
+    def __init__(self, network: Detector, names: list[str], train: list[Sample], val: list[Sample], recipe: Recipe,
+                 out: Path, teacher: Detector | None = None, extra: dict | None = None, device: str = "cpu"):
         # The convolutions of a CPU are about a third faster on this layout.
         self.network = network.to(device, memory_format=torch.channels_last)
         self.names, self.train_set, self.val_set = names, train, val
         self.recipe, self.out, self.device, self.extra = recipe, Path(out), device, extra or {}
         self.teacher = teacher.to(device).eval() if teacher is not None else None
         self.out.mkdir(parents=True, exist_ok=True)
-        self.loss = Loss(network.detect, max(recipe.height, recipe.width), classes=recipe.class_gain)
+        self.loss = network.loss(max(recipe.height, recipe.width), recipe.class_gain)
         self.optimizer = torch.optim.AdamW(parameter_groups(network, recipe.decay), lr=recipe.rate, betas=(0.9, 0.99))
         self.average = Average(network, recipe.ema, recipe.ema_steps)
         self.epoch, self.step, self.best = 0, 0, -1.0
@@ -153,7 +137,7 @@ class Trainer:
         file = self.out / "last.pt"
         if not file.is_file():
             return False
-        saved = torch.load(file, map_location=self.device, weights_only=False)
+        saved = torch.load(file, map_location=self.device, weights_only=True)
         self.network.load_state_dict(saved["live"])
         self.average.network.load_state_dict(saved["state"])
         self.optimizer.load_state_dict(saved["optimizer"])
@@ -188,12 +172,18 @@ class Trainer:
         targets = targets.to(self.device)
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.recipe.bf16):
             heads = self.network(images)
-        loss, parts = self.loss(heads, targets)
+        if self.recipe.labels:
+            loss, parts = self.loss(heads, targets)
+        else:
+            loss, parts = torch.zeros((), device=self.device), torch.zeros(3)
         if self.teacher is not None:
             with torch.no_grad(), torch.autocast(torch.device(self.device).type, torch.bfloat16,
                                                  enabled=self.recipe.bf16):
                 goal = [t.float() for t in self.teacher(images)]
-            loss = loss + self.recipe.distill * distillation([h.float() for h in heads], goal)
+            learned = self.recipe.distill * self.loss.distance([h.float() for h in heads], goal)
+            loss = loss + learned
+            if not self.recipe.labels:
+                parts[0] = learned.detach() / len(images)
         if not torch.isfinite(loss):
             raise SystemExit(f"error: the loss is {float(loss)} at step {self.step}; try a lower --rate")
         self.optimizer.zero_grad(set_to_none=True)
@@ -234,9 +224,10 @@ class Trainer:
                 parts += self._step(images, targets).cpu()
                 count += 1
             self.epoch += 1
+            names = self.loss.PARTS if self.recipe.labels else ("teacher",)
+            told = "  ".join(f"{name} {part / count:.4f}" for name, part in zip(names, parts))
             print(f"epoch {self.epoch}/{self.recipe.epochs}  {time.time() - start:.1f} s  "
-                  f"done {100 * self.progress():.0f} %  box {parts[0] / count:.4f}  "
-                  f"objectness {parts[1] / count:.4f}  class {parts[2] / count:.4f}", flush=True)
+                  f"done {100 * self.progress():.0f} %  {told}", flush=True)
             last = self.epoch == self.recipe.epochs or self.progress() >= 1
             if self.epoch % self.recipe.every == 0 or last:
                 self.measure(parts / count)
