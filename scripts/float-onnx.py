@@ -155,6 +155,8 @@ def main() -> None:
     args = parser.parse_args()
     saved = Reader(zipfile.ZipFile(args.checkpoint)).load()
     settings, size = saved["settings"], tuple(args.imgsz or saved["input"])
+    if settings.get("family", "v5") != "v5":
+        raise SystemExit("error: the checkpoint is no YOLOv5; 'export --form float' of training/ writes it")
     if saved.get("widths"):
         raise SystemExit("error: the checkpoint is quantized; the command 'export' of training/ writes it")
     anchors = np.array(settings["anchors"]).reshape(3, 3, 2)

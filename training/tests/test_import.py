@@ -15,7 +15,7 @@ from torch import nn
 
 from tests.test_training import ANCHORS, synthetic
 from ylb_training import float_onnx, original, pickled
-from ylb_training.export import Decoded
+from ylb_training.export import export
 from ylb_training.network import Network
 from ylb_training.quantize import reestimate
 from ylb_training.yolov8 import Network8
@@ -150,9 +150,7 @@ class CheckpointTest(unittest.TestCase):
 
 class ExportTest(unittest.TestCase):
     def export(self, network: nn.Module, file: str) -> None:
-        network.detect.decode(network(torch.zeros(1, 3, *SIZE)))
-        torch.onnx.export(Decoded(network), torch.zeros(1, 3, *SIZE), file, input_names=["images"], opset_version=13, dynamo=False)
-        network.eval()
+        export(network, ["a", "b"], *SIZE, file, "float")
 
     def test_exports_in_floats_become_the_network_they_were(self):
         for network in (Network(2, ANCHORS, "n", "silu"), Network8(2, "n", "relu")):
@@ -167,7 +165,7 @@ class ExportTest(unittest.TestCase):
                             node.name = f"n{k}"
                         onnx.save(proto, file)
                     made, found = float_onnx.network(file, synthetic(), *SIZE)
-                    self.assertEqual(found.activation, network.settings["activation"])
+                    self.assertEqual((found.activation, found.names), (network.settings["activation"], ("a", "b")))
                     x = torch.rand(1, 3, *SIZE)
                     for a, b in zip(network(x), made.eval()(x), strict=True):
                         self.assertLess(float((a - b).abs().max()), 1e-3 * float(a.abs().max()), names)

@@ -91,6 +91,8 @@ def _qat(sub) -> None:
                    help="weight bits of the layers that match, as in 'model.9.*=8'; may be repeated")
     p.add_argument("--activation-layer", action="append", default=[], metavar="PATTERN=BITS",
                    help="the same for the bits of what these layers put out")
+    p.add_argument("--codes", metavar="FILE.onnx", help="what 'yolo-lowbit convert --calibrate --keep FILE.onnx' made of the export of "
+                   "--start: its codes, grids and widths are where training starts")
     p.add_argument("--activation-grid", default="auto", choices=["auto", "zero-point", "symmetric"],
                    help="of activations that may be negative, as of SiLU: with a zero point (auto), or symmetric")
     p.add_argument("--distill", type=float, default=0.0, help="weight of the distillation loss (0: none)")
@@ -149,10 +151,11 @@ def _agree(sub) -> None:
 
 
 def _export(sub) -> None:
-    p = sub.add_parser("export", help="write a quantized checkpoint as ONNX")
+    p = sub.add_parser("export", help="write a checkpoint as ONNX")
     p.add_argument("checkpoint")
     p.add_argument("-o", "--output", required=True)
-    p.add_argument("--form", choices=["qonnx", "qcdq"], default="qonnx")
+    p.add_argument("--form", choices=["qonnx", "qcdq", "float"], default="qonnx",
+                   help="float: of a checkpoint that is not quantized, for convert --calibrate (default qonnx)")
 
 
 def _import(sub) -> None:

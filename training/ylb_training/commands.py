@@ -122,7 +122,14 @@ def run_qat(args) -> None:
         recipe.labels, recipe.distill = False, args.distill or 1.0
     else:
         names, train, val = _sets(args)
-    if saved.get("widths") and Widths(**saved["widths"]) == widths:
+    if args.codes:
+        from .calibrated import start
+
+        if saved.get("widths"):
+            raise SystemExit("error: --codes are those of the float network: give that with --start")
+        network = start(network, args.codes, train, height, width)
+        print(f"goes on from the codes of {args.codes}")
+    elif saved.get("widths") and Widths(**saved["widths"]) == widths:
         print(f"goes on with the steps of {args.start}, {widths}")
     else:
         print(f"calibration of {widths}")
@@ -200,8 +207,10 @@ def run_export(args) -> None:
     from .export import export
 
     network, saved = checkpoint.load(args.checkpoint)
-    if not saved.get("widths"):
-        raise SystemExit(f"error: {args.checkpoint} is not quantized; run the command qat first")
+    if args.form == "float" and saved.get("widths"):
+        raise SystemExit(f"error: {args.checkpoint} is quantized; expected --form qonnx or qcdq")
+    if args.form != "float" and not saved.get("widths"):
+        raise SystemExit(f"error: {args.checkpoint} is not quantized; run the command qat first, or give --form float")
     export(network, saved["names"], *saved["input"], args.output, args.form)
     print(f"wrote {args.output}")
 

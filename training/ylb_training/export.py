@@ -23,15 +23,20 @@ class Decoded(nn.Module):
         return self.network.detect.decode(self.network(images))
 
 
+def _float(model: nn.Module, args: Tensor, export_path: str, opset_version: int, **others) -> None:
+    """Batch normalizations are folded into the convolutions, as is usual."""
+    torch.onnx.export(model, args, export_path, opset_version=opset_version, **others)
+
+
 def export(network: Detector, names: list[str], height: int, width: int, path: str, form: str = "qonnx",
            opset: int = 13) -> None:
     """Write `path` and put class names and strides into the metadata of the model.
 
     Args:
-        form: qonnx, or qcdq (which cannot hold binary weights).
+        form: qonnx, or qcdq (which cannot hold binary weights), of a quantized network; float of another.
     """
     model = Decoded(network).cpu().eval()
-    write = {"qonnx": export_qonnx, "qcdq": export_onnx_qcdq}[form]
+    write = {"qonnx": export_qonnx, "qcdq": export_onnx_qcdq, "float": _float}[form]
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with torch.no_grad():
         model(torch.zeros(1, 3, height, width))  # fills the constants of the decode
@@ -41,6 +46,6 @@ def export(network: Detector, names: list[str], height: int, width: int, path: s
               input_names=["images"], output_names=["output"], dynamo=False)
     proto = onnx.load(path)
     onnx.helper.set_model_props(proto, {"names": json.dumps(dict(enumerate(names))), "stride": "32"})
-    if form == "qcdq":
+    if form != "qonnx":
         onnx.checker.check_model(proto)
     onnx.save(proto, path)
