@@ -1,5 +1,6 @@
 """Tests of what is taken from elsewhere: checkpoints that are not trusted, exports in floats."""
 
+import io
 import os
 import pickle
 import sys
@@ -7,14 +8,19 @@ import tempfile
 import types
 import unittest
 import zipfile
+from contextlib import redirect_stdout
 from pathlib import Path
+from unittest import mock
 
+import cv2
 import onnx
 import torch
 from torch import nn
 
 from tests.test_training import ANCHORS, synthetic
+from ylb_training import __main__ as command
 from ylb_training import float_onnx, original, pickled
+from ylb_training.checkpoint import load
 from ylb_training.export import export
 from ylb_training.network import Network
 from ylb_training.quantize import reestimate
@@ -84,6 +90,43 @@ class CheckpointTest(unittest.TestCase):
             x = torch.rand(1, 3, *SIZE)
             for a, b in zip(network(x), again(x), strict=True):
                 self.assertTrue(torch.equal(a, b))
+
+    def test_the_command_writes_a_checkpoint_and_another_activation_is_trained(self):
+        output, folder = str(Path(self.folder.name) / "mine.pt"), Path(self.folder.name)
+
+        def call(*arguments: str) -> str:
+            with mock.patch("sys.argv", ["ylb_training", *arguments]), redirect_stdout(io.StringIO()) as told:
+                self.assertEqual(command.main(), 0)
+            return told.getvalue()
+
+        foreign(settled(Network(2, ANCHORS, "n", "silu")), self.file, names=["a", "b"])
+        self.assertIn("v5, 2 classes, silu", call("import", self.file, "--size", "64x96", "-o", output))
+        network, saved = load(output)
+        self.assertEqual((saved["names"], saved["input"], network.settings["activation"]), (["a", "b"], [64, 96], "silu"))
+        with self.assertRaisesRegex(SystemExit, "has silu, not relu"):
+            call("import", self.file, "--activation", "relu", "-o", output)
+        for kind in ("images", "labels"):
+            (folder / kind).mkdir()
+        for k, sample in enumerate(synthetic(2)):
+            cv2.imwrite(str(folder / "images" / f"{k}.png"), sample.image)
+            (folder / "labels" / f"{k}.txt").write_text(" ".join(map(str, sample.labels[0])).replace(".0 ", " ", 1))
+        (folder / "data.yaml").write_text("train: images\nval: images\nnames: [a, b]\n")
+        call("train", "--start", output, "--activation", "relu", "--data", str(folder / "data.yaml"), "--size", "64x96", "--epochs", "1",
+             "--batch", "2", "--no-bf16", "--out", str(folder / "run"))
+        trained, _ = load(str(folder / "run" / "best.pt"))
+        self.assertEqual(trained.settings["activation"], "relu")
+        near = (trained.model[3].conv.weight - network.model[3].conv.weight).abs().max()
+        self.assertLess(float(near), 0.01)
+        foreign(Network(2, ANCHORS), self.file)
+        with self.assertRaisesRegex(SystemExit, "give --data"):
+            call("import", self.file, "-o", output)
+
+    def test_networks_that_do_more_than_detect_are_refused(self):
+        state = Network(2, ANCHORS).state_dict()
+        for beyond in ("model.24.proto.cv1.conv.weight", "model.24.cv4.0.weight"):
+            with self.assertRaisesRegex(SystemExit, "masks"):
+                original.network(state | {beyond: torch.zeros(1)}, "silu")
+        original.network(state | {"model.24.anchor_grid": torch.zeros(3)}, "silu")
 
     def test_half_precision_and_parameters_that_share_their_numbers(self):
         network = settled(Network(2, ANCHORS)).half()

@@ -170,6 +170,15 @@ class TrainerTest(unittest.TestCase):
             done.run()
             self.assertEqual(done.step, 4)
 
+    def test_a_val_without_boxes_keeps_the_last_weights(self):
+        empty = synthetic(2)
+        for sample in empty:
+            sample.labels = sample.labels[:0]
+        with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
+            recipe = Recipe(epochs=2, batch=2, height=64, width=96, every=1, plain=0, warmup=1)
+            Trainer(Network(2, ANCHORS), ["a", "b"], synthetic(4), empty, recipe, Path(folder)).run()
+            self.assertEqual(torch.load(Path(folder) / "best.pt", weights_only=True)["epoch"], 2)
+
     def test_cpu_time_stands_still_while_the_process_waits(self):
         with tempfile.TemporaryDirectory() as folder:
             recipe = Recipe(cpu_time=True, height=64, width=96)

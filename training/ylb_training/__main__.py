@@ -74,8 +74,8 @@ def _train(sub) -> None:
     p.add_argument("--model", default="n", choices=MODELS, metavar="MODEL",
                    help="n, s, m, l or x: YOLOv5 of that size; v8n to v8x: YOLOv8; v3-tiny (default n)")
     p.add_argument("--width", type=float, default=1.0, help="factor of the channels of v3-tiny (default 1)")
-    p.add_argument("--activation", default="relu", choices=list(ACTIVATIONS))
-    p.add_argument("--start", help="float checkpoint to start from")
+    p.add_argument("--activation", choices=list(ACTIVATIONS), help="default relu; with --start that of the checkpoint")
+    p.add_argument("--start", help="float checkpoint to start from, instead of --model and --width")
 
 
 def _qat(sub) -> None:

@@ -11,7 +11,7 @@ from . import anchors, checkpoint, dataset, original
 from .augment import Augmentation
 from .dataset import pixel_boxes
 from .evaluate import evaluate
-from .families import fresh
+from .families import build, fresh
 from .metrics import mean_average_precision
 from .trainer import Recipe, Trainer, batches
 
@@ -90,9 +90,15 @@ def run_train(args) -> None:
     names, train, val = _sets(args)
     torch.manual_seed(args.seed)
     if args.start:
-        network, _ = checkpoint.load(args.start)
+        network, saved = checkpoint.load(args.start)
+        if saved.get("widths"):
+            raise SystemExit(f"error: {args.start} is quantized; the command qat goes on from it")
+        if args.activation not in (None, network.settings["activation"]):
+            other = build(network.settings | {"activation": args.activation})
+            other.load_state_dict(network.state_dict())
+            network = other
     else:
-        network = fresh(args.model, len(names), args.activation, args.width,
+        network = fresh(args.model, len(names), args.activation or "relu", args.width,
                         lambda count: anchors.kmeans(train, height, width, count).tolist())
     _run(Trainer(network, names, train, val, _recipe(args, height, width), args.out, device=args.device), args.restart)
 
@@ -227,8 +233,8 @@ def run_import(args) -> None:
     else:
         found = original.read(args.checkpoint)
         if args.activation and found.activation not in ("", args.activation):
-            raise SystemExit(f"error: {args.checkpoint} has {found.activation}, not {args.activation}; train it with another one by "
-                             "'train --activation'")
+            raise SystemExit(f"error: {args.checkpoint} has {found.activation}, not {args.activation}; train it with another one "
+                             "by 'train --start --activation'")
         network = original.network(found.state, found.activation or args.activation or "silu")
     names = names or list(found.names)
     classes = network.settings["classes"]

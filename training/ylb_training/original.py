@@ -13,6 +13,9 @@ from .network import HEAD, SIZES, STEM, Detector, Network
 ACTIVATIONS = {"SiLU": "silu", "ReLU": "relu", "LeakyReLU": "leaky"}
 """Classes of PyTorch that are known here."""
 
+OTHERS = re.compile(r"\.(anchors|anchor_grid|strides?|dfl\.conv\.weight)$")
+"""Stored numbers that follow from the plan."""
+
 
 @dataclass
 class Found:
@@ -82,6 +85,9 @@ def network(state: dict[str, Tensor], activation: str) -> Detector:
         raise SystemExit("error: the batch normalizations of the checkpoint were fused into the convolutions; expected them apart")
     if missing or wrong:
         raise SystemExit(f"error: parameters missing: {missing[:3]}, of another shape: {wrong[:3]}")
+    beyond = [k for k in state if k not in wanted and not OTHERS.search(k)]
+    if beyond:
+        raise SystemExit(f"error: parameters of something else than a detector, such as masks: {beyond[:3]}")
     made.load_state_dict({k: state.get(k, wanted[k]) for k in wanted})
     return made
 

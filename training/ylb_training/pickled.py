@@ -142,8 +142,9 @@ def state_dict(model: Stub) -> dict[str, Tensor]:
     """Parameters and buffers of a stub of a module, as its `state_dict()` would give them."""
     state = {}
     for prefix, module in modules(model):
+        passing = module.content.get("_non_persistent_buffers_set") or ()
         for kind in ("_parameters", "_buffers"):
             for name, value in (module.content.get(kind) or {}).items():
-                if isinstance(value, Tensor):
+                if isinstance(value, Tensor) and name not in passing:
                     state[f"{prefix}.{name}" if prefix else name] = value
     return state

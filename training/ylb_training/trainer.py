@@ -205,8 +205,9 @@ class Trainer:
             log.write(json.dumps(line) + "\n")
         print(json.dumps(line), flush=True)
         score = 0.5 * result["map50"] + 0.5 * result["map50_95"]
-        if score > self.best:
-            self.best = score
+        # Where val has no boxes, nothing says which weights are best: the last ones are kept.
+        if score > self.best or math.isnan(score):
+            self.best = score if score == score else self.best
             torch.save(self.state(self.average.network), self.out / "best.pt")
         saved = self.state(self.average.network)
         saved.update(live=self.network.state_dict(), optimizer=self.optimizer.state_dict())
