@@ -1,5 +1,7 @@
 //! One layer of an architecture.
 
+pub use ylb_format::model::Along;
+
 /// The name of the picture, as layers read it.
 pub const PICTURE: &str = "image";
 
@@ -21,8 +23,21 @@ pub struct Window {
     pub kernel: usize,
     /// Step.
     pub stride: usize,
-    /// Padding at each side.
-    pub padding: usize,
+    /// Padding: top, left, bottom, right.
+    pub padding: [usize; 4],
+}
+
+/// What follows a convolution and its batch normalization.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Function {
+    /// The activation function that the network has nearly everywhere.
+    Activation,
+    /// Nothing.
+    Identity,
+    /// ReLU, whatever the network has elsewhere.
+    Relu,
+    /// The logistic function, or one like it: what it gives is multiplied with something.
+    Gate,
 }
 
 /// What a layer computes.
@@ -41,9 +56,27 @@ pub enum Op {
         window: Window,
         /// Groups of channels; 1 in most.
         groups: usize,
+        /// What follows.
+        function: Function,
     },
     /// The sum of two or more.
     Add,
+    /// The mean of each channel over all rows and columns.
+    Mean,
+    /// The product of the first and of the second, which has one number for each channel.
+    Gated,
+    /// The products of two layers as matrices, for each head on its own: those of an attention.
+    MatMul {
+        /// Into so many groups the channels are cut.
+        heads: usize,
+        /// What is summed.
+        along: Along,
+    },
+    /// The softmax of each head's channels.
+    Softmax {
+        /// Into so many groups the channels are cut.
+        heads: usize,
+    },
     /// Channels one after another.
     Concat,
     /// The largest of each window.
@@ -58,6 +91,11 @@ pub enum Op {
 impl Window {
     /// A window padded by half of it, so that with a step of 1 the output is as large as the input.
     pub const fn centred(kernel: usize, stride: usize) -> Self {
-        Self { kernel, stride, padding: kernel / 2 }
+        Self { kernel, stride, padding: [kernel / 2; 4] }
+    }
+
+    /// A window without padding.
+    pub const fn plain(kernel: usize, stride: usize) -> Self {
+        Self { kernel, stride, padding: [0; 4] }
     }
 }

@@ -1,6 +1,6 @@
 //! Writes an architecture down, layer after layer.
 
-use crate::layer::{Layer, Op, PICTURE, Window};
+use crate::layer::{Along, Function, Layer, Op, PICTURE, Window};
 
 /// The layers so far.
 #[derive(Debug)]
@@ -38,21 +38,38 @@ impl Layers {
         kernel: usize,
         stride: usize,
     ) -> String {
-        let window = Window::centred(kernel, stride);
-        self.push(name, Op::Conv { channels, window, groups: 1 }, &[from])
+        self.function(name, from, channels, [kernel, stride], Function::Activation)
     }
 
-    /// A convolution of each channel with a window of its own.
+    /// A convolution of 1x1 that nothing follows.
+    pub fn linear(&mut self, name: impl Into<String>, from: &str, channels: usize) -> String {
+        self.function(name, from, channels, [1, 1], Function::Identity)
+    }
+
+    /// A convolution like [`Self::conv`], of another function. The window's extent and step come in one array.
+    pub fn function(
+        &mut self,
+        name: impl Into<String>,
+        from: &str,
+        channels: usize,
+        [kernel, stride]: [usize; 2],
+        function: Function,
+    ) -> String {
+        let window = Window::centred(kernel, stride);
+        self.push(name, Op::Conv { channels, window, groups: 1, function }, &[from])
+    }
+
+    /// A convolution of each channel with a window of its own, whose extent and step come in one array.
     pub fn depthwise(
         &mut self,
         name: impl Into<String>,
         from: &str,
         channels: usize,
-        kernel: usize,
-        stride: usize,
+        [kernel, stride]: [usize; 2],
+        function: Function,
     ) -> String {
         let window = Window::centred(kernel, stride);
-        self.push(name, Op::Conv { channels, window, groups: channels }, &[from])
+        self.push(name, Op::Conv { channels, window, groups: channels, function }, &[from])
     }
 
     /// Poolings of what `from` names: the largest of each window of these extents, in steps of 1.
@@ -63,12 +80,18 @@ impl Layers {
         kernels.iter().enumerate().map(pool).collect()
     }
 
-    /// Channels of a layer that is a convolution.
+    /// Channels of a layer. `None` if there is no such layer, or it has as many as rows and columns leave it.
     pub fn channels(&self, name: &str) -> Option<usize> {
+        if name == PICTURE {
+            return Some(3);
+        }
         let layer = self.layers.iter().find(|layer| layer.name == name)?;
         match layer.op {
             Op::Conv { channels, .. } => Some(channels),
-            _ => None,
+            Op::Concat => layer.from.iter().map(|from| self.channels(from)).sum(),
+            Op::MatMul { along: Along::Positions, .. } => self.channels(&layer.from[1]),
+            Op::MatMul { .. } | Op::Softmax { .. } | Op::Detect => None,
+            _ => self.channels(&layer.from[0]),
         }
     }
 

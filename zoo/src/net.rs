@@ -6,18 +6,27 @@ use std::str::FromStr;
 use ylb_format::model::{BoxRule, ScoreRule};
 
 use crate::layer::Layer;
+use crate::yolo11::Version;
 use crate::yolov5::Size;
-use crate::{yolov5, yolov7_tiny, yolov8, yolox_nano};
+use crate::{mobilenet_v3, yolo11, yolov3_tiny, yolov5, yolov7_tiny, yolov8, yolox_nano};
 
 /// A detector as it was published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Net {
+    /// YOLOv3-tiny.
+    Yolov3Tiny,
     /// YOLOv5, release 6.0 and later.
     Yolov5(Size),
+    /// YOLOv5n on MobileNetV3-Small.
+    Yolov5nMobilenetV3,
     /// YOLOv7-tiny.
     Yolov7Tiny,
     /// YOLOv8.
     Yolov8(Size),
+    /// YOLO11.
+    Yolo11(Size),
+    /// YOLO26, with the head that stays in exports.
+    Yolo26(Size),
     /// YOLOX-nano, of depthwise convolutions.
     YoloxNano,
 }
@@ -31,13 +40,15 @@ pub struct Architecture {
     pub head: Head,
 }
 
-/// The detection head of an architecture, whose feature maps have strides of 8, 16 and 32.
+/// The detection head of an architecture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Head {
     /// From numbers to boxes.
     pub boxes: BoxRule,
     /// From numbers to scores.
     pub scores: ScoreRule,
+    /// Pixels of a cell of each feature map, rows and columns.
+    pub strides: Vec<u32>,
     /// Of each feature map, in pixels; empty for rules without anchors.
     pub anchors: Vec<Vec<[f32; 2]>>,
     /// A feature map comes from one convolution more than there are cuts: each of these is the first field of another.
@@ -60,46 +71,50 @@ impl Net {
     /// All of them.
     pub fn all() -> impl Iterator<Item = Self> {
         let sizes = |net: fn(Size) -> Self| SIZES.iter().map(move |(_, size)| net(*size));
-        sizes(Self::Yolov5).chain([Self::Yolov7Tiny]).chain(sizes(Self::Yolov8)).chain([Self::YoloxNano])
+        let others = [Self::Yolov3Tiny, Self::Yolov5nMobilenetV3, Self::Yolov7Tiny, Self::YoloxNano];
+        let families = [Self::Yolov5, Self::Yolov8, Self::Yolo11, Self::Yolo26];
+        families.into_iter().flat_map(sizes).chain(others)
     }
 
     /// Its layers and its head, for so many classes.
     pub fn architecture(self, classes: usize) -> Architecture {
-        let anchors = || ANCHORS.map(Vec::from).to_vec();
-        let sigmoids = |layers, anchors| Architecture {
-            layers,
-            head: Head {
-                boxes: BoxRule::AnchorsSigmoid,
-                scores: ScoreRule::ObjectnessTimesClass,
-                anchors,
-                cuts: Vec::new(),
-            },
+        let layers = match self {
+            Self::Yolov3Tiny => yolov3_tiny::layers(),
+            Self::Yolov5(size) => yolov5::p5(size.multiples()).expect("multiples of the family"),
+            Self::Yolov5nMobilenetV3 => mobilenet_v3::layers(),
+            Self::Yolov7Tiny => yolov7_tiny::layers(),
+            Self::Yolov8(size) => yolov8::layers(size, classes),
+            Self::Yolo11(size) => yolo11::layers(Version::Eleven, size, classes),
+            Self::Yolo26(size) => yolo11::layers(Version::TwentySix, size, classes),
+            Self::YoloxNano => yolox_nano::layers(),
         };
-        match self {
-            Self::Yolov5(size) => {
-                let layers = yolov5::p5(size.multiples()).expect("multiples of the family");
-                sigmoids(layers, anchors())
+        let head = match self {
+            Self::Yolov3Tiny => Head {
+                strides: vec![16, 32],
+                anchors: yolov3_tiny::ANCHORS.map(Vec::from).to_vec(),
+                ..Head::of(BoxRule::AnchorsExp, ScoreRule::ObjectnessTimesClass)
+            },
+            Self::Yolov5(_) | Self::Yolov5nMobilenetV3 | Self::Yolov7Tiny => Head {
+                anchors: ANCHORS.map(Vec::from).to_vec(),
+                ..Head::of(BoxRule::AnchorsSigmoid, ScoreRule::ObjectnessTimesClass)
+            },
+            Self::Yolov8(_) | Self::Yolo11(_) => Head {
+                cuts: vec![4 * u32::from(yolov8::BINS)],
+                ..Head::of(BoxRule::Distributions { bins: yolov8::BINS }, ScoreRule::Class)
+            },
+            Self::Yolo26(_) => Head { cuts: vec![4], ..Head::of(BoxRule::Distances, ScoreRule::Class) },
+            Self::YoloxNano => {
+                Head { cuts: vec![4, 5], ..Head::of(BoxRule::GridExp, ScoreRule::ObjectnessTimesClass) }
             }
-            Self::Yolov7Tiny => sigmoids(yolov7_tiny::layers(), anchors()),
-            Self::Yolov8(size) => Architecture {
-                layers: yolov8::layers(size, classes),
-                head: Head {
-                    boxes: BoxRule::Distributions { bins: yolov8::BINS },
-                    scores: ScoreRule::Class,
-                    anchors: Vec::new(),
-                    cuts: vec![4 * u32::from(yolov8::BINS)],
-                },
-            },
-            Self::YoloxNano => Architecture {
-                layers: yolox_nano::layers(),
-                head: Head {
-                    boxes: BoxRule::GridExp,
-                    scores: ScoreRule::ObjectnessTimesClass,
-                    anchors: Vec::new(),
-                    cuts: vec![4, 5],
-                },
-            },
-        }
+        };
+        Architecture { layers, head }
+    }
+}
+
+impl Head {
+    /// One of strides 8, 16 and 32, without anchors and cuts.
+    fn of(boxes: BoxRule, scores: ScoreRule) -> Self {
+        Self { boxes, scores, strides: vec![8, 16, 32], anchors: Vec::new(), cuts: Vec::new() }
     }
 }
 
@@ -108,9 +123,13 @@ impl fmt::Display for Net {
         let letter =
             |size: &Size| SIZES.iter().find(|(_, known)| known == size).map_or("", |(letter, _)| letter);
         match self {
+            Self::Yolov3Tiny => f.write_str("yolov3-tiny"),
             Self::Yolov5(size) => write!(f, "yolov5{}", letter(size)),
+            Self::Yolov5nMobilenetV3 => f.write_str("yolov5n-mobilenetv3"),
             Self::Yolov7Tiny => f.write_str("yolov7-tiny"),
             Self::Yolov8(size) => write!(f, "yolov8{}", letter(size)),
+            Self::Yolo11(size) => write!(f, "yolo11{}", letter(size)),
+            Self::Yolo26(size) => write!(f, "yolo26{}", letter(size)),
             Self::YoloxNano => f.write_str("yolox-nano"),
         }
     }
@@ -122,7 +141,8 @@ impl FromStr for Net {
     fn from_str(text: &str) -> Result<Self, String> {
         let known = Self::all().find(|net| net.to_string() == text);
         known.ok_or_else(|| {
-            "expected yolov5n, -s, -m, -l or -x, yolov8n, -s, -m, -l or -x, yolov7-tiny or yolox-nano"
+            "expected yolov5, yolov8, yolo11 or yolo26 with n, s, m, l or x behind it, yolov3-tiny, yolov5n-mobilenetv3, \
+             yolov7-tiny or yolox-nano"
                 .to_owned()
         })
     }

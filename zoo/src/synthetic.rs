@@ -7,15 +7,16 @@
 //! activations spread over their levels; what such a network "detects" means nothing.
 
 mod activation;
+mod products;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ylb_format::model::{
     Conv, ConvTerm, Detect, Encoding, HeadMap, HeadPart, Input, Metadata, Model, Node, Operator, Output,
     OutputKind, Requantize, Value, ValueId, ValueKind, WeightEncoding, Weights, Window,
 };
 
-use crate::layer::{self, Op, PICTURE};
+use crate::layer::{self, Function, Layer, Op, PICTURE};
 use crate::net::{Architecture, Head, Net};
 use activation::{Accumulators, Codes};
 
@@ -30,7 +31,7 @@ pub struct Specification {
     pub input: [u32; 2],
     /// Bits of weights, 1 to 8. One bit is −1 and +1, more are two's complement without its least number.
     pub weight_bits: u8,
-    /// Bits of activations, 1 to 8.
+    /// Bits of activations, 1 to 8. What an attention multiplies has 8.
     pub activation_bits: u8,
     /// Bits of the weights of the first convolution and of the heads.
     pub edge_weight_bits: u8,
@@ -68,6 +69,8 @@ impl Specification {
 struct Builder {
     specification: Specification,
     codes: Codes,
+    /// Layers that are multiplied as matrices.
+    factors: HashSet<String>,
     /// Convolutions so far that requantize.
     requantized: usize,
     random: u64,
@@ -90,24 +93,28 @@ impl Builder {
         };
         let Specification { activation, grid, activation_bits, .. } = specification;
         let codes = Codes::new(activation, grid, activation_bits);
-        Self { specification, codes, requantized: 0, random: specification.seed, model }
+        let factors = HashSet::new();
+        Self { specification, codes, factors, requantized: 0, random: specification.seed, model }
     }
 
     fn build(mut self, Architecture { layers, head }: &Architecture) -> Model {
         self.model.detect.boxes = head.boxes;
         self.model.detect.scores = head.scores;
+        let products = layers.iter().filter(|layer| matches!(layer.op, Op::MatMul { .. }));
+        self.factors = products.flat_map(|layer| layer.from.clone()).collect();
         let mut written: HashMap<&str, ValueId> = HashMap::from([(PICTURE, ValueId(0))]);
         for layer in layers {
             let name = layer.name.as_str();
             let inputs: Vec<ValueId> = layer.from.iter().map(|from| written[from.as_str()]).collect();
             let output = match layer.op {
-                Op::Conv { channels, window, groups } => {
-                    let edge = layer.from[0] == PICTURE;
-                    let Specification { weight_bits, edge_weight_bits, .. } = self.specification;
-                    let bits = if edge { edge_weight_bits } else { weight_bits };
-                    self.conv(name, inputs[0], [channels as u32, groups as u32], to_format(window), bits)
-                }
+                Op::Conv { .. } => self.conv(layer, inputs[0]),
                 Op::Add => self.add(name, inputs),
+                Op::Mean => self.mean(name, inputs[0]),
+                Op::Gated => self.gated(name, [inputs[0], inputs[1]]),
+                Op::MatMul { heads, along } => {
+                    self.mat_mul(name, [inputs[0], inputs[1]], heads as u32, along)
+                }
+                Op::Softmax { heads } => self.softmax(name, inputs[0], heads as u32),
                 Op::Concat => self.concat(name, inputs),
                 Op::MaxPool(window) => self.max_pool(name, inputs[0], to_format(window)),
                 Op::Upsample(factor) => self.upsample(name, inputs[0], factor as u32),
@@ -122,22 +129,34 @@ impl Builder {
         self.model
     }
 
-    fn conv(
-        &mut self,
-        name: &str,
-        input: ValueId,
-        [outputs, groups]: [u32; 2],
-        window: Window,
-        bits: u8,
-    ) -> ValueId {
+    fn conv(&mut self, layer: &Layer, input: ValueId) -> ValueId {
+        let Op::Conv { channels, window, groups, function } = layer.op else { unreachable!("a convolution") };
+        let (outputs, groups, window) = (channels as u32, groups as u32, to_format(window));
+        let Specification { weight_bits, edge_weight_bits, .. } = self.specification;
+        let bits = if layer.from[0] == PICTURE { edge_weight_bits } else { weight_bits };
         let weights = self.weights([outputs, self.shape(input)[0] / groups], window.kernel, bits);
-        let requantize = self.requantize(input, &weights);
+        let codes = self.codes_behind(layer, function);
+        let requantize = match function {
+            Function::Activation | Function::Gate if codes.is_curved() => self.curved(input, &weights, codes),
+            _ => self.straight(input, &weights, codes),
+        };
         let [_, height, width] = self.shape(input);
         let shape = along(window, [outputs, height, width]);
-        let output = self.levels(name, shape);
+        let output = self.levels_of(&layer.name, shape, codes);
         let terms = vec![ConvTerm { input, weights }];
         let conv = Conv { terms, window, groups, requantize: Some(requantize) };
-        self.node(name, output, Operator::Conv(conv))
+        self.node(&layer.name, output, Operator::Conv(conv))
+    }
+
+    /// The codes of a convolution's output.
+    fn codes_behind(&self, layer: &Layer, function: Function) -> Codes {
+        let bits = self.specification.activation_bits;
+        match function {
+            _ if self.factors.contains(&layer.name) => Codes::signed(8),
+            Function::Activation | Function::Identity => self.codes,
+            Function::Relu => Codes::new(Activation::Relu, Grid::Signed, bits),
+            Function::Gate => Codes::new(Activation::Sigmoid, Grid::ZeroPoint, bits),
+        }
     }
 
     fn add(&mut self, name: &str, inputs: Vec<ValueId>) -> ValueId {
@@ -145,11 +164,11 @@ impl Builder {
         let half = 1 << (shift - 1);
         // Half of the sum, rounded.
         let zero = i64::from(self.codes.zero()) << shift;
-        let requantize = Requantize::Scale {
-            multipliers: vec![half as i32; inputs.len()],
-            bias: vec![zero + half],
-            shift,
-        };
+        // Codes of other bits stand for numbers of the same range.
+        let most = |value: ValueId| i32::from(self.model.encoding(value).max_level);
+        let own = i32::from(self.codes.max_level);
+        let multipliers = inputs.iter().map(|&input| half as i32 * own / most(input)).collect();
+        let requantize = Requantize::Scale { multipliers, bias: vec![zero + half], shift };
         let output = self.levels(name, self.shape(inputs[0]));
         self.node(name, output, Operator::Add { inputs, requantize })
     }
@@ -193,8 +212,8 @@ impl Builder {
                 (vec![1 << 14; outputs as usize], vec![-(46 << 24) / 10; outputs as usize]);
             parts.push(HeadPart { value, fields, multipliers, bias, shift: 24 });
         }
-        let scale_xy = head.boxes.usual_scale_xy();
-        self.model.detect.maps.push(HeadMap { stride: 8 << map, anchors_per_cell, anchors, scale_xy, parts });
+        let (stride, scale_xy) = (head.strides[map], head.boxes.usual_scale_xy());
+        self.model.detect.maps.push(HeadMap { stride, anchors_per_cell, anchors, scale_xy, parts });
     }
 
     /// A convolution of 1x1 that leaves accumulators.
@@ -228,34 +247,27 @@ impl Builder {
         Weights { shape, encoding, bits, planes, zero_points: Vec::new() }
     }
 
-    /// What makes levels of a convolution's accumulators.
-    fn requantize(&mut self, input: ValueId, weights: &Weights) -> Requantize {
-        if self.specification.activation == Activation::Relu {
-            return self.relu(input, weights);
-        }
+    /// What makes levels of a convolution's accumulators, behind a function that is no straight line.
+    fn curved(&mut self, input: ValueId, weights: &Weights, codes: Codes) -> Requantize {
         let weight_max = largest(weights);
-        let Encoding { max_level, low, zero_point, .. } = *self.model.encoding(input);
-        let least = low - zero_point;
-        let input_max = least.abs().max(least + i16::from(max_level));
         let picture = input == self.model.input.value;
         let sums = Accumulators {
             products: weights.len() as f64 / f64::from(weights.shape[0]),
             // Uniform numbers from −1 to 1 have a mean square of a third.
             weight: [weight_max, if weights.bits == 1 { 1.0 } else { weight_max / 3f64.sqrt() }],
-            input: (f64::from(input_max), picture.then(|| 255.0 / 3f64.sqrt())),
+            input: (self.largest_integer(input), picture.then(|| 255.0 / 3f64.sqrt())),
         };
-        let (codes, index, channels) = (self.codes, self.requantized, weights.shape[0] as usize);
+        let (index, channels) = (self.requantized, weights.shape[0] as usize);
         self.requantized += 1;
         codes.requantize(index, channels, sums, || (self.next() >> 11) as f64 / (1u64 << 53) as f64)
     }
 
-    /// A multiplier that spreads sums of random signs over the levels, and a bias of half the range.
-    fn relu(&mut self, input: ValueId, weights: &Weights) -> Requantize {
+    /// The same behind none, and behind ReLU, which codes from 0 on make of it: a multiplier that spreads sums of random signs
+    /// over the levels, and a bias of 0, or where codes begin with it of a third of the range.
+    fn straight(&mut self, input: ValueId, weights: &Weights, codes: Codes) -> Requantize {
         let terms = weights.len() as f64 / f64::from(weights.shape[0]);
-        let input_max = f64::from(self.model.encoding(input).max_level);
-        let weight_max = largest(weights);
-        let spread = terms.sqrt() * input_max * weight_max * 0.4;
-        let max_level = f64::from(self.codes.max_level);
+        let spread = terms.sqrt() * self.largest_integer(input) * largest(weights) * 0.4;
+        let max_level = f64::from(codes.max_level);
         let shift = 30;
         let unit = f64::from(1 << shift);
         let channels = weights.shape[0] as usize;
@@ -264,15 +276,23 @@ impl Builder {
             (max_level / spread / 2.0 * jitter * unit).min(f64::from(i32::MAX)) as i32
         };
         let multipliers = (0..channels).map(|_| multiplier(self.next())).collect();
-        let bias = vec![((max_level * 0.3 + 0.5) * unit) as i64; channels];
+        let zero = if codes.zero() == 0 { max_level * 0.3 } else { f64::from(codes.zero()) };
+        let bias = vec![((zero + 0.5) * unit) as i64; channels];
         Requantize::Scale { multipliers, bias, shift }
     }
 
-    fn levels(&mut self, name: &str, [channels, height, width]: [u32; 3]) -> ValueId {
-        let Codes { max_level, low, zero_point, .. } = self.codes;
-        let encoding = Encoding { max_level, step: 1, low, zero_point, scale: 1.0 };
-        let kind = ValueKind::Levels(encoding);
-        self.value(Value { name: name.to_owned(), channels, height, width, kind })
+    /// The largest magnitude of a value's integers.
+    fn largest_integer(&self, value: ValueId) -> f64 {
+        self.model.encoding(value).max_magnitude() as f64
+    }
+
+    fn levels(&mut self, name: &str, shape: [u32; 3]) -> ValueId {
+        self.levels_of(name, shape, self.codes)
+    }
+
+    fn levels_of(&mut self, name: &str, shape: [u32; 3], codes: Codes) -> ValueId {
+        let Codes { max_level, low, zero_point, .. } = codes;
+        self.levels_like(name, shape, Encoding { max_level, step: 1, low, zero_point, scale: 1.0 })
     }
 
     fn value(&mut self, value: Value) -> ValueId {
@@ -307,7 +327,11 @@ fn largest(weights: &Weights) -> f64 {
 /// A window in the format's terms.
 fn to_format(window: layer::Window) -> Window {
     let layer::Window { kernel, stride, padding } = window;
-    Window { kernel: [kernel as u32; 2], stride: [stride as u32; 2], padding: [padding as u32; 4] }
+    Window {
+        kernel: [kernel as u32; 2],
+        stride: [stride as u32; 2],
+        padding: padding.map(|side| side as u32),
+    }
 }
 
 /// Channels, rows and columns after a window slid over them.

@@ -4,7 +4,7 @@
 //! convolution of the first bottleneck of module 2. Joins, which have no module there, are called
 //! after the module that makes them: `model.2.m.0.add`, `model.2.concat`.
 
-use crate::layer::{Layer, Op, PICTURE, Window};
+use crate::layer::{Function, Layer, Op, PICTURE, Window};
 use crate::layers::Layers;
 
 /// Largest multiple accepted; YOLOv5x has 1.33 and 1.25.
@@ -61,12 +61,18 @@ pub fn p5(multiples: Multiples) -> Result<Vec<Layer>, String> {
     let p3 = net.stage(256.0, 6.0);
     let p4 = net.stage(512.0, 9.0);
     net.stage(1024.0, 3.0);
-    net.pyramid_pooling(1024.0);
-    let (n5, _) = net.up(512.0, &p4, 512.0);
-    let (n4, p3) = net.up(256.0, &p3, 256.0);
-    let p4 = net.down(256.0, &n4, 512.0);
-    let p5 = net.down(512.0, &n5, 1024.0);
-    Ok(net.detect(&[p3, p4, p5]))
+    Ok(net.neck(&p3, &p4))
+}
+
+/// The network behind another backbone, whose last layer has a stride of 32, and which has written so many modules.
+///
+/// # Panics
+/// If a multiple is not positive, or too large.
+pub(crate) fn behind(backbone: Layers, module: usize, multiples: Multiples, finer: [&str; 2]) -> Vec<Layer> {
+    let mut net = Builder::new(multiples).expect("multiples of the family");
+    net.net = backbone;
+    net.module = module;
+    net.neck(finer[0], finer[1])
 }
 
 /// The network with levels of strides 8, 16, 32 and 64.
@@ -126,8 +132,9 @@ impl Builder {
     /// 6x6 with padding 2.
     fn stem(&mut self) {
         let (name, channels) = (self.next_module(), self.channels(64.0));
-        let window = Window { kernel: 6, stride: 2, padding: 2 };
-        self.net.push(name, Op::Conv { channels, window, groups: 1 }, &[PICTURE]);
+        let window = Window { kernel: 6, stride: 2, padding: [2; 4] };
+        let function = Function::Activation;
+        self.net.push(name, Op::Conv { channels, window, groups: 1, function }, &[PICTURE]);
     }
 
     /// Half the size, then bottlenecks with sums. Returns the last layer.
@@ -188,6 +195,16 @@ impl Builder {
         self.net.push(name, Op::Concat, &[&small, coarser]);
         let (channels, depth) = (self.channels(channels), self.depth(3.0));
         self.c3(channels, depth, false)
+    }
+
+    /// What follows the backbone of three levels.
+    fn neck(mut self, p3: &str, p4: &str) -> Vec<Layer> {
+        self.pyramid_pooling(1024.0);
+        let (n5, _) = self.up(512.0, p4, 512.0);
+        let (n4, p3) = self.up(256.0, p3, 256.0);
+        let p4 = self.down(256.0, &n4, 512.0);
+        let p5 = self.down(512.0, &n5, 1024.0);
+        self.detect(&[p3, p4, p5])
     }
 
     fn detect(mut self, levels: &[String]) -> Vec<Layer> {

@@ -71,7 +71,7 @@ impl Builder {
 
     fn halved(&mut self) {
         let (name, last) = (self.next_module(), self.net.last());
-        self.net.push(name, Op::MaxPool(Window { kernel: 2, stride: 2, padding: 0 }), &[&last]);
+        self.net.push(name, Op::MaxPool(Window::plain(2, 2)), &[&last]);
     }
 
     fn pyramid_pooling(&mut self, channels: usize) -> String {

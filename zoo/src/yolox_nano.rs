@@ -3,7 +3,7 @@
 //! Names are those of its modules. Its first layer rearranges each 2x2 pixels into channels before a convolution of
 //! 3x3: together they are a convolution of 6x6 in steps of 2, which stands here.
 
-use crate::layer::{Layer, Op, PICTURE, Window};
+use crate::layer::{Function, Layer, Op, PICTURE, Window};
 use crate::layers::Layers;
 
 /// Extents of the poolings behind the backbone.
@@ -14,8 +14,9 @@ const HEAD: usize = 64;
 /// The network with levels of strides 8, 16 and 32.
 pub fn layers() -> Vec<Layer> {
     let mut net = Builder { net: Layers::new() };
-    let window = Window { kernel: 6, stride: 2, padding: 2 };
-    net.net.push("backbone.stem", Op::Conv { channels: 16, window, groups: 1 }, &[PICTURE]);
+    let window = Window { kernel: 6, stride: 2, padding: [2; 4] };
+    let stem = Op::Conv { channels: 16, window, groups: 1, function: Function::Activation };
+    net.net.push("backbone.stem", stem, &[PICTURE]);
     net.stage("backbone.dark2", 32, 1);
     let p3 = net.stage("backbone.dark3", 64, 3);
     let p4 = net.stage("backbone.dark4", 128, 3);
@@ -41,7 +42,8 @@ impl Builder {
     /// 3x3 of each channel, then 1x1 of all: each a convolution with an activation function.
     fn separable(&mut self, name: &str, from: &str, channels: usize, stride: usize) -> String {
         let inputs = self.channels(from);
-        let each = self.net.depthwise(format!("{name}.dconv"), from, inputs, 3, stride);
+        let each =
+            self.net.depthwise(format!("{name}.dconv"), from, inputs, [3, stride], Function::Activation);
         self.net.conv(format!("{name}.pconv"), &each, channels, 1, 1)
     }
 

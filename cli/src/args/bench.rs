@@ -29,8 +29,8 @@ pub struct BenchArgs {
     #[arg(required_unless_present_any = ["net", "kernels"], conflicts_with = "net")]
     pub model: Option<PathBuf>,
 
-    /// Instead of a model: a network of this shape with random weights: yolov5n, -s, -m, -l or -x, yolov8n to -x, yolov7-tiny or
-    /// yolox-nano
+    /// Instead of a model: a network of this shape with random weights: yolov5n, -s, -m, -l or -x, likewise yolov8, yolo11 and
+    /// yolo26, yolov3-tiny, yolov5n-mobilenetv3, yolov7-tiny or yolox-nano
     #[arg(long, value_name = "NAME")]
     pub net: Option<Net>,
 

@@ -66,14 +66,16 @@ fn times_a_network_without_a_file() {
     assert_eq!(document["model"], "yolov5n w1a2 relu with random weights");
     assert_eq!(document["activation"], "relu");
     assert_eq!(document["input"], serde_json::json!([32, 64]));
-    for net in ["yolov7-tiny", "yolov8n", "yolox-nano"] {
+    for net in
+        ["yolov3-tiny", "yolov5n-mobilenetv3", "yolov7-tiny", "yolov8n", "yolo11n", "yolo26n", "yolox-nano"]
+    {
         let args = ["bench", "--net", net, "--imgsz", "32", "--iterations", "1", "--warmup", "0", "--json"];
         let document = folder.run(&args).json();
         assert_eq!(document["model"], format!("{net} w2a2 relu with random weights"));
     }
     let unknown = folder.run(&["bench", "--net", "yolov4"]);
     assert_eq!(unknown.status, 2);
-    assert_says(&unknown.stderr, &["expected yolov5n, -s, -m, -l or -x, yolov8n"]);
+    assert_says(&unknown.stderr, &["expected yolov5, yolov8, yolo11 or yolo26 with n, s"]);
     let error = folder.run(&["bench", "--net", "yolov5n", "--imgsz", "100"]).failed(2);
     assert_says(&error, &["multiples of 32"]);
     assert_eq!(folder.run(&["bench", "tiny.ylb", "--net", "yolov5n"]).status, 2);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
-use ylb_zoo::{PICTURE, yolov5};
+use ylb_zoo::{Function, PICTURE, yolov5};
 
 use super::arrays::in_file;
 use super::folder::NETWORK;
@@ -325,6 +325,11 @@ fn insert(known: &mut BTreeSet<String>, name: String) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether a window is padded by as much at each side.
+fn even(window: ylb_zoo::Window) -> bool {
+    window.padding == [window.padding[0]; 4]
+}
+
 /// A layer's name becomes part of files' names.
 fn check_name(name: &str) -> Result<(), String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
@@ -355,16 +360,18 @@ impl Layer {
         let windowed = |op, window: ylb_zoo::Window| Self {
             kernel: Some(window.kernel),
             stride: Some(window.stride),
-            padding: Some(window.padding),
+            padding: Some(window.padding[0]),
             ..plain(op)
         };
         Ok(match op {
-            ylb_zoo::Op::Conv { channels, window, groups } => {
+            ylb_zoo::Op::Conv { channels, window, groups, function: Function::Activation }
+                if even(window) =>
+            {
                 Self { channels: Some(channels), groups: Some(groups), ..windowed(Op::Conv, window) }
             }
             ylb_zoo::Op::Add => plain(Op::Add),
             ylb_zoo::Op::Concat => plain(Op::Concat),
-            ylb_zoo::Op::MaxPool(window) => windowed(Op::MaxPool, window),
+            ylb_zoo::Op::MaxPool(window) if even(window) => windowed(Op::MaxPool, window),
             ylb_zoo::Op::Upsample(factor) => Self { factor: Some(factor), ..plain(Op::Upsample) },
             ylb_zoo::Op::Detect => plain(Op::Detect),
             // What architectures to come need is added here with them.

@@ -191,6 +191,17 @@ impl Codes {
         codes
     }
 
+    /// Two's complement, behind no function: of 8 bits, say, whatever activations have.
+    pub(super) fn signed(bits: u8) -> Self {
+        let (max_level, low) = (u8::MAX >> (8 - bits), -(1 << (bits - 1)));
+        Self { activation: Activation::Relu, bits, max_level, low, zero_point: 0 }
+    }
+
+    /// Whether the function before them is one that [`Self::requantize`] is for.
+    pub(super) fn is_curved(&self) -> bool {
+        self.activation != Activation::Relu
+    }
+
     /// The largest number of a layer whose step would be this at 4 bits.
     fn largest(&self, step: f64) -> f64 {
         let positive = f64::from(((1i32 << (self.bits - 1)) - 1).max(1));
