@@ -173,7 +173,7 @@ mod tests {
             "yolo-lowbit convert a.onnx -o b.ylb --names names.txt --imgsz 640 --anchors 1,2/3,4",
             "yolo-lowbit convert a.onnx --verify --report a.json --ignore-decode-quantizers",
             "yolo-lowbit convert a.onnx --verify --close --keep-decode-quantizers",
-            "yolo-lowbit convert a.onnx --head yolox --bgr --letterbox corner",
+            "yolo-lowbit convert a.onnx --head yolox --bytes --bgr --letterbox corner --fill 127",
             "yolo-lowbit compare a.onnx a.ylb --close",
             "yolo-lowbit compare a.onnx a.ylb",
             "yolo-lowbit compare a.onnx a.ylb b.jpg c --strict --threads 2 --json",

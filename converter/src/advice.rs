@@ -1,7 +1,7 @@
 //! What a converted model's owner may want to know: layers that gain nothing from their widths, and
 //! outputs that nothing needs.
 
-use ylb_format::model::{Model, Operator, OutputKind, Requantize};
+use ylb_format::model::{BoxRule, Model, Operator, OutputKind, Preprocessing, Requantize};
 
 use crate::report::{Row, Warning, WarningKind};
 
@@ -40,7 +40,20 @@ pub fn warnings(model: &Model, rows: &[Row]) -> Vec<Warning> {
     let mut warnings: Vec<Warning> =
         layers.into_iter().filter_map(|(names, what)| about_layers(&names, what)).collect();
     warnings.extend(repeated_heads(model));
+    warnings.extend(picture_of_family(model));
     warnings
+}
+
+/// Of a head whose family usually has pictures of another kind than this model.
+fn picture_of_family(model: &Model) -> Option<Warning> {
+    let Preprocessing { order, placement, .. } = model.input.preprocessing;
+    let usual = Preprocessing::default();
+    let told = order != usual.order || placement != usual.placement;
+    (model.detect.boxes == BoxRule::GridExp && !told).then(|| {
+        let message = "boxes are YOLOX's, whose own exports take bytes of blue, green, red in the top left corner: if this one \
+                       does, convert with --bytes --bgr --letterbox corner";
+        Warning::of_model(WarningKind::Picture, message)
+    })
 }
 
 fn about_layers(names: &[&str], what: &str) -> Option<Warning> {

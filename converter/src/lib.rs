@@ -61,6 +61,8 @@ pub struct Options {
     pub channels: ChannelOrder,
     /// Where the export wants its picture; the file does not say it.
     pub placement: PicturePlacement,
+    /// The byte around the picture; `None`: 114, as YOLOv5 has it. The file does not say it.
+    pub fill: Option<u8>,
     /// Refuse a model with quantizers inside the decode of the boxes, which are otherwise dropped with a warning: a `.ylb`
     /// model decodes in floats. Quantizers of the heads themselves stay.
     pub keep_decode_quantizers: bool,

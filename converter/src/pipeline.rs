@@ -100,6 +100,9 @@ pub(crate) fn convert_graph(
     let (mut model, rows) = emit::model(lowered, heads, (&input_name, picture.range), metadata)?;
     let wanted = &mut model.input.preprocessing;
     (wanted.layout, wanted.order, wanted.placement) = (layout, options.channels, options.placement);
+    if let Some(fill) = options.fill {
+        wanted.fill = [fill; 3];
+    }
     advice::forget_unread(&mut report.warnings, &model);
     report.warnings.extend(advice::warnings(&model, &rows));
     report.rows = rows;

@@ -16,6 +16,8 @@
 //! The converter decides on its own graph (`lower/picture.rs`), the reference interpreter by running the source on
 //! numbers (`interpret/picture.rs`). They share this page and nothing else, so that `compare` finds it if one is wrong.
 
+use crate::ir::{Attribute, Domain, ElementType, Graph, Node, TensorInfo};
+
 /// How an element of the input follows from a byte of the picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PictureRange {
@@ -26,10 +28,41 @@ pub enum PictureRange {
     Bytes,
 }
 
+/// Rewrites a graph of floats that are bytes, 0 to 255, whatever its range can be found out to be: its input becomes `uint8`,
+/// and a `Cast` to floats follows. Graphs of another input stay as they are.
+pub fn take_bytes(graph: &mut Graph) {
+    let &[input] = graph.inputs.as_slice() else { return };
+    if graph.input_types.get(&input).is_some_and(|element| !element.is_float()) {
+        return;
+    }
+    let TensorInfo { name, shape, .. } = graph.tensor(input).clone();
+    let floats =
+        graph.add_tensor(TensorInfo { name: format!("{name}_floats"), shape, ..TensorInfo::default() });
+    for read in graph.nodes.iter_mut().flat_map(|node| node.inputs.iter_mut().flatten()) {
+        if *read == input {
+            *read = floats;
+        }
+    }
+    let cast = Node {
+        name: format!("{name}_to_floats"),
+        domain: Domain::Onnx,
+        op_type: "Cast".into(),
+        inputs: vec![Some(input)],
+        outputs: vec![floats],
+        attributes: [("to".to_owned(), Attribute::Int(ONNX_FLOAT))].into(),
+        quantizer: None,
+    };
+    graph.nodes.insert(0, cast);
+    graph.input_types.insert(input, ElementType::Unsigned(8));
+}
+
 /// Whether an input of this shape is a picture whose channels come last; open extents are 0.
 pub fn is_channels_last(shape: &[usize]) -> bool {
     matches!(shape, &[_, rows, _, 3] if rows != 3)
 }
+
+/// `FLOAT` of ONNX's `TensorProto.DataType`.
+const ONNX_FLOAT: i64 = 1;
 
 /// A part of a quantizer's levels, or of the distance from black to white where there is no quantizer: a picture that
 /// reaches less is crushed. A picture of the wrong range reaches two levels, 2 of 64 and less from 6 bits on.

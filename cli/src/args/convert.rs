@@ -67,9 +67,18 @@ pub struct ConvertArgs {
     #[arg(long)]
     pub bgr: bool,
 
+    /// The export's floats are the picture's bytes, 0 to 255, as YOLOX's; otherwise what the graph shows of that, and numbers
+    /// from 0 to 1 where it shows nothing
+    #[arg(long, conflicts_with = "weights")]
+    pub bytes: bool,
+
     /// Where the export wants its picture: in the centre of the input, in its top left corner, as YOLOX, or stretched
     #[arg(long, value_name = "WHERE", default_value = "centre")]
     pub letterbox: Place,
+
+    /// The byte around the picture: 114, or what the training had
+    #[arg(long, value_name = "BYTE", default_value = "114")]
+    pub fill: u8,
 
     /// Refuse a model with quantizers inside the box decoding, which is done in floats; otherwise they are
     /// dropped with a warning

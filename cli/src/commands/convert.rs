@@ -139,7 +139,13 @@ fn open(args: &ConvertArgs, cannot: impl Fn() -> String) -> Result<Source> {
         }
         (true, false) => bail!("cannot open {}: no such folder", path.display()),
         (false, true) => bail!("{0} is a folder: convert it with --weights {0}", path.display()),
-        _ => model::open_source(path, cannot),
+        _ => {
+            let mut source = model::open_source(path, cannot)?;
+            if args.bytes {
+                ylb_source::picture::take_bytes(&mut source.graph);
+            }
+            Ok(source)
+        }
     }
 }
 
@@ -221,6 +227,7 @@ fn options(args: &ConvertArgs) -> Result<Options> {
         head: args.head,
         channels: preprocessing(args).order,
         placement: preprocessing(args).placement,
+        fill: Some(args.fill),
         model_folder: None,
         keep_decode_quantizers: args.keep_decode_quantizers,
         requantize_joins: args.requantize_joins,
@@ -236,6 +243,7 @@ fn preprocessing(args: &ConvertArgs) -> Preprocessing {
             Place::Corner => PicturePlacement::Corner,
             Place::Stretch => PicturePlacement::Stretch,
         },
+        fill: [args.fill; 3],
         ..Preprocessing::default()
     }
 }

@@ -67,6 +67,28 @@ fn a_float_model_becomes_one_that_is_proven() {
     folder.run(&["run", "best.ylb", "photos/1.png"]).done();
 }
 
+/// Nothing in a graph of floats tells that they are bytes: an option does, and the kept model says so itself.
+#[test]
+fn floats_are_bytes_by_option() {
+    let folder = folder("calibrated_bytes", 8);
+    let convert = ["convert", "best.onnx", "--calibrate", "photos", "--bytes", "--fill", "0", "--verify"];
+    let text = folder.run(&[&convert[..], &["--keep", "kept.onnx"]].concat()).done();
+    assert_says(
+        &text,
+        &["picture: the graph takes bytes, 0 to 255", "verified on a synthetic picture (equal)"],
+    );
+    let compared = folder.run(&["compare", "kept.onnx", "best.ylb", "photos"]).done();
+    assert_says(&compared, &["best.ylb equals kept.onnx"]);
+    let preprocessing = &folder.run(&["info", "best.ylb", "--json"]).json()["input"];
+    assert_eq!(
+        (&preprocessing["range"], &preprocessing["fill"]),
+        (&"0..255".into(), &serde_json::json!([0, 0, 0]))
+    );
+    // Without it they are numbers up to 1.
+    let text = folder.run(&["convert", "best.onnx", "--calibrate", "photos", "-o", "unit.ylb"]).done();
+    assert!(!text.contains("takes bytes"), "{text}");
+}
+
 /// Every width goes the exact way.
 #[test]
 fn fewer_bits_are_proven_too() {

@@ -1,7 +1,9 @@
 //! Heads of several convolutions a map, and those of YOLOv2, through the whole converter, and compared with the export's
 //! own.
 
-use ylb_format::model::{Arranged, BoxRule, Layout, MapPart, Numbers, OutputKind, Scope, ScoreRule};
+use ylb_format::model::{
+    Arranged, BoxRule, Layout, MapPart, Numbers, OutputKind, PicturePlacement, Scope, ScoreRule,
+};
 use ylb_source::ir::ElementType;
 
 use super::heads::{Decode as ByAnchors, anchors, decoded as boxes_by_anchors, detector, heads};
@@ -370,6 +372,14 @@ fn raw_heads_of_parts() {
         let warned = report.warnings.iter().any(|warning| warning.message.contains("(--head)"));
         let one_family = boxes == BoxRule::GridExp || options(&Options::default()).head.is_some();
         assert_eq!(warned, !one_family, "{:?}", report.warnings);
+        // YOLOX's own exports have another kind of picture, which is told as long as no option says any.
+        let noted = |options: &Options| {
+            let report = convert(&net, options).unwrap().report;
+            report.warnings.iter().any(|warning| warning.message.contains("--bytes --bgr --letterbox corner"))
+        };
+        assert_eq!(noted(&options(&Options::default())), boxes == BoxRule::GridExp);
+        let corner = Options { placement: PicturePlacement::Corner, ..Options::default() };
+        assert!(!noted(&options(&corner)));
     }
     let (mut net, maps) = parts(&[5, 7]);
     net.builder.graph.outputs = maps.iter().flat_map(|(heads, _)| heads).copied().collect();

@@ -284,6 +284,7 @@ fn options_say_colours_and_place() {
         class_names: vec!["thing".into()],
         channels: ChannelOrder::Bgr,
         placement: PicturePlacement::Corner,
+        fill: Some(127),
         ..Options::default()
     };
     let convert =
@@ -297,6 +298,7 @@ fn options_say_colours_and_place() {
     let model = convert(&with_head(|net, image| net.input(image))).unwrap().model;
     let wanted = model.input.preprocessing;
     assert_eq!((wanted.order, wanted.placement), (ChannelOrder::Bgr, PicturePlacement::Corner));
+    assert_eq!(wanted.fill, [127; 3]);
     // Who exchanges the colours twice is told.
     let reversed = with_head(|net, image| {
         let swapped = gathered(net, image, &[2, 1, 0]);
