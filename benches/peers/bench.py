@@ -2,7 +2,7 @@
 """Times yolo-lowbit and the programs that one would use instead on this machine, one after another in
 turns (A B C, A B C, ...) so that all meet the same clock and the same neighbours.
 
-What is timed: the network of YOLOv5 up to the raw outputs of its three heads, batch 1, from pixels in
+What is timed: a network (YOLOv5, YOLOv8n, YOLOX-nano) up to the raw outputs of its heads, batch 1, from pixels in
 memory. Reading, resizing, decoding of boxes and their suppression are left out for everyone. Weights are
 random: they do not matter for speed. Models are made once and kept in --models.
 """
@@ -78,9 +78,9 @@ class Peer:
 class Own:
     """The command, once for each turn: it makes its network in the process."""
 
-    def __init__(self, program, size, title, side, threads):
+    def __init__(self, program, network, title, side, threads):
         bits, function, environment = OURS[title]
-        self.command = [program, "bench", "--net", f"yolov5{size}", "--bits", bits, "--imgsz", str(side)]
+        self.command = [program, "bench", "--net", network, "--bits", bits, "--imgsz", str(side)]
         self.command += ["--activation", function, "--threads", str(threads), "--json"]
         self.environment = os.environ | environment
         self.documents = [self.run(1, 3)]
@@ -111,30 +111,29 @@ def described(times, load, first, memory):
             "load_ms": load, "first_ms": first, "peak_memory_bytes": memory}
 
 
-def make_models(folder, sizes, sides):
-    """Writes the models that are missing. Returns (size, side) -> path without suffix."""
+def make_models(folder, networks):
+    """Writes the models that are missing. Returns (network, side) -> path without suffix."""
     folder.mkdir(parents=True, exist_ok=True)
     stems = {}
-    for size in sizes:
-        for side in sides:
-            stem = stems[size, side] = folder / f"yolov5{size}-{side}"
-            # The one written last tells that all are there.
-            if stem.with_name(f"{stem.name}-int8.tflite").exists():
-                continue
-            print(f"making models of yolov5{size} at {side}", file=sys.stderr)
-            from writers import to_ncnn, to_onnx, to_tflite
+    for network, side in networks:
+        stem = stems[network, side] = folder / f"{network}-{side}"
+        # The one written last tells that all are there.
+        if stem.with_name(f"{stem.name}-int8.tflite").exists():
+            continue
+        print(f"making models of {network} at {side}", file=sys.stderr)
+        from writers import to_ncnn, to_onnx, to_tflite
 
-            graph = Graph(size, side)
-            to_onnx.write_float(graph, f"{stem}-fp32.onnx")
-            to_onnx.write_int8(f"{stem}-fp32.onnx", f"{stem}-int8.onnx", side)
-            ranges = to_onnx.ranges(f"{stem}-fp32.onnx", side)
-            to_ncnn.write(graph, f"{stem}-fp32")
-            to_ncnn.write(graph, f"{stem}-int8", ranges)
-            to_tflite.write(graph, f"{stem}-int8.tflite", ranges)
+        graph = Graph(network, side)
+        to_onnx.write_float(graph, f"{stem}-fp32.onnx")
+        to_onnx.write_int8(f"{stem}-fp32.onnx", f"{stem}-int8.onnx", side)
+        ranges = to_onnx.ranges(f"{stem}-fp32.onnx", side)
+        to_ncnn.write(graph, f"{stem}-fp32")
+        to_ncnn.write(graph, f"{stem}-int8", ranges)
+        to_tflite.write(graph, f"{stem}-int8.tflite", ranges)
     return stems
 
 
-def measure(options, stem, size, side, threads):
+def measure(options, stem, network, side, threads):
     """Rows of one network, size and number of threads, by title."""
     contestants = {}
     for title in options.peers:
@@ -143,7 +142,7 @@ def measure(options, stem, size, side, threads):
         except (OSError, ChildProcessError) as error:
             print(f"  {title}: left out, it does not start ({error})", file=sys.stderr)
     for title in options.ours:
-        contestants[title] = Own(options.program, size, title, side, threads)
+        contestants[title] = Own(options.program, network, title, side, threads)
     for turn in range(options.turns + 1):
         for contestant in contestants.values():
             # The first turn warms up. Threads of the one before go to sleep meanwhile.
@@ -180,14 +179,14 @@ def machine():
 def table(document):
     """The figures as Markdown."""
     machine, text = document["machine"], ""
-    configurations = [(entry["size"], entry["side"], entry["threads"]) for entry in document["results"]]
+    configurations = [(entry["network"], entry["side"], entry["threads"]) for entry in document["results"]]
     text += f"\n{machine.get('Model name', 'unknown CPU')}"
     text += f" ({', '.join(machine['vector extensions'])}), commit {document['commit']}, {document['date']}.\n"
     text += "Milliseconds, the least and the median.\n"
     for threads in sorted({threads for _, _, threads in configurations}):
-        rows = {(entry["size"], entry["side"]): entry["rows"] for entry in document["results"]
+        rows = {(entry["network"], entry["side"]): entry["rows"] for entry in document["results"]
                 if entry["threads"] == threads}
-        titles = [f"{size} {side}" for size, side in rows]
+        titles = [f"{network} {side}" for network, side in rows]
         text += f"\n| {'one thread' if threads == 1 else f'{threads} threads'} | {' | '.join(titles)} |\n"
         text += f"|{'---|' * (1 + len(titles))}\n"
         names = sorted({name for row in rows.values() for name in row},
@@ -202,11 +201,11 @@ def table(document):
 
 def ratios(document):
     """How many times as long the fastest peers take, and what else was measured."""
-    one = {(entry["size"], entry["side"]): entry["rows"] for entry in document["results"]
+    one = {(entry["network"], entry["side"]): entry["rows"] for entry in document["results"]
            if entry["threads"] == 1}
     if not one:
         return ""
-    titles = [f"{size} {side}" for size, side in one]
+    titles = [f"{network} {side}" for network, side in one]
     text = f"\n| one thread, least times: as long as | {' | '.join(titles)} |\n|{'---|' * (1 + len(titles))}\n"
     peers = [("fastest INT8", "INT8"), ("LiteRT INT8", "LiteRT INT8"), ("fastest FP32", "FP32")]
     measured = [name for name in OURS if any(name in rows for rows in one.values())]
@@ -217,8 +216,9 @@ def ratios(document):
                 times = [row["min_ms"] for name, row in rows.items() if part in name]
                 cells.append(f"{min(times) / rows[bits]['min_ms']:.2f}" if times and bits in rows else "-")
             text += f"| {title} / {bits} | {' | '.join(cells)} |\n"
-    (size, side), rows = list(one.items())[-1] if ("n", 640) not in one else (("n", 640), one["n", 640])
-    text += f"\n| yolov5{size} at {side}, one thread | peak memory, MB | load, ms |\n|---|---|---|\n"
+    usual = ("yolov5n", 640)
+    (network, side), rows = (usual, one[usual]) if usual in one else list(one.items())[-1]
+    text += f"\n| {network} at {side}, one thread | peak memory, MB | load, ms |\n|---|---|---|\n"
     for name, row in rows.items():
         text += f"| {name} | {row['peak_memory_bytes'] / 1e6:.0f} | {row['load_ms']:.0f} |\n"
     return text
@@ -228,8 +228,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", required=True, help="yolo-lowbit, a release build")
     parser.add_argument("--models", type=pathlib.Path, required=True, help="folder for the peers' models")
-    parser.add_argument("--sizes", default="n,s")
-    parser.add_argument("--sides", default="320,640")
+    parser.add_argument("--networks", help="NETWORK-SIDE, separated by commas",
+                        default="yolov5n-320,yolov5n-640,yolov5s-320,yolov5s-640,yolov8n-640,yolox-nano-416")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--peers", default=";".join(PEERS), help="titles, separated by semicolons")
     parser.add_argument("--ours", default=";".join(OURS), help="titles, separated by semicolons")
@@ -241,18 +241,18 @@ def main():
     options.peers = [title for title in options.peers.split(";") if title]
     amx = any("amx" in extension for extension in machine()["vector extensions"])
     options.ours = [title for title in options.ours.split(";") if title and (amx or "no AMX" not in title)]
-    sizes, sides = options.sizes.split(","), [int(side) for side in options.sides.split(",")]
+    pairs = (pair.rsplit("-", 1) for pair in options.networks.split(","))
+    networks = [(network, int(side)) for network, side in pairs]
 
-    stems = make_models(options.models, sizes, sides)
+    stems = make_models(options.models, networks)
     if options.only_models:
         return
     results = []
     for threads in map(int, options.threads.split(",")):
-        for size in sizes:
-            for side in sides:
-                print(f"yolov5{size} at {side}, threads: {threads}", file=sys.stderr)
-                rows = measure(options, stems[size, side], size, side, threads)
-                results.append({"size": size, "side": side, "threads": threads, "rows": rows})
+        for network, side in networks:
+            print(f"{network} at {side}, threads: {threads}", file=sys.stderr)
+            rows = measure(options, stems[network, side], network, side, threads)
+            results.append({"network": network, "side": side, "threads": threads, "rows": rows})
     versions = {title: importlib.metadata.version(package) for title, package in PACKAGES.items()}
     document = {
         "what": __doc__.splitlines()[0],

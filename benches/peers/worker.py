@@ -3,7 +3,9 @@
 `worker.py SYSTEM MODEL SIDE THREADS` loads the model, makes one inference and prints a JSON line with both
 times; then, for every line `SECONDS` on standard input, it makes inferences for so long and prints a
 JSON list of their milliseconds. Within the times: the network, from a float32 picture (LiteRT: int8)
-that lies in the peer's memory to the three raw heads. At the end it prints its peak memory.
+that lies in the peer's memory to the raw heads. At the end it prints its peak memory.
+
+With a fifth argument it makes so many inferences and nothing else: that is for counting (`arm.sh`).
 """
 
 import json
@@ -43,14 +45,20 @@ def ncnn(model, side, threads):
 
     network = ncnn.Net()
     network.opt.num_threads = threads
+    if len(sys.argv) > 5:
+        # What is counted are the precisions that the tables name.
+        network.opt.use_fp16_packed = network.opt.use_fp16_storage = network.opt.use_fp16_arithmetic = False
+        network.opt.use_bf16_storage = False
     if network.load_param(f"{model}.param") or network.load_model(f"{model}.bin"):
         raise SystemExit(f"worker: ncnn cannot load {model}")
-    picture = ncnn.Mat(random_image(side)[0])
+    pixels = random_image(side)[0]
+    # A Mat does not keep the array that it is made of.
+    picture = ncnn.Mat(pixels).clone()
 
     def run():
         extractor = network.create_extractor()
         extractor.input("images", picture)
-        for head in ("head0", "head1", "head2"):
+        for head in network.output_names():
             status, _ = extractor.extract(head)
             if status:
                 raise SystemExit(f"worker: ncnn cannot compute {head}")
@@ -92,6 +100,10 @@ def main():
         model, side, threads)
     loaded = time.perf_counter()
     run()
+    if len(sys.argv) > 5:
+        for _ in range(int(sys.argv[5]) - 1):
+            run()
+        return
     answer({"load_ms": 1e3 * (loaded - start), "first_ms": 1e3 * (time.perf_counter() - loaded)})
     for line in sys.stdin:
         times, end = [], time.perf_counter() + float(line)

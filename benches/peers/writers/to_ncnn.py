@@ -40,9 +40,17 @@ def write(graph, stem, ranges=None):
             if kind == "conv":
                 parameters = conv_parameters(y, attributes, ranges is not None)
                 conv_weights(weights_file, attributes, ranges and ranges[inputs[0].name])
-            kinds = {"conv": ("Convolution", parameters), "silu": ("Swish", ""), "concat": ("Concat", "0=0"),
-                     "add": ("BinaryOp", "0=0"), "upsample": ("Interp", "0=1 1=2.0 2=2.0"),
-                     "pool": ("Pooling", "0=0 1=5 2=1 3=2 5=1")}
+            if kind == "split":
+                sizes = ",".join(str(part.channels) for part in y)
+                layer("Slice", f"slice_{names[0]}", names, [part.name for part in y], f"-23300={len(y)},{sizes} 1=0")
+                for part in y:
+                    split(part)
+                continue
+            kinds = {"conv": ("Convolution" if attributes.get("groups", 1) == 1 else "ConvolutionDepthWise", parameters),
+                     "silu": ("Swish", ""), "concat": ("Concat", "0=0"), "add": ("BinaryOp", "0=0"),
+                     "upsample": ("Interp", "0=1 1=2.0 2=2.0"),
+                     "pool": ("Pooling", "0=0 1={0} 2=1 3={1} 5=1".format(attributes.get("kernel"),
+                                                                         attributes.get("kernel", 1) // 2))}
             name, parameters = kinds[kind]
             layer(name, y.name, names, [y.name], parameters)
             split(y)
@@ -53,7 +61,10 @@ def write(graph, stem, ranges=None):
 def conv_parameters(y, attributes, int8):
     kernel, stride, padding = (attributes[key] for key in ("kernel", "stride", "padding"))
     text = f"0={y.channels} 1={kernel} 3={stride} 4={padding} 5=1 6={attributes['weights'].size}"
-    return text + (" 8=2" if int8 else "")
+    if attributes["groups"] == 1:
+        return text + (" 8=2" if int8 else "")
+    # A depthwise convolution has a scale for each group.
+    return text + f" 7={attributes['groups']}" + (" 8=1" if int8 else "")
 
 
 def conv_weights(file, attributes, input_range):

@@ -20,13 +20,18 @@ def write_float(graph, path):
     scales = constant("scales", numpy.array([1, 1, 2, 2], "float32"))
     for kind, output, inputs, attributes in graph.operations:
         names = [x.name for x in inputs]
+        if kind == "split":
+            sizes = constant(f"{names[0]}_sizes", numpy.array([part.channels for part in output], "int64"))
+            nodes.append(helper.make_node("Split", [names[0], sizes], [part.name for part in output], axis=1))
+            continue
         y = output.name
         if kind == "conv":
             names.append(constant(f"{y}_w", attributes["weights"]))
             names.append(constant(f"{y}_b", attributes["bias"]))
             kernel, stride, padding = (attributes[key] for key in ("kernel", "stride", "padding"))
             nodes.append(helper.make_node("Conv", names, [y], y, kernel_shape=[kernel] * 2,
-                                          strides=[stride] * 2, pads=[padding] * 4))
+                                          strides=[stride] * 2, pads=[padding] * 4,
+                                          group=attributes["groups"]))
         elif kind == "silu":
             nodes.append(helper.make_node("Sigmoid", names, [f"{y}_sigmoid"], f"{y}_sigmoid"))
             nodes.append(helper.make_node("Mul", [names[0], f"{y}_sigmoid"], [y], y))
@@ -35,8 +40,9 @@ def write_float(graph, path):
         elif kind == "add":
             nodes.append(helper.make_node("Add", names, [y], y))
         elif kind == "pool":
-            nodes.append(helper.make_node("MaxPool", names, [y], y, kernel_shape=[5, 5],
-                                          strides=[1, 1], pads=[2] * 4))
+            kernel = attributes["kernel"]
+            nodes.append(helper.make_node("MaxPool", names, [y], y, kernel_shape=[kernel] * 2,
+                                          strides=[1, 1], pads=[kernel // 2] * 4))
         elif kind == "upsample":
             nodes.append(helper.make_node("Resize", [names[0], "", scales], [y], y, mode="nearest",
                                           coordinate_transformation_mode="asymmetric",
@@ -45,7 +51,7 @@ def write_float(graph, path):
             raise ValueError(kind)
     value = lambda x: helper.make_tensor_value_info(
         x.name, TensorProto.FLOAT, [1, x.channels, x.side, x.side])
-    body = helper.make_graph(nodes, "yolov5", [value(graph.input)], [value(y) for y in graph.outputs],
+    body = helper.make_graph(nodes, graph.name, [value(graph.input)], [value(y) for y in graph.outputs],
                              initializer=constants)
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
@@ -72,10 +78,10 @@ def ranges(float_path, side):
     """Name of each value -> least and largest element, for a random picture."""
     model = onnx.load(float_path)
     del model.graph.output[:]
-    for node in model.graph.node:
-        model.graph.output.append(helper.make_empty_tensor_value_info(node.output[0]))
+    names = [name for node in model.graph.node for name in node.output]
+    for name in names:
+        model.graph.output.append(helper.make_empty_tensor_value_info(name))
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    names = [node.output[0] for node in model.graph.node]
     values = session.run(names, {"images": random_image(side)})
     found = {name: (float(value.min()), float(value.max())) for name, value in zip(names, values)}
     return found | {"images": (0.0, 1.0)}

@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 ACTIVATION_NONE, PADDING_SAME = 0, 0
 OPERATORS = schema.BuiltinOperator
 # The first versions that take int8.
-VERSIONS = {OPERATORS.CONV_2D: 3, OPERATORS.CONCATENATION: 2, OPERATORS.ADD: 2, OPERATORS.MUL: 2,
+VERSIONS = {OPERATORS.CONV_2D: 3, OPERATORS.DEPTHWISE_CONV_2D: 3, OPERATORS.SPLIT: 2, OPERATORS.CONCATENATION: 2, OPERATORS.ADD: 2, OPERATORS.MUL: 2,
             OPERATORS.LOGISTIC: 2, OPERATORS.MAX_POOL_2D: 2, OPERATORS.RESIZE_NEAREST_NEIGHBOR: 2}
 
 
@@ -65,18 +65,33 @@ class Writer:
     def conv(self, x, y, attributes):
         weights, bias = attributes["weights"], attributes["bias"]
         scales = numpy.abs(weights).reshape(len(bias), -1).max(1) / 127
-        codes = numpy.rint(weights / scales.reshape(-1, 1, 1, 1)).astype("int8").transpose(0, 2, 3, 1)
-        weights = self.tensor(f"{y.name}_w", codes.shape, schema.TensorType.INT8, scales, array=codes)
+        codes = numpy.rint(weights / scales.reshape(-1, 1, 1, 1)).astype("int8")
+        each = attributes["groups"] > 1
+        # Of a depthwise convolution channels come last.
+        codes = codes.transpose(1, 2, 3, 0) if each else codes.transpose(0, 2, 3, 1)
+        weights = self.tensor(f"{y.name}_w", codes.shape, schema.TensorType.INT8, scales, array=codes,
+                              axis=3 if each else 0)
         scales = scales * self.grid(x.name)[0]
         bias = numpy.rint(bias / scales).astype("int32")
         bias = self.tensor(f"{y.name}_b", bias.shape, schema.TensorType.INT32, scales, array=bias)
-        options = schema.Conv2DOptionsT()
+        options = schema.DepthwiseConv2DOptionsT() if each else schema.Conv2DOptionsT()
+        if each:
+            options.depthMultiplier = 1
         options.padding, options.fusedActivationFunction = PADDING_SAME, ACTIVATION_NONE
         options.strideH = options.strideW = attributes["stride"]
         options.dilationHFactor = options.dilationWFactor = 1
         inputs = [self.numbers[x.name], weights, bias]
-        self.operator(OPERATORS.CONV_2D, inputs, [self.value(y)], options,
-                      schema.BuiltinOptions.Conv2DOptions)
+        kinds = schema.BuiltinOptions
+        code, kind = ((OPERATORS.DEPTHWISE_CONV_2D, kinds.DepthwiseConv2DOptions) if each
+                      else (OPERATORS.CONV_2D, kinds.Conv2DOptions))
+        self.operator(code, inputs, [self.value(y)], options, kind)
+
+    def split(self, x, parts):
+        axis = self.tensor(f"{x.name}_axis", [], schema.TensorType.INT32, array=numpy.array(3, "int32"))
+        options = schema.SplitOptionsT()
+        options.numSplits = len(parts)
+        self.operator(OPERATORS.SPLIT, [axis, self.numbers[x.name]], [self.value(part) for part in parts], options,
+                      schema.BuiltinOptions.SplitOptions)
 
     def silu(self, x, y):
         x = self.numbers[x.name]
@@ -87,7 +102,7 @@ class Writer:
         self.operator(OPERATORS.MUL, [x, sigmoid], [self.value(y)], schema.MulOptionsT(),
                       schema.BuiltinOptions.MulOptions)
 
-    def other(self, kind, inputs, y):
+    def other(self, kind, inputs, y, attributes):
         names = [self.numbers[x.name] for x in inputs]
         if kind == "concat":
             options = schema.ConcatenationOptionsT()
@@ -105,7 +120,7 @@ class Writer:
         else:
             options = schema.Pool2DOptionsT()
             options.padding, options.strideH, options.strideW = PADDING_SAME, 1, 1
-            options.filterHeight = options.filterWidth = 5
+            options.filterHeight = options.filterWidth = attributes["kernel"]
             code, options_type = OPERATORS.MAX_POOL_2D, schema.BuiltinOptions.Pool2DOptions
         self.operator(code, names, [self.value(y)], options, options_type)
 
@@ -134,8 +149,10 @@ def write(graph, path, ranges):
             writer.conv(inputs[0], y, attributes)
         elif kind == "silu":
             writer.silu(inputs[0], y)
+        elif kind == "split":
+            writer.split(inputs[0], y)
         else:
-            writer.other(kind, inputs, y)
+            writer.other(kind, inputs, y, attributes)
     builder = flatbuffers.Builder(1 << 22)
     builder.Finish(writer.model(graph).Pack(builder), b"TFL3")
     with open(path, "wb") as file:
@@ -152,9 +169,10 @@ def joined(graph, ranges):
         return name
 
     for kind, y, inputs, _ in graph.operations:
-        if kind in ("concat", "pool", "upsample"):
+        if kind in ("concat", "pool", "upsample", "split"):
             for x in inputs:
-                parent[root(x.name)] = root(y.name)
+                for part in y if kind == "split" else [y]:
+                    parent[root(x.name)] = root(part.name)
     united = {}
     for name, (low, high) in ranges.items():
         least, largest = united.get(root(name), (low, high))
