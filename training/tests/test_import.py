@@ -171,9 +171,15 @@ class CheckpointTest(unittest.TestCase):
                     archive.writestr(name, content)
             with self.assertRaisesRegex(SystemExit, message):
                 pickled.read(self.file)
+        pickled_part = next(name for name in parts if name.endswith("/data.pkl"))
+        with zipfile.ZipFile(self.file, "w") as archive:  # would take 64 GB
+            for name, content in parts.items():
+                archive.writestr(name, b"\x80\x02}r\xff\xff\xff\xff." if name == pickled_part else content)
+        with self.assertRaisesRegex(SystemExit, "damaged: an object is put under the number 4294967295"):
+            pickled.read(self.file)
         storage = torch.zeros(20)
         self.assertEqual(tuple(pickled._tensor(storage, 0, (4, 5), (5, 1)).shape), (4, 5))
-        for offset, shape, stride in ((1, (4, 5), (5, 1)), (0, (4, 5), (6, 1)), (-1, (1,), (1,)), (0, (2,), (-1,)), (0, (2,), ())):
+        for offset, shape, stride in ((1, (4, 5), (5, 1)), (0, (4, 5), (6, 1)), (-1, (1,), (1,)), (0, (2,), (-1,)), (0, (2,), ()), (0, (99,), (0,))):
             with self.assertRaises(SystemExit):
                 pickled._tensor(storage, offset, shape, stride)
 

@@ -6,8 +6,13 @@ functions below, and every other class becomes a `Stub`, which keeps what was st
 checkpoint needs, such as functions of the operating system, is refused.
 """
 
+import io
+import math
 import pickle
+import pickletools
+import struct
 import zipfile
+import zlib
 from collections import OrderedDict
 from typing import Any
 
@@ -61,7 +66,7 @@ def _tensor(storage: Tensor, offset: int, shape: tuple, stride: tuple, *_: Any) 
     if not isinstance(storage, Tensor) or len(shape) != len(stride) or any(v < 0 for v in (offset, *shape, *stride)):
         raise SystemExit("error: the checkpoint has a tensor that is none")
     last = offset + sum((n - 1) * s for n, s in zip(shape, stride)) if all(shape) else offset - 1
-    if last >= len(storage):
+    if last >= len(storage) or math.prod(shape) > len(storage):  # the latter by strides of 0
         raise SystemExit("error: the checkpoint has a tensor that is larger than what is stored of it")
     return torch.as_strided(storage, shape, stride, offset).clone()
 
@@ -74,7 +79,7 @@ PLAIN = {("collections", "OrderedDict"): OrderedDict, ("torch._utils", "_rebuild
          ("torch._utils", "_rebuild_parameter"): _parameter, ("torch._utils", "_rebuild_parameter_with_state"): _parameter,
          ("torch", "Size"): tuple, ("builtins", "set"): set, ("builtins", "frozenset"): frozenset,
          ("builtins", "list"): list, ("builtins", "dict"): dict, ("builtins", "tuple"): tuple, ("builtins", "int"): int,
-         ("builtins", "float"): float, ("builtins", "str"): str, ("builtins", "bool"): bool, ("builtins", "complex"): complex}
+         ("builtins", "float"): float, ("builtins", "bool"): bool, ("builtins", "complex"): complex}
 
 
 class _Reader(pickle.Unpickler):
@@ -83,7 +88,12 @@ class _Reader(pickle.Unpickler):
     def __init__(self, path: str, archive: zipfile.ZipFile, root: str):
         self.path, self.archive, self.root = path, archive, root
         self.storages: dict[str, Tensor] = {}
-        super().__init__(archive.open(f"{root}/data.pkl"), encoding="utf-8")
+        data = archive.read(f"{root}/data.pkl")
+        for code, argument, _ in pickletools.genops(data):
+            # The unpickler makes room for as many objects as the largest number that one is put under.
+            if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > len(data):
+                raise pickle.UnpicklingError(f"an object is put under the number {argument}")
+        super().__init__(io.BytesIO(data), encoding="utf-8")
 
     def find_class(self, module: str, name: str) -> Any:
         module = "builtins" if module == "__builtin__" else module
@@ -125,26 +135,34 @@ def read(path: str) -> Any:
     except OSError as error:
         raise SystemExit(f"error: cannot read {path}: {error.strerror}") from None
     except (pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError,
-            RuntimeError) as error:
+            RuntimeError, AssertionError, NotImplementedError, MemoryError, zlib.error, struct.error, UnicodeError) as error:
         raise SystemExit(f"error: {path} is damaged: {error}") from None
 
 
-def modules(stub: Any, prefix: str = ""):
+def _inner(stub: Stub, kind: str) -> dict:
+    found = stub.content.get(kind)
+    return found if isinstance(found, dict) else {}
+
+
+def modules(stub: Any, prefix: str = "", depth: int = 0):
     """All modules below a stub of one, itself first, with the names that PyTorch gives them."""
     if not isinstance(stub, Stub):
         return
+    if depth > 50:
+        raise SystemExit("error: the checkpoint has modules within themselves")
     yield prefix, stub
-    for name, child in (stub.content.get("_modules") or {}).items():
-        yield from modules(child, f"{prefix}.{name}" if prefix else str(name))
+    for name, child in _inner(stub, "_modules").items():
+        yield from modules(child, f"{prefix}.{name}" if prefix else str(name), depth + 1)
 
 
 def state_dict(model: Stub) -> dict[str, Tensor]:
     """Parameters and buffers of a stub of a module, as its `state_dict()` would give them."""
     state = {}
     for prefix, module in modules(model):
-        passing = module.content.get("_non_persistent_buffers_set") or ()
+        passing = module.content.get("_non_persistent_buffers_set")
+        passing = passing if isinstance(passing, set) else set()
         for kind in ("_parameters", "_buffers"):
-            for name, value in (module.content.get(kind) or {}).items():
+            for name, value in _inner(module, kind).items():
                 if isinstance(value, Tensor) and name not in passing:
                     state[f"{prefix}.{name}" if prefix else name] = value
     return state
