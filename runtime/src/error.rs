@@ -28,9 +28,6 @@ pub enum LoadErrorKind {
     /// The environment asks for micro-kernels that this CPU does not have.
     #[error("{0}")]
     UnknownKernel(#[from] UnknownKernel),
-    /// The model has something that this version has no code for.
-    #[error("the model has {0}, which this version does not support yet: update yolo-lowbit")]
-    Unsupported(&'static str),
     /// No micro-kernel computes a convolution.
     #[error("no micro-kernel computes node \"{0}\"; please report this model")]
     NoKernel(String),

@@ -9,7 +9,6 @@ use ylb_kernels::registry::Dispatch;
 use crate::error::{LoadError, LoadErrorKind};
 use crate::executor;
 use crate::file;
-use crate::picture;
 use crate::program::Program;
 use crate::requantize::Requantization;
 
@@ -68,9 +67,6 @@ impl Network {
     /// Possibly, if the model breaks a promise of [`ylb_format::model`]: models should come from
     /// [`ylb_format::read`] or have passed [`ylb_format::validate`].
     pub fn new(model: Model, dispatch: &Dispatch) -> Result<Self, LoadError> {
-        if let Some(what) = picture::unsupported(&model.input) {
-            return Err(LoadErrorKind::Unsupported(what).into());
-        }
         let program = Arc::new(Program::new(&model, dispatch, false)?);
         Ok(Self { model, dispatch: dispatch.clone(), program })
     }

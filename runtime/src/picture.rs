@@ -5,8 +5,6 @@
 
 pub mod letterbox;
 
-use ylb_format::model::{Input, Preprocessing};
-
 pub use letterbox::{Band, Letterbox, Placement, RowCache};
 
 /// Largest width and height of a picture: positions up to here are exact in the resizer's f32.
@@ -233,14 +231,4 @@ impl<'a> Picture<'a> {
     pub fn row(&self, y: usize) -> &'a [u8] {
         &self.pixels[y * self.stride..][..self.width * self.format.bytes()]
     }
-}
-
-/// What an input asks for that this version does not do, if anything.
-pub(crate) fn unsupported(input: &Input) -> Option<&'static str> {
-    let Preprocessing { mean, deviation, .. } = &input.preprocessing;
-    let table = [
-        (mean.iter().any(|&mean| mean != 0.0), "a picture's mean"),
-        (deviation.iter().any(|&deviation| deviation.to_bits() != 1f32.to_bits()), "a picture's deviation"),
-    ];
-    table.iter().find(|(asked, _)| *asked).map(|&(_, what)| what)
 }

@@ -18,6 +18,7 @@ use crate::storage::{Store, zeros};
 use crate::threads::{Team, thread_count};
 
 mod codes;
+mod tensor;
 #[cfg(test)]
 mod tests;
 
@@ -218,29 +219,6 @@ impl Session {
         })
     }
 
-    /// Runs the network alone on a tensor `[1, 3, height, width]` as the source model takes it: every
-    /// element is k/255 with an integer k from 0 to 255.
-    ///
-    /// # Errors
-    /// If the length is wrong or an element is no such number.
-    pub fn run_tensor(&mut self, tensor: &[f32]) -> Result<(), SessionError> {
-        self.check_length(tensor.len())?;
-        // All of them before the first is written: the input's memory may be that of the last outputs.
-        if let Some(index) = tensor.iter().position(|&value| byte(value).is_none()) {
-            return Err(SessionError::TensorValue { index, value: tensor[index] });
-        }
-        let network = Arc::clone(&self.network);
-        let levels = &network.model().input.pixel_levels;
-        self.fill_and_infer(|store, bytes| {
-            let (width, height) = (store.layout.width, store.layout.height);
-            for (index, pixel) in tensor.iter().map(|&value| byte(value).unwrap_or_default()).enumerate() {
-                let (channel, y, x) = (index / (width * height), index / width % height, index % width);
-                bytes[store.offset(y as isize, x as isize) + channel] =
-                    levels.of(channel)[usize::from(pixel)];
-            }
-        })
-    }
-
     /// The source model's outputs for the last frame, restored in floating point.
     ///
     /// # Errors
@@ -378,11 +356,4 @@ impl<'a> Heads<'a> {
     fn as_slice(&self) -> &[Head<'a>] {
         &self.heads[..self.len]
     }
-}
-
-/// The byte k that stands for the real k/255.
-fn byte(value: f32) -> Option<u8> {
-    let scaled = value * 255.0;
-    let rounded = scaled.round();
-    ((0.0..=255.0).contains(&rounded) && (scaled - rounded).abs() < 1e-3).then_some(rounded as u8)
 }
