@@ -14,6 +14,7 @@
 //! | `join` | concats and sums of values |
 //! | `joined_floats` | which node joins what is not quantized |
 //! | `channels` | channels taken out of a feature map, and channels in another order |
+//! | `gathered` | channels that do not follow one another |
 //! | `slices` | some channels of values, of convolutions and of functions of them |
 //! | `requantized_join` | concats and sums in 8 or 16 bits, on request |
 //! | `conv` | convolutions: one term for each scale of the input |
@@ -55,6 +56,7 @@ mod conv_sum;
 mod cut;
 mod elementwise;
 mod function_sum;
+mod gathered;
 mod head;
 mod inline;
 mod interleave;

@@ -18,12 +18,12 @@
 //! | [`heads`](crate::heads) | a decode, or none | the outputs are the heads; what the decode computes is known |
 //! | [`prune`] | nodes that nothing needs any more | gone; again behind the next pass |
 //! | [`focus`] | slices of every second pixel, and a convolution | one convolution of twice the stride |
-//! | [`channels`] | slices, splits and shuffles of channels, however written | one operator that says which channels |
+//! | [`channels`] | slices, splits and shuffles of channels, however written, and of pixels | one operator that says which channels |
 //! | [`attention`] | products of activations as matrices, softmax between them; in the same walk | operators on feature maps |
 //! | [`vectors`] | linear layers on pooled maps | convolutions of one pixel |
 //! | [`averages`] | `AveragePool`, `GlobalAveragePool`, `ReduceMean`; `GlobalMaxPool`, `ReduceMax` of the map | convolutions with weights of 1; `MaxPool` |
 //! | [`placement`] | quantizers in front of convolutions, floats in poolings and concats before them | quantizers behind what is quantized |
-//! | [`transposed`] | `ConvTranspose`, and what works pixel by pixel behind it | convolutions whose pixels follow one another |
+//! | [`transposed`] | `ConvTranspose` or a pixel shuffle, and what works pixel by pixel behind it | convolutions whose pixels follow one another |
 //! | [`grids`] | weights whose quantizer was folded away | weights with codes |
 //! | [`dilations`] | dilated convolutions | zeros between weights |
 

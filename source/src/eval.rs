@@ -11,6 +11,7 @@ use crate::quantizer::QuantizedConstant;
 
 mod arithmetic;
 mod budget;
+mod depth;
 mod movement;
 mod pad;
 mod quantize;

@@ -17,6 +17,8 @@ use crate::passes::channels::ORDER;
 
 /// Most segments that a feature map is cut into so that its channels lie in the order in which they count.
 const MAX_RUNS: usize = 64;
+/// Stretches of one segment that are cut out one by one.
+const FEW_RUNS: usize = 8;
 
 impl Lowering<'_> {
     /// The node that takes channels of a feature map.
@@ -36,10 +38,7 @@ impl Lowering<'_> {
     fn taken(&mut self, feature: &Feature, places: &[usize]) -> Result<Feature, ConvertError> {
         let mut sorted = places.to_vec();
         sorted.sort_unstable();
-        let mut segments = Vec::new();
-        for (index, channels) in runs(feature, &sorted) {
-            segments.push(self.cut_out(&feature.segments[index], channels)?);
-        }
+        let segments = self.cut_runs(feature, &runs(feature, &sorted))?;
         let at = |place: &usize| sorted.binary_search(place).unwrap_or(0);
         let order: Vec<usize> = places.iter().map(at).collect();
         Ok(Feature { segments, ..feature.clone() }.ordered(order))
@@ -49,17 +48,45 @@ impl Lowering<'_> {
     pub(super) fn in_order(&mut self, feature: &Rc<Feature>) -> Result<Rc<Feature>, ConvertError> {
         let Some(order) = &feature.order else { return Ok(Rc::clone(feature)) };
         let runs = runs(feature, order);
-        if runs.len() > MAX_RUNS {
+        let stretches = runs.chunk_by(|(own, _), (other, _)| own == other).count();
+        let segments = match stretches > MAX_RUNS {
+            false => self.cut_runs(feature, &runs)?,
+            // Of many parts in turn one value can be made, if they are codes of one scale.
+            true => match self.as_one(feature)? {
+                Some(whole) => self.gathered(&whole, order)?.into_iter().collect(),
+                None => Vec::new(),
+            },
+        };
+        if segments.is_empty() {
             return Err(ConvertError::unsupported(
                 "reads channels in another order, as behind a channel shuffle; expected convolutions over all \
                  channels, depthwise ones, or what works element by element",
             ));
         }
-        let mut segments = Vec::with_capacity(runs.len());
-        for (index, channels) in runs {
-            segments.push(self.cut_out(&feature.segments[index], channels)?);
-        }
         Ok(Rc::new(Feature { segments, order: None, ..feature.as_ref().clone() }))
+    }
+
+    /// Segments of stretches of channels; many of one segment are one.
+    fn cut_runs(
+        &mut self,
+        feature: &Feature,
+        runs: &[(usize, Range<usize>)],
+    ) -> Result<Vec<Segment>, ConvertError> {
+        let mut segments = Vec::new();
+        for own in runs.chunk_by(|(own, _), (other, _)| own == other) {
+            let segment = &feature.segments[own[0].0];
+            if own.len() > FEW_RUNS {
+                let channels: Vec<usize> = own.iter().flat_map(|(_, channels)| channels.clone()).collect();
+                if let Some(gathered) = self.gathered(segment, &channels)? {
+                    segments.push(gathered);
+                    continue;
+                }
+            }
+            for (_, channels) in own {
+                segments.push(self.cut_out(segment, channels.clone())?);
+            }
+        }
+        Ok(segments)
     }
 
     fn cut_out(&mut self, segment: &Segment, channels: Range<usize>) -> Result<Segment, ConvertError> {

@@ -77,17 +77,28 @@ impl Lowering<'_> {
         if name.is_empty() || joined.order.is_some() {
             return Ok(joined);
         }
-        let addends = joined.segments.iter().map(|segment| self.only_addend(&segment.expr));
-        let Ok(addends) = addends.collect::<Result<Vec<_>, _>>() else { return Ok(joined) };
-        let values: Vec<ValueIndex> = addends.iter().map(|addend| self.fix_zero_point(addend)).collect();
-        let plain = addends.iter().all(|own| own.factors.is_none() && own.scale == addends[0].scale);
-        let same = |value: &ValueIndex| self.values[value.0].same_levels(&self.values[values[0].0]);
-        if !plain || !values.iter().all(same) {
-            return Ok(joined);
-        }
+        let Some(values) = self.values_of_one_scale(&joined) else { return Ok(joined) };
         let value = self.concat_values(&node.name, &name, &values)?;
         let expr = of_codes(&joined.segments[0].expr, value);
         Ok(joined.whole(expr))
+    }
+
+    /// The segments of a feature, one after another, as one; `None` where they are not codes of one scale.
+    pub(super) fn as_one(&mut self, feature: &Feature) -> Result<Option<Segment>, ConvertError> {
+        let Some(values) = self.values_of_one_scale(feature) else { return Ok(None) };
+        let value = self.concat_values("", "", &values)?;
+        let expr = of_codes(&feature.segments[0].expr, value);
+        Ok(Some(Segment { channels: feature.channels(), expr }))
+    }
+
+    /// The values of which the segments of a feature are codes of one scale, if they are.
+    fn values_of_one_scale(&mut self, feature: &Feature) -> Option<Vec<ValueIndex>> {
+        let addends = feature.segments.iter().map(|segment| self.only_addend(&segment.expr));
+        let addends = addends.collect::<Result<Vec<_>, _>>().ok()?;
+        let values: Vec<ValueIndex> = addends.iter().map(|addend| self.fix_zero_point(addend)).collect();
+        let plain = addends.iter().all(|own| own.factors.is_none() && own.scale == addends[0].scale);
+        let same = |value: &ValueIndex| self.values[value.0].same_levels(&self.values[values[0].0]);
+        (plain && values.iter().all(same)).then_some(values)
     }
 }
 

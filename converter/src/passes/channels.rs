@@ -3,6 +3,7 @@
 //! ```text
 //! Slice, Split, Gather along the channels                        ─►  Channels
 //! Reshape [1, g, c/g, h, w] ─ Transpose ─ Reshape [1, c, h, w]   ─►  Channels
+//! DepthToSpace, or Reshape ─ Transpose ─ Reshape [1, c, f·h, f·w] ─►  f² × Channels ─ Interleave
 //! ```
 //!
 //! However it is written: the operators are run on the numbers of the elements, and where every plane of the result is a
@@ -12,9 +13,10 @@
 use std::collections::HashMap;
 
 use ylb_source::eval;
-use ylb_source::ir::{Attribute, Domain, Graph, Node, Tensor, TensorId};
+use ylb_source::ir::{Attribute, Domain, Graph, Node, Tensor, TensorId, TensorInfo};
 
 use super::attention;
+use super::transposed::INTERLEAVE;
 use crate::error::ConvertError;
 
 /// The operator of [`Domain::Converter`] that takes channels, in the order of its attribute [`ORDER`].
@@ -42,6 +44,13 @@ pub fn run(graph: &mut Graph) -> Result<usize, ConvertError> {
             graph.nodes.push(node);
             continue;
         };
+        if let ([moved], &[output]) = (&outputs[..], node.outputs.as_slice())
+            && let Some(phases) = phases_of(graph, moved)
+        {
+            interleaved(graph, &node, moved.base, output, phases);
+            count += 1;
+            continue;
+        }
         let orders: Option<Vec<Vec<i64>>> = outputs.iter().map(|moved| order_of(graph, moved)).collect();
         let Some(orders) = orders else {
             moved.extend(node.outputs.iter().copied().zip(outputs));
@@ -68,7 +77,17 @@ fn moved_by(
     moved: &HashMap<TensorId, Moved>,
     node: &Node,
 ) -> Result<Option<Vec<Moved>>, ConvertError> {
-    let movement = ["Slice", "Split", "Gather", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten"];
+    let movement = [
+        "Slice",
+        "Split",
+        "Gather",
+        "Reshape",
+        "Transpose",
+        "Squeeze",
+        "Unsqueeze",
+        "Flatten",
+        "DepthToSpace",
+    ];
     let constant = |id: &TensorId| graph.constant(*id).is_some();
     if !movement.iter().any(|op_type| node.is(op_type)) || node.outputs.iter().any(constant) {
         return Ok(None);
@@ -125,6 +144,51 @@ fn order_of(graph: &Graph, moved: &Moved) -> Option<Vec<i64>> {
         order.push(channel as i64);
     }
     Some(order)
+}
+
+/// The channels of its base for each pixel of a block, if a tensor has its planes' pixels in turn: every second or third of
+/// both its rows and columns is a plane of the base, each taken once.
+fn phases_of(graph: &Graph, moved: &Moved) -> Option<Vec<Vec<i64>>> {
+    let &[1, channels, height, width] = graph.tensor(moved.base).shape.as_deref()? else { return None };
+    let &[1, taken, rows, columns] = moved.elements.shape() else { return None };
+    let factor = rows / height.max(1);
+    if !(2..=4).contains(&factor) || [rows, columns] != [height * factor, width * factor] {
+        return None;
+    }
+    let plane = height * width;
+    let mut seen = vec![false; channels];
+    let mut phases = Vec::with_capacity(factor * factor);
+    for (down, right) in (0..factor).flat_map(|down| (0..factor).map(move |right| (down, right))) {
+        let mut order = Vec::with_capacity(taken);
+        for output in 0..taken {
+            let number = |at: usize| {
+                let [y, x] = [at / width * factor + down, at % width * factor + right];
+                moved.elements.get((output * rows + y) * columns + x) as usize
+            };
+            let channel = number(0) / plane;
+            if (0..plane).any(|at| number(at) != channel * plane + at)
+                || std::mem::replace(&mut seen[channel], true)
+            {
+                return None;
+            }
+            order.push(channel as i64);
+        }
+        phases.push(order);
+    }
+    Some(phases)
+}
+
+/// The nodes that take the channels of each pixel of a block, and the one that puts them in turn.
+fn interleaved(graph: &mut Graph, node: &Node, base: TensorId, output: TensorId, phases: Vec<Vec<i64>>) {
+    let shape =
+        graph.tensor(base).shape.as_deref().map(|shape| [1, phases[0].len(), shape[2], shape[3]].to_vec());
+    let mut parts = Vec::with_capacity(phases.len());
+    for order in phases {
+        let part = graph.add_tensor(TensorInfo { shape: shape.clone(), ..TensorInfo::default() });
+        graph.nodes.push(taken(graph, node, base, part, order));
+        parts.push(part);
+    }
+    graph.nodes.push(node.rewritten(Domain::Converter, INTERLEAVE, &parts).writing(&[output]));
 }
 
 /// The node that takes channels, or hands all of them on.

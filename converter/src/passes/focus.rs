@@ -5,6 +5,8 @@
 //! x ─ [quantizer] ─ Conv 2k×2k, stride 2s
 //! ```
 //!
+//! `SpaceToDepth` of blocks of 2 is the same.
+//!
 //! A quantizer of its own for every slice is one behind the concat, if all are the same.
 //!
 //! Focus moves each 2×2 block of pixels into one cell of four times the channels. A convolution over
@@ -89,6 +91,11 @@ fn hoist_quantizers(graph: &mut Graph, index: usize) -> Result<(), ConvertError>
 
 /// The stem that a node completes, if it does.
 fn focus_of(graph: &Graph, producers: &[Option<usize>], node: &Node) -> Option<Focus> {
+    if node.is("SpaceToDepth") && node.int("blocksize", 0) == 2 {
+        let source = node.input(0)?;
+        let channels = *graph.tensor(source).shape.as_deref()?.get(1)?;
+        return Some(Focus { source, phases: [[0, 0], [0, 1], [1, 0], [1, 1]], channels });
+    }
     if !node.is("Concat") || !matches!(node.int("axis", 0), 1 | -3) || node.inputs.len() != 4 {
         return None;
     }

@@ -7,7 +7,8 @@
 //!
 //! Of a stride `s`, every output row has only the weights that lie a multiple of `s` from each other: rows `y mod s` are
 //! convolutions of their own, over the input as it is, with a part of the weights in reverse. What works element by element
-//! behind it is done on each of them up to its quantizer, since integers are what pixels follow one another of.
+//! behind it is done on each of them up to its quantizer, since integers are what pixels follow one another of. The same
+//! is done behind a pixel shuffle, of which `channels` has made the parts.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,7 +34,8 @@ const MAX_STRIDE: usize = 4;
 /// # Errors
 /// If one has a geometry that is not known here.
 pub fn run(graph: &mut Graph) -> Result<usize, ConvertError> {
-    if !graph.nodes.iter().any(|node| node.is("ConvTranspose")) {
+    let in_turn = |node: &Node| node.is("ConvTranspose") || is_interleave(node);
+    if !graph.nodes.iter().any(in_turn) {
         return Ok(0);
     }
     let mut pass =
@@ -45,6 +47,9 @@ pub fn run(graph: &mut Graph) -> Result<usize, ConvertError> {
         if node.is("ConvTranspose") && !constant {
             pass.convolutions(graph, &node).map_err(|error| node.blame(error))?;
             count += 1;
+        } else if is_interleave(&node) {
+            pass.join_inputs(graph, &node);
+            pass.phases.insert(node.output()?, node.inputs.iter().flatten().copied().collect());
         } else if !pass.in_phases(graph, &node)? {
             pass.join_inputs(graph, &node);
             graph.nodes.push(node);
@@ -56,6 +61,11 @@ pub fn run(graph: &mut Graph) -> Result<usize, ConvertError> {
         }
     }
     Ok(count)
+}
+
+/// Whether a node puts the pixels of tensors in turn, as a pixel shuffle does.
+fn is_interleave(node: &Node) -> bool {
+    node.domain == Domain::Converter && node.op_type == INTERLEAVE
 }
 
 struct Pass {
@@ -177,7 +187,9 @@ impl Pass {
         let Some(phases) = self.phases.remove(&id) else { return };
         let name = match &node.quantizer {
             Some(quantizer) => quantizer.codes_name.clone(),
-            None => graph.tensor(id).name.clone(),
+            None if rounds(node) || node.is("Sign") => graph.tensor(id).name.clone(),
+            // What reads it, not what makes its codes.
+            None => String::new(),
         };
         let joined = match phases[..] {
             [only] => node.rewritten(Domain::Onnx, "Identity", &[only]),

@@ -178,6 +178,26 @@ fn shuffles_before_groups_take_single_channels() {
     check_all(net, last, 4);
 }
 
+/// Of many channels one value is made, in their order.
+#[test]
+fn shuffles_of_many_channels_before_groups() {
+    for parts in [1, 2] {
+        let (mut net, image) = Net::new();
+        let input = net.input(image);
+        let mut map = net.layer(input, [80 / parts, 3, 1, 1], 0.21);
+        if parts == 2 {
+            let other = net.layer(input, [40, 3, 1, 1], 0.21);
+            map = net.builder.node("Concat", &[map, other], &[("axis", Attribute::Int(1))]);
+        }
+        let shuffled = net.shuffled(map, [2, 80]);
+        let weights = net.weights([4, 40, 3, 3]);
+        let window = [("pads", ints(&[1; 4])), ("group", Attribute::Int(2))];
+        let conv = net.builder.node("Conv", &[shuffled, weights], &window);
+        let last = net.builder.quant(conv, 0.9, 0.0, 4.0, true);
+        check_all(net, last, 4);
+    }
+}
+
 /// A channel that is taken twice is no channel of the same map.
 #[test]
 fn repeated_channels_are_refused() {

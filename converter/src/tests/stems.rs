@@ -35,6 +35,20 @@ fn focus_is_a_convolution_of_twice_the_stride() {
     check_stem(&mut net, stem);
 }
 
+/// The same as one operator, of the picture and of a feature map.
+#[test]
+fn space_to_depth_is_a_stem() {
+    let blocks = [("blocksize", Attribute::Int(2))];
+    let (mut net, image) = Net::new();
+    let input = net.input(image);
+    let stem = net.builder.node("SpaceToDepth", &[input], &blocks);
+    let first = net.layer(stem, [5, 12, 3, 3], 0.25);
+    let inner = net.builder.node("SpaceToDepth", &[first], &blocks);
+    let second = net.layer(inner, [4, 20, 1, 1], 0.3);
+    let converted = net.check_interpreted(second, 4);
+    assert_eq!(windows(&converted.model), [[6, 2], [2, 2], [1, 1]]);
+}
+
 /// The image itself is sliced and a quantizer sits behind the concat: its codes are those of the
 /// source model in another arrangement, so they lose their name.
 #[test]

@@ -194,3 +194,54 @@ fn other_transposed_convolutions_are_refused() {
     let error = refused(Upsampling::PLAIN, false, [1, 2]);
     assert!(error.contains("expected a quantizer between convolution \"ConvTranspose"), "{error}");
 }
+
+/// A pixel shuffle in both modes of `DepthToSpace`, or as PyTorch's is without it.
+fn shuffled(net: &mut Net, x: TensorId, [channels, height, width]: [i64; 3], spelling: &str) -> TensorId {
+    if !spelling.is_empty() {
+        let attributes = [("blocksize", Attribute::Int(2)), ("mode", Attribute::Text(spelling.into()))];
+        return net.builder.node("DepthToSpace", &[x], &attributes);
+    }
+    let [cut, whole] =
+        [vec![1, channels / 4, 2, 2, height, width], vec![1, channels / 4, 2 * height, 2 * width]]
+            .map(|shape| net.builder.constant(Tensor::indices(&shape)));
+    let cut = net.builder.node("Reshape", &[x, cut], &[]);
+    let turned = net.builder.node("Transpose", &[cut], &[("perm", ints(&[0, 1, 4, 2, 5, 3]))]);
+    net.builder.node("Reshape", &[turned, whole], &[])
+}
+
+/// Of codes, and of a convolution with an activation function and a quantizer behind the shuffle.
+#[test]
+fn pixel_shuffles_are_parts_in_turn() {
+    for spelling in ["CRD", "DCR", ""] {
+        for quantized_before in [true, false] {
+            let (mut net, image) = Net::new();
+            let input = Upsampling::input(&mut net, image);
+            let weights = net.weights([24, 4, 3, 3]);
+            let conv = net.conv(input, weights);
+            let before = if quantized_before { net.builder.quant(conv, 0.31, 6.0, 4.0, false) } else { conv };
+            let large = shuffled(&mut net, before, [24, 8, 8], spelling);
+            let sigmoid = net.builder.node("Sigmoid", &[large], &[]);
+            let silu = net.builder.node("Mul", &[large, sigmoid], &[]);
+            let codes = net.builder.quant(silu, 0.21, 2.0, 4.0, false);
+            let last = reduced(&mut net, codes, 6, 2);
+            let converted = net.check_interpreted(last, 4);
+            assert_eq!(pictures::verdict(&net, &converted.model), crate::compare::Verdict::Equal);
+            let name = |id: TensorId| net.builder.graph.tensor(id).name.clone();
+            assert_eq!(interleaved(&converted.model), [name(codes)], "{spelling} {quantized_before}");
+        }
+    }
+}
+
+/// Read by a convolution as it is, and beside another part of the network.
+#[test]
+fn pixel_shuffles_of_codes() {
+    let (mut net, image) = Net::new();
+    let input = Upsampling::input(&mut net, image);
+    let wide = net.layer(input, [8, 4, 3, 3], 0.27);
+    let large = shuffled(&mut net, wide, [8, 8, 8], "CRD");
+    let codes = net.input(image);
+    let picture = net.layer(codes, [2, 3, 1, 1], 0.27);
+    let joined = net.builder.node("Concat", &[large, picture], &[("axis", Attribute::Int(1))]);
+    let last = reduced(&mut net, joined, 4, 2);
+    net.check_interpreted(last, 4);
+}

@@ -21,6 +21,8 @@ pub fn moves_elements(op_type: &str) -> bool {
             | "Gather"
             | "Expand"
             | "ScatterND"
+            | "DepthToSpace"
+            | "SpaceToDepth"
     )
 }
 
@@ -55,6 +57,7 @@ pub(super) fn evaluate(
         "ConstantOfShape" => one(constant_of_shape(node, inputs)?),
         "Range" => one(range(inputs)?),
         "ScatterND" => one(scatter_nd(node, inputs)?),
+        "DepthToSpace" | "SpaceToDepth" => one(super::depth::evaluate(node, required(inputs, 0)?)?),
         _ => Ok(None),
     }
 }
@@ -118,7 +121,7 @@ fn reshape(node: &Node, inputs: &Inputs<'_>) -> Result<Tensor, SourceError> {
     input.clone().reshaped(&shape)
 }
 
-fn strides(shape: &[usize]) -> Vec<usize> {
+pub(super) fn strides(shape: &[usize]) -> Vec<usize> {
     let mut strides = vec![1; shape.len()];
     for dimension in (1..shape.len()).rev() {
         strides[dimension - 1] = strides[dimension] * shape[dimension];
@@ -127,7 +130,12 @@ fn strides(shape: &[usize]) -> Vec<usize> {
 }
 
 /// Elements at `Σ start + position · step` for all positions in `shape`; steps may be negative.
-fn strided(input: &Tensor, shape: &[usize], start: usize, steps: &[isize]) -> Result<Tensor, SourceError> {
+pub(super) fn strided(
+    input: &Tensor,
+    shape: &[usize],
+    start: usize,
+    steps: &[isize],
+) -> Result<Tensor, SourceError> {
     let len = element_count(shape)?;
     let mut indices = Vec::with_capacity(len);
     let mut position = vec![0; shape.len()];
