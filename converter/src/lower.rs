@@ -23,6 +23,7 @@
 //! | `conv_sum` | sums of convolutions |
 //! | `spatial` | pooling and upsampling |
 //! | `interleave` | pixels that follow one another; codes that a moved quantizer gave a name |
+//! | `curves` | sums and products of what nothing quantizes |
 //! | `cut` | quantizers |
 //! | `table` | functions of the codes of one value |
 //! | `on_grid` | few numbers that are integers of one step, whatever made them |
@@ -43,7 +44,7 @@ use ylb_source::quantizer::Rounding;
 use ylb_source::window::Geometry;
 
 use crate::error::{ConvertError, ErrorKind};
-use crate::expr::{Expr, Unary, ValueIndex};
+use crate::expr::{ConvIndex, Expr, Unary, ValueIndex};
 use crate::heads::Heads;
 use crate::passes::{self, quantizers, transposed, trunc};
 use crate::report::{Row, Warning};
@@ -53,6 +54,7 @@ mod cast;
 mod channels;
 mod conv;
 mod conv_sum;
+mod curves;
 mod cut;
 mod elementwise;
 mod function_sum;
@@ -153,6 +155,8 @@ struct Lowering<'g> {
     ones: HashMap<(ValueIndex, bool), ValueIndex>,
     spatial: HashMap<(TensorId, ValueIndex), ValueIndex>,
     slices: slices::Slices,
+    /// Accumulators of convolutions, where functions of them are joined.
+    kept: HashMap<ConvIndex, ValueIndex>,
     /// What the codes of values are as functions of what they were cut from.
     definitions: HashMap<ValueIndex, Rc<Expr>>,
 }
@@ -200,6 +204,7 @@ impl<'g> Lowering<'g> {
             ones: HashMap::new(),
             spatial: HashMap::new(),
             slices: slices::Slices::default(),
+            kept: HashMap::new(),
             definitions: HashMap::new(),
         }
     }
@@ -310,6 +315,21 @@ impl Lowering<'_> {
 }
 
 impl LoweredValue {
+    /// One that holds the accumulators of a convolution.
+    fn accumulators(shape: [usize; 3]) -> Self {
+        Self {
+            name: String::new(),
+            shape,
+            low: 0,
+            step: 1,
+            max_level: 255,
+            zero_point: None,
+            scale: 0.0,
+            origin: None,
+            accumulators: true,
+        }
+    }
+
     /// Integer of a level: its code minus the zero point.
     fn integer(&self, level: u8) -> i64 {
         self.low + self.step * i64::from(level) - i64::from(self.zero_point.unwrap_or(0))

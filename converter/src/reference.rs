@@ -8,6 +8,7 @@ use ylb_format::model::{
     interleave_factor,
 };
 
+mod curves;
 mod outputs;
 
 /// Elements of a value, channel by channel, row by row.
@@ -96,6 +97,13 @@ impl Execution<'_> {
         match &self.values[id.index()] {
             Elements::Levels(levels) => levels,
             Elements::Accumulators(_) => &[],
+        }
+    }
+
+    fn accumulators(&self, id: ValueId) -> &[i32] {
+        match &self.values[id.index()] {
+            Elements::Accumulators(accumulators) => accumulators,
+            Elements::Levels(_) => &[],
         }
     }
 
@@ -197,6 +205,7 @@ impl Execution<'_> {
                 };
                 Elements::Levels(whole.iter().enumerate().map(look_up).collect())
             }
+            Operator::Curves(join) => Elements::Levels(self.joined(join, output)),
             Operator::Concat { inputs } => {
                 Elements::Levels(inputs.iter().flat_map(|&input| self.levels(input).to_vec()).collect())
             }

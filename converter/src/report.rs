@@ -44,7 +44,7 @@ pub struct Row {
     /// nothing where they do not.
     pub requantize: &'static str,
     /// 0 where every level is proven to be that of 64-bit floats, which is everywhere but in
-    /// convolutions over several scales. There, a value closer to a step than this part of the mean
+    /// convolutions over several scales and in joins of what nothing quantizes. There, a value closer to a step than this part of the mean
     /// distance between steps may get the level on the other side. (Of a single step: than this part
     /// of what one integer of the coarsest scale adds.)
     pub tie_bound: f64,

@@ -15,6 +15,7 @@ mod averages;
 mod by_channel;
 mod channels;
 mod conv_sums;
+mod curves;
 mod damage;
 mod dilations;
 mod exports;

@@ -40,6 +40,12 @@ pub(crate) mod codes {
     pub(crate) const SOFTMAX: u8 = 13;
     pub(crate) const INTERLEAVE: u8 = 14;
     pub(crate) const PAIR_MAP: u8 = 15;
+    pub(crate) const CURVES: u8 = 16;
+
+    pub(crate) const COMBINE_SUM: u8 = 0;
+    pub(crate) const COMBINE_PRODUCT: u8 = 1;
+    pub(crate) const FUNCTION_TABLE: u8 = 0;
+    pub(crate) const FUNCTION_CURVE: u8 = 1;
 
     pub(crate) const ALONG_CHANNELS: u8 = 1;
     pub(crate) const ALONG_POSITIONS: u8 = 2;

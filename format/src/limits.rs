@@ -29,6 +29,12 @@ pub const MAX_UPSAMPLE: u32 = 8;
 pub const MAX_DEPTH: u64 = 33_025;
 /// Exponential of a softmax: 65 536 of them are less than 2^63.
 pub const MAX_EXPONENTIAL: u64 = 1 << 46;
+/// Operands of a join of curves.
+pub const MAX_CURVE_OPERANDS: usize = 16;
+/// Pieces of a curve.
+pub const MAX_PIECES: usize = 4096;
+/// A piece of a curve is at most 2 to the power of this wide.
+pub const MAX_PIECE_WIDTH: u8 = 40;
 /// Thresholds of one staircase.
 pub const MAX_THRESHOLDS: usize = 4096;
 /// Right shift of a requantization.

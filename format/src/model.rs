@@ -15,11 +15,13 @@
 //! integer arithmetic only. Scales are carried for people and for `--codes`; no result depends on them.
 
 mod arranged;
+mod curves;
 mod head;
 mod input;
 mod operator;
 
 pub use arranged::{Arranged, Extents, Layout, Numbers, Scope};
+pub use curves::{Combine, Curve, CurveOperand, Curves, OperandFunction};
 pub use head::{BoxRule, Detect, HeadMap, HeadPart, ScoreRule};
 pub use input::{
     ChannelOrder, Input, PicturePlacement, PixelLevels, PixelRange, Preprocessing, TensorLayout,
@@ -95,7 +97,7 @@ pub struct Value {
 pub enum ValueKind {
     /// Levels `0..=max_level`, to be read through an encoding.
     Levels(Encoding),
-    /// The i32 accumulators of a convolution without requantization. Only a [`HeadPart`] reads them.
+    /// The i32 accumulators of a convolution without requantization. A [`HeadPart`] reads them, or [`Curves`].
     Accumulators,
 }
 

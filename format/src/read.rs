@@ -7,6 +7,7 @@
 
 mod container;
 mod cursor;
+mod curves;
 mod error;
 mod graph;
 mod head;

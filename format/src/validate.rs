@@ -7,6 +7,7 @@
 
 mod attention;
 mod conv;
+mod curves;
 mod detect;
 mod graph;
 mod head_problem;

@@ -1,5 +1,6 @@
 //! A model to bytes, and bytes to a file.
 
+mod curves;
 mod graph;
 mod head;
 mod input;

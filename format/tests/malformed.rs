@@ -4,6 +4,8 @@
 mod container;
 #[path = "malformed/conv.rs"]
 mod conv;
+#[path = "malformed/curves.rs"]
+mod curves;
 #[path = "malformed/detect.rs"]
 mod detect;
 #[path = "support/encoder.rs"]
@@ -37,6 +39,7 @@ fn assert_error(bytes: &[u8], expected: ReadError) {
 fn every_variant_has_a_case() {
     let cases = [
         include_str!("malformed/conv.rs"),
+        include_str!("malformed/curves.rs"),
         include_str!("malformed/detect.rs"),
         include_str!("malformed/container.rs"),
         include_str!("malformed/fields.rs"),

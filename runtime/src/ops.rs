@@ -11,6 +11,7 @@ pub mod add_tables;
 pub mod channel_max;
 pub mod concat;
 pub mod conv;
+pub mod curves;
 pub mod interleave;
 pub mod map;
 pub mod mat_mul;
@@ -166,6 +167,7 @@ fn draft<'a>(
         Operator::AddTables { inputs, tables, requantize } => {
             Box::new(add_tables::AddTablesDraft { inputs, tables, requantize, pairs })
         }
+        Operator::Curves(join) => Box::new(curves::CurvesDraft { join }),
         Operator::Interleave { inputs } => Box::new(interleave::InterleaveDraft { inputs }),
     })
 }

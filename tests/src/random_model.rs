@@ -10,6 +10,7 @@ use ylb_format::model::{
 
 use crate::rng::Rng;
 
+mod curves;
 mod rearranging;
 
 /// A valid model made from a seed.
@@ -116,11 +117,12 @@ impl Builder {
 
     /// One of the things that networks do.
     fn stage(&mut self, input: ValueId) -> ValueId {
-        match self.rng.below(12) {
+        match self.rng.below(13) {
             8 => self.slices(input),
             9 => self.rearranged(input),
             10 => self.functions(input),
             11 => self.attention(input),
+            12 => self.join(input),
             0 => self.residual(input),
             1 => self.branches(input),
             2 => self.pyramid(input),

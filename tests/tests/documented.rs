@@ -32,6 +32,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ("by_channel", &["converter/src/tests/by_channel.rs"]),
     ("channels", &["converter/src/tests/channels.rs"]),
     ("conv_sums", &["converter/src/tests/conv_sums.rs"]),
+    ("curves", &["converter/src/tests/curves.rs"]),
     ("dilations", &["converter/src/tests/dilations.rs"]),
     ("function_sums", &["converter/src/tests/function_sums.rs"]),
     ("gates", &["converter/src/tests/gates.rs"]),

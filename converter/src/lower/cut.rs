@@ -19,7 +19,7 @@ use crate::staircase::Levels;
 
 /// Above this part of a step, a user should know that near ties may be decided otherwise: about one
 /// code of a picture's millions.
-const LARGE_TIE_BOUND: f64 = 1e-6;
+pub(super) const LARGE_TIE_BOUND: f64 = 1e-6;
 
 /// The codes that a cut makes.
 #[derive(Clone, Debug)]
@@ -215,12 +215,21 @@ impl Lowering<'_> {
                     self.cut_several(&node.name, &values, &expr, codes.levels, output)
                 }
                 // Differs between channels, or has more values than one sum.
+                None if expr.is_uniform() => {
+                    match self.cut_curves(&node.name, &expr, codes.levels, output.clone())? {
+                        Some(value) => Ok(value),
+                        None => self.cut_by_channel(&node.name, &values, &expr, codes.levels, output),
+                    }
+                }
                 _ => self.cut_by_channel(&node.name, &values, &expr, codes.levels, output),
             },
             ([], []) => Err(ConvertError::unsupported("quantizes a constant")),
             _ => match self.one_convolution(&node.name, &expr)? {
                 Some((conv, expr)) => self.cut_conv(conv, &expr, codes.levels, output),
-                None => Err(self.joined_floats(node)),
+                None => {
+                    let joined = self.cut_curves(&node.name, &expr, codes.levels, output)?;
+                    joined.ok_or_else(|| self.joined_floats(node))
+                }
             },
         }
     }
@@ -241,7 +250,10 @@ impl Lowering<'_> {
         };
         match known {
             Ok(value) => Ok(value),
-            Err(error) => self.cut_pairs(node_name, values, expr, levels, output)?.ok_or(error),
+            Err(error) => match self.cut_pairs(node_name, values, expr, levels, output.clone())? {
+                Some(value) => Ok(value),
+                None => self.cut_curves(node_name, expr, levels, output)?.ok_or(error),
+            },
         }
     }
 

@@ -104,7 +104,12 @@ impl Lowering<'_> {
     }
 
     /// What is summed of a value, for each of its levels.
-    fn reals(&self, root: ValueIndex, parts: &[(Rc<Expr>, bool)], values: &[ValueIndex]) -> Vec<f64> {
+    pub(super) fn reals(
+        &self,
+        root: ValueIndex,
+        parts: &[(Rc<Expr>, bool)],
+        values: &[ValueIndex],
+    ) -> Vec<f64> {
         let position = |value: ValueIndex| values.binary_search(&value).unwrap_or(0);
         let programs: Vec<(Program, bool)> = parts
             .iter()

@@ -111,17 +111,7 @@ impl Lowering<'_> {
             let program = Program::compile(expr, channel, |_| 0, |_| reading.clone());
             affine.push(affine_of(&program, range)?);
         }
-        let output = self.add_value(LoweredValue {
-            name: String::new(),
-            shape: pending.shape,
-            low: 0,
-            step: 1,
-            max_level: 255,
-            zero_point: None,
-            scale: 0.0,
-            origin: None,
-            accumulators: true,
-        });
+        let output = self.add_value(LoweredValue::accumulators(pending.shape));
         let kind = if sum.is_some() { "sum" } else { "" };
         self.emit_conv(conv, output, pending.operator(sum.map(ScaledSum::requantize)), kind);
         Ok((output, affine))

@@ -32,6 +32,7 @@ mod units;
 use fixed::Sums;
 pub(super) use fixed::resolution;
 use shared::Shared;
+pub(super) use shared::split;
 use units::Units;
 
 /// A requantization, and how exact it is.

@@ -72,7 +72,9 @@ const REFUSALS: [(&str, Refused); 25] = [
         let layer = net.first(image);
         let sides = [0, 1].map(|_| {
             let conv = net.plain_conv(layer, [4, 4, 3, 3]);
-            net.builder.node("Relu", &[conv], &[])
+            let relu = net.builder.node("Relu", &[conv], &[]);
+            let factors = net.builder.floats(&[1, 4, 1, 1], &[0.7, 0.9, 1.1, 1.3]);
+            net.builder.node("Mul", &[relu, factors], &[])
         });
         let sum = net.builder.node("Add", &sides, &[]);
         let last = net.builder.quant(sum, 0.3, 0.0, 4.0, false);

@@ -78,7 +78,7 @@ fn convolutions_of_different_windows() {
     assert!(terms(&converted).contains(&3), "{:?}", terms(&converted));
 }
 
-/// A function of one branch is not a sum of convolutions.
+/// A function of one branch that differs between channels is no sum of convolutions, and has no curve.
 #[test]
 fn functions_of_branches_are_refused() {
     let (mut net, image) = Net::new();
@@ -89,6 +89,8 @@ fn functions_of_branches_are_refused() {
         net.conv(codes, weights)
     });
     let a = net.builder.node("Relu", &[a], &[]);
+    let factors = net.builder.floats(&[1, 4, 1, 1], &[0.7, 0.9, 1.1, 1.3]);
+    let a = net.builder.node("Mul", &[a, factors], &[]);
     let sum = net.summed(a, b);
     let last = net.builder.quant(sum, 0.17, 0.0, 4.0, false);
     let error = net.convert(last, 4).unwrap_err();

@@ -27,6 +27,30 @@ fn check(mut net: Net, last: TensorId, channels: usize) -> Converted {
     converted
 }
 
+/// Coordinate attention multiplies a map by two gates at once, one of rows and one of columns, with a quantizer behind both.
+#[test]
+fn products_of_three() {
+    let (mut net, image) = Net::new();
+    let input = net.input(image);
+    let map = net.layer(input, [6, 3, 3, 3], 0.21);
+    let gates = [3, 2].map(|axis| {
+        let mean = net.reduced("ReduceMean", map, &[axis], true);
+        let mean = net.builder.quant(mean, 0.011, 0.0, 8.0, false);
+        let weights = net.weights([6, 6, 1, 1]);
+        let conv = net.conv(mean, weights);
+        net.sigmoid_codes(conv)
+    });
+    let product = net.builder.node("Mul", &[map, gates[0]], &[]);
+    let product = net.builder.node("Mul", &[product, gates[1]], &[]);
+    let last = net.builder.quant(product, 0.11, 0.0, 6.0, false);
+    let converted = check(net, last, 6);
+    let of_three = |node: &&ylb_format::model::Node| node.operator.name() == "Curves";
+    assert_eq!(
+        converted.model.nodes.iter().filter(of_three).map(|n| n.operator.inputs().len()).max(),
+        Some(3)
+    );
+}
+
 /// Squeeze and excitation of linear layers: `Gemm` with transposed weights, `MatMul` and a sum, `expand_as`.
 #[test]
 fn linear_layers_are_convolutions_of_one_pixel() {

@@ -143,7 +143,12 @@ fn sums_of_floats_name_the_sum() {
     let (mut net, image) = Net::new();
     let input = net.input(image);
     let codes = net.layer(input, [4, 3, 3, 3], 0.21);
-    let [a, b, c] = [(); 3].map(|()| net.bare(codes, [4, 4, 1, 1]));
+    // Functions that differ between channels, of which there are no curves.
+    let factors = net.builder.floats(&[1, 4, 1, 1], &[0.7, 0.9, 1.1, 1.3]);
+    let [a, b, c] = [(); 3].map(|()| {
+        let bare = net.bare(codes, [4, 4, 1, 1]);
+        net.builder.node("Mul", &[bare, factors], &[])
+    });
     let first = net.builder.node("Add", &[a, b], &[]);
     let second = net.builder.node("Add", &[first, c], &[]);
     let quantized = net.builder.quant(second, 0.37, 0.0, 4.0, false);

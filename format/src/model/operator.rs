@@ -2,7 +2,7 @@
 
 #[cfg(doc)]
 use super::Encoding;
-use super::{Conv, Requantize, ValueId, Window};
+use super::{Conv, Curves, Requantize, ValueId, Window};
 
 /// What a product of two values is summed along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub enum Along {
     Positions,
 }
 
-/// What a node computes. All of them work on levels.
+/// What a node computes. All of them work on levels; [`Operator::Curves`] on accumulators, too.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Operator {
     /// Convolution, bias, batch normalization, activation and quantization in one.
@@ -137,6 +137,8 @@ pub enum Operator {
         /// `factor²` values of equal shape, where the factor is 2 to 4.
         inputs: Vec<ValueId>,
     },
+    /// Sum or product of functions of accumulators and of levels, quantized.
+    Curves(Curves),
 }
 
 /// How many times as many rows and columns so many interleaved values make; `None` if they make none.
@@ -168,6 +170,7 @@ impl Operator {
             Self::Softmax { .. } => "Softmax",
             Self::Interleave { .. } => "Interleave",
             Self::PairMap { .. } => "PairMap",
+            Self::Curves(_) => "Curves",
         }
     }
 
@@ -175,6 +178,7 @@ impl Operator {
     pub fn inputs(&self) -> Vec<ValueId> {
         match self {
             Self::Conv(conv) => conv.terms.iter().map(|term| term.input).collect(),
+            Self::Curves(curves) => curves.operands.iter().map(|operand| operand.input).collect(),
             Self::Add { inputs, .. }
             | Self::AddTables { inputs, .. }
             | Self::Concat { inputs }
@@ -198,6 +202,7 @@ impl Operator {
     pub fn inputs_mut(&mut self) -> Vec<&mut ValueId> {
         match self {
             Self::Conv(conv) => conv.terms.iter_mut().map(|term| &mut term.input).collect(),
+            Self::Curves(curves) => curves.operands.iter_mut().map(|operand| &mut operand.input).collect(),
             Self::Add { inputs, .. }
             | Self::AddTables { inputs, .. }
             | Self::Concat { inputs }

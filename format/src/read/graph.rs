@@ -2,7 +2,7 @@
 
 use super::cursor::Cursor;
 use super::staircase::staircase;
-use super::{Result, Sections, head, input, quant};
+use super::{Result, Sections, curves, head, input, quant};
 use crate::container::codes;
 use crate::limits::{MAX_ADDENDS, MAX_CONCAT_INPUTS, MAX_OUTPUTS, MAX_TERMS, MAX_VALUES};
 use crate::model::{
@@ -80,6 +80,7 @@ fn node(sections: &mut Sections<'_>) -> Result<Node> {
             Operator::Pad { input, padding: sections.graph.u32s()? }
         }
         codes::ADD_TABLES => add_tables(sections)?,
+        codes::CURVES => Operator::Curves(curves::read(sections)?),
         codes::MAT_MUL => mat_mul(sections)?,
         codes::PAIR_MAP => {
             let inputs = [value_id(&mut sections.graph)?, value_id(&mut sections.graph)?];

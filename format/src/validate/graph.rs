@@ -1,6 +1,6 @@
 //! Nodes: order, single writers, and that the shape of every output follows from the inputs.
 
-use super::{NodeProblem, Violation, attention, conv, requantize};
+use super::{NodeProblem, Violation, attention, conv, curves, requantize};
 use crate::limits::{MAX_ADDENDS, MAX_CONCAT_INPUTS, MAX_UPSAMPLE, MAX_WINDOW};
 use crate::model::{Encoding, Model, Node, Operator, Requantize, Value, ValueId, Window, interleave_factor};
 use crate::weights::to_usize;
@@ -100,7 +100,7 @@ pub(super) fn output(value: &Value) -> Result<Levels<'_>, NodeProblem> {
     Ok(Levels { value, encoding })
 }
 
-fn find(model: &Model, id: ValueId) -> Result<&Value, NodeProblem> {
+pub(super) fn find(model: &Model, id: ValueId) -> Result<&Value, NodeProblem> {
     let values = model.values.len();
     model.values.get(to_usize(id.0)).ok_or(NodeProblem::UnknownValue { value: id.0, values })
 }
@@ -144,6 +144,7 @@ fn by_itself(model: &Model, node: &Node, written: &Value) -> Result<(), NodeProb
         Operator::AddTables { inputs, tables, requantize } => {
             add_tables(model, inputs, tables, requantize, output(written)?)
         }
+        Operator::Curves(join) => curves::validate(model, join, written),
         Operator::Interleave { inputs } => interleave(model, inputs, output(written)?),
     }
 }

@@ -137,6 +137,44 @@ pub enum NodeProblem {
         /// Their number.
         count: usize,
     },
+    /// An operand of a join holds levels, but has a curve.
+    #[error("input {input} holds levels, of which there is no curve")]
+    InputIsLevels {
+        /// Which of the inputs.
+        input: usize,
+    },
+    /// An operand of a join refers to no curve.
+    #[error("input {input} has curve {curve}, but there are {curves} curves")]
+    UnknownCurve {
+        /// Which of the inputs.
+        input: usize,
+        /// Index that it gives.
+        curve: u8,
+        /// Curves of the join.
+        curves: usize,
+    },
+    /// Pieces of a curve are none, too many, too wide or too steep.
+    #[error("curve {curve} has {pieces} pieces of 2^{width}, which are too many, too wide or too steep")]
+    Pieces {
+        /// Which.
+        curve: u8,
+        /// Its pieces.
+        pieces: usize,
+        /// Each is 2 to the power of this wide.
+        width: u8,
+    },
+    /// The first or the last piece of a curve is no line.
+    #[error("the ends of curve {curve} are no lines")]
+    CurveEnds {
+        /// Which.
+        curve: u8,
+    },
+    /// A join of curves may leave 58 bits.
+    #[error("what becomes of input {input} may not fit 58 bits")]
+    CurveRange {
+        /// Which of the inputs.
+        input: usize,
+    },
     /// A window's rows, columns or steps are out of range.
     #[error("a window with kernel {kernel:?} and stride {stride:?}: all must be 1 to {limit}")]
     Window {

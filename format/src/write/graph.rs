@@ -119,6 +119,10 @@ impl Sections {
                 self.quant.numbers(exponentials, u64::to_le_bytes);
                 self.quant.staircase(thresholds, levels);
             }
+            Operator::Curves(curves) => {
+                self.graph.u8(codes::CURVES);
+                self.curves(curves);
+            }
             Operator::AddTables { inputs, tables, requantize } => {
                 self.graph.u8(codes::ADD_TABLES);
                 self.graph.inputs(inputs);

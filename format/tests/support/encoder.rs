@@ -166,6 +166,37 @@ fn input(graph: &mut Vec<u8>, input: &Input) {
     }
 }
 
+fn curves(all: &mut Sections, join: &Curves) {
+    all.graph.extend([16, join.operands.len() as u8]);
+    for CurveOperand { input, function } in &join.operands {
+        u32s(&mut all.graph, &[input.0]);
+        match function {
+            OperandFunction::Table(table) => {
+                all.graph.push(0);
+                all.quant.extend((table.len() as u16).to_le_bytes());
+                i64s(&mut all.quant, table);
+            }
+            OperandFunction::Curve { curve, multipliers, bias, shift } => {
+                all.graph.extend([1, *curve, *shift]);
+                u32s(&mut all.quant, &[multipliers.len() as u32]);
+                i64s(&mut all.quant, multipliers);
+                i64s(&mut all.quant, bias);
+            }
+        }
+    }
+    match join.combine {
+        Combine::Sum => all.graph.push(0),
+        Combine::Product { shift } => all.graph.extend([1, shift]),
+    }
+    all.graph.push(join.curves.len() as u8);
+    for Curve { width, pieces } in &join.curves {
+        all.graph.push(*width);
+        all.quant.extend((pieces.len() as u16).to_le_bytes());
+        pieces.iter().for_each(|piece| i64s(&mut all.quant, piece));
+    }
+    staircase(&mut all.quant, &join.thresholds, &join.levels);
+}
+
 fn operator(all: &mut Sections, operator: &Operator) {
     let inputs = |graph: &mut Vec<u8>, inputs: &[ValueId]| {
         graph.push(inputs.len() as u8);
@@ -249,6 +280,7 @@ fn operator(all: &mut Sections, operator: &Operator) {
             all.graph.push(if *along == Along::Channels { 1 } else { 2 });
             requantize(all, Some(to_levels));
         }
+        Operator::Curves(join) => curves(all, join),
         Operator::Softmax { input, groups, exponentials, thresholds, levels } => {
             all.graph.push(13);
             u32s(&mut all.graph, &[input.0, *groups]);

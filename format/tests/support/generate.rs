@@ -43,7 +43,9 @@ impl Generator {
     }
 
     fn some_value(&mut self) -> ValueId {
-        ValueId(self.choose(self.values.len() as u32))
+        let id = self.choose(self.values.len() as u32);
+        // Behind accumulators there is what they became.
+        ValueId(id + u32::from(self.values[id as usize].encoding().is_none()))
     }
 
     fn at(&self, id: ValueId) -> &Value {
@@ -75,7 +77,7 @@ impl Generator {
         let [channels, height, width] = shape;
         let encoding = *self.at(input).encoding().unwrap();
         let twin = Encoding { scale: 0.75, ..encoding };
-        match self.choose(15) {
+        match self.choose(16) {
             0 => self.conv(input),
             1 => self.add(input),
             5 => self.mul(input),
@@ -96,6 +98,7 @@ impl Generator {
             9 => self.add_tables(input),
             10 => self.mat_mul(input),
             11 => self.softmax(input),
+            14 => self.curves(input),
             13 if encoding.max_level < 32 => {
                 let output = self.encoding();
                 let pairs = (usize::from(encoding.max_level) + 1).pow(2);
@@ -129,6 +132,41 @@ impl Generator {
                 self.push([channels * count, height, width], twin, operator);
             }
         }
+    }
+
+    /// A sum or product of a value and of the accumulators of a convolution of it.
+    fn curves(&mut self, input: ValueId) {
+        let [channels, height, width] = self.at(input).shape();
+        let window = Window { kernel: [1, 1], stride: [1, 1], padding: [0; 4] };
+        let term = term(input.0, self.weights([channels, channels, 1, 1]));
+        let conv = Conv { terms: vec![term], window, groups: 1, requantize: None };
+        let kept = ValueId(self.values.len() as u32);
+        self.values.push(accumulators("", [channels, height, width]));
+        self.nodes.push(node("", kept.0, Operator::Conv(conv)));
+        let output = self.encoding();
+        let levels = usize::from(self.at(input).encoding().unwrap().max_level) + 1;
+        let table = (0..levels).map(|_| i64::from(self.number())).collect();
+        let multipliers = (0..channels).map(|_| i64::from(self.number()) >> 8).collect();
+        let bias = (0..channels).map(|_| i64::from(self.number())).collect();
+        let function = OperandFunction::Curve { curve: 0, multipliers, bias, shift: self.choose(63) as u8 };
+        let operands = vec![
+            CurveOperand { input, function: OperandFunction::Table(table) },
+            CurveOperand { input: kept, function },
+        ];
+        let piece = |own: &mut Self, end: bool| {
+            let [k0, k1, k2, k3] = [(); 4].map(|()| i64::from(own.number()) >> 9);
+            if end { [k0, k1, 0, 0] } else { [k0, k1, k2, k3] }
+        };
+        let count = 1 + self.choose(4);
+        let pieces = (0..count).map(|index| piece(self, index == 0 || index + 1 == count)).collect();
+        let curves = vec![Curve { width: 20 + self.choose(16) as u8, pieces }];
+        let combine = match self.choose(2) {
+            0 => Combine::Sum,
+            _ => Combine::Product { shift: 32 + self.choose(31) as u8 },
+        };
+        let levels = self.levels(3, &output);
+        let join = Curves { operands, combine, curves, thresholds: vec![-7, 1 << 40], levels };
+        self.push([channels, height, width], output, Operator::Curves(join));
     }
 
     fn window(&mut self, height: u32, width: u32) -> Window {

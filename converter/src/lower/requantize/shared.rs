@@ -33,11 +33,7 @@ impl Shared {
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
         for channel in 0..conv.shape[0] {
             let (first, last) = conv.real_range(channel);
-            let program = compile(&ground, channel, conv.reading_of_real(channel, 0));
-            let mut scratch = Vec::new();
-            let reach = first.abs().max(last.abs()).max(f64::MIN_POSITIVE).log2().ceil().exp2();
-            let mut at = |x: f64| program.value(&[x], &mut scratch);
-            let (factor, addend) = ((at(reach) - at(-reach)) / (2.0 * reach), at(0.0));
+            let (factor, addend) = conv.affine_of_real(&ground, channel);
             let ends = [first * factor + addend, last * factor + addend];
             low = low.min(ends[0]).min(ends[1]);
             high = high.max(ends[0]).max(ends[1]);
@@ -131,6 +127,18 @@ impl Shared {
     }
 }
 
+impl PendingConv {
+    /// Factor and addend of a linear function of a channel's real result, its bias apart.
+    pub(in crate::lower) fn affine_of_real(&self, ground: &Rc<Expr>, channel: usize) -> (f64, f64) {
+        let (first, last) = self.real_range(channel);
+        let program = compile(ground, channel, self.reading_of_real(channel, 0));
+        let mut scratch = Vec::new();
+        let reach = first.abs().max(last.abs()).max(f64::MIN_POSITIVE).log2().ceil().exp2();
+        let mut at = |x: f64| program.value(&[x], &mut scratch);
+        ((at(reach) - at(-reach)) / (2.0 * reach), at(0.0))
+    }
+}
+
 /// The steps of a channel's staircase on the axis of its sums, in ascending order: the smallest and the largest sum of
 /// each, and its level.
 fn plateaus(staircase: &Staircase, multiplier: i64, bias: i64) -> Vec<(i64, i64, u8)> {
@@ -208,7 +216,7 @@ impl Windows {
 
 /// The innermost linear function of a convolution such that all that follows is the same for all
 /// channels, and what follows as an expression of codes.
-fn split(expr: &Rc<Expr>) -> Option<(Rc<Expr>, Rc<Expr>)> {
+pub(in crate::lower) fn split(expr: &Rc<Expr>) -> Option<(Rc<Expr>, Rc<Expr>)> {
     let leaf = Rc::new(Expr::Codes(ValueIndex(0)));
     let mut linear: HashSet<*const Expr> = HashSet::new();
     for node in expr.nodes() {
