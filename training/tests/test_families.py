@@ -9,11 +9,12 @@ import numpy as np
 import onnx
 import torch
 
+from tests.test_training import synthetic
 from ylb_training import aligned, boxes, evaluate, loss
 from ylb_training.export import export
 from ylb_training.families import MODELS, build, fresh
 from ylb_training.quantize import Widths, quantize, requantize
-from ylb_training.sensitivity import layers_of
+from ylb_training.sensitivity import layers_of, measure
 from ylb_training.yolov3 import Tiny
 from ylb_training.yolov8 import DistanceDetect, Network8
 
@@ -47,6 +48,12 @@ class NetworkTest(unittest.TestCase):
     def test_layers_of_the_sensitivity_are_those_with_convolutions(self):
         self.assertEqual(layers_of(Tiny(2, ANCHORS, 0.25)), [2, 4, 6, 8, 10, 13, 14, 15, 16, 19])
         self.assertEqual(layers_of(Network8(2)), [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 16, 18, 19, 21])
+
+
+    def test_the_sensitivity_of_each_layer_is_measured(self):
+        saved = {"input": [64, 96], "names": ["a", "b"]}
+        lines = list(measure(Tiny(2, ANCHORS, 0.25, "silu").eval(), saved, synthetic(8), synthetic(2), 2, 2, 8))
+        self.assertEqual([line.split()[0] for line in lines], ["all", *(f"model.{k}" for k in (2, 4, 6, 8, 10, 13, 14, 15, 16, 19))])
 
 
 class DecodeTest(unittest.TestCase):

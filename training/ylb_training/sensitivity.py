@@ -30,7 +30,7 @@ def measure(network: Detector, saved: dict, train: list, val: list, weights: int
         outputs = {} if layer is None else {pattern: activations, alone: activations}
         copy = build(network.settings)
         copy.load_state_dict(state)
-        quantize(copy, Widths(base, base, 8, layers, outputs))
+        quantize(copy, Widths(base, base, 8, layers, outputs, network.settings["activation"] != "relu"))
         calibrate(copy, train, height, width, 16, renormalize=layer is not None)
         if layer is not None:
             reestimate(copy, images)
