@@ -266,6 +266,9 @@ fn text(document: &Document) -> Result<String> {
         writeln!(text, "  its SHA-256 {sha256}")?;
     }
     writeln!(text, "  input       {} {}x{} (height x width)", line(&input.name), input.height, input.width)?;
+    let Input { channels, range, placement, fill, .. } = input;
+    let [red, green, blue] = fill;
+    writeln!(text, "  picture     {channels} {range}, {placement}, around it {red} {green} {blue}")?;
     let names = document.class_names.join(", ");
     let names = line(&names);
     let names = if names.is_empty() { "without names" } else { &names };

@@ -16,6 +16,7 @@ fn says_what_is_in_the_file() {
             "tiny.onnx (none), converted by by hand",
             &"ab".repeat(32),
             "images 64x64 (height x width)",
+            "RGB 0..1, centre, around it 114 114 114",
             "3: red, green, blue",
             "anchors times squares of sigmoids (YOLOv5); objectness times class",
             "stride 8, anchors 16x16",
