@@ -312,6 +312,8 @@ fn restored_outputs_are_those_of_the_formulas() {
                 if numbers.are_boxes() && *of != Scope::Maps {
                     continue;
                 }
+                let scored = numbers.are_scored();
+                let columns = if scored { 4 + detect.classes } else { columns };
                 let count = if numbers.are_boxes() { columns } else { part.len() as u32 };
                 let arranged = Arranged { numbers, layout: Layout::Rows, of: *of, first: 0, count };
                 let (shape, tensor) = heads.output(OutputKind::Arranged(arranged));
@@ -325,6 +327,8 @@ fn restored_outputs_are_those_of_the_formulas() {
                     let constant = (detect.scores == ScoreRule::ConstantObjectness).then_some(1.0);
                     let of_box =
                         |sides: [f64; 4]| sides.into_iter().chain(constant).chain(scores()).collect();
+                    let products = || row.classes.iter().map(|class| class * row.objectness.unwrap_or(1.0));
+                    let of_scored = |sides: [f64; 4]| sides.into_iter().chain(products()).collect();
                     let expected: Vec<f64> = match numbers {
                         Numbers::Logits => logits.collect(),
                         Numbers::Logistic => logits.map(sigmoid).collect(),
@@ -333,6 +337,10 @@ fn restored_outputs_are_those_of_the_formulas() {
                         Numbers::UnitBoxes => of_box(parts(sides)),
                         Numbers::Corners => of_box(row.edges),
                         Numbers::UnitCorners => of_box(parts(row.edges)),
+                        Numbers::ScoredBoxes => of_scored(sides),
+                        Numbers::ScoredUnitBoxes => of_scored(parts(sides)),
+                        Numbers::ScoredCorners => of_scored(row.edges),
+                        Numbers::ScoredUnitCorners => of_scored(parts(row.edges)),
                     };
                     let range = if numbers.are_boxes() { 0..columns } else { part.clone() };
                     let expected = &expected[range.start as usize..range.end as usize];

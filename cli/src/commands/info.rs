@@ -226,6 +226,12 @@ fn output(output: &ylb_format::model::Output) -> Output {
                 Numbers::Corners => "decoded boxes by their edges",
                 Numbers::UnitCorners => "decoded boxes by their edges, parts of the picture",
                 Numbers::RawBoxes => "boxes before their decode, with scores",
+                Numbers::ScoredBoxes => "decoded boxes, classes times objectness",
+                Numbers::ScoredUnitBoxes => "decoded boxes, parts of the picture, classes times objectness",
+                Numbers::ScoredCorners => "decoded boxes by their edges, classes times objectness",
+                Numbers::ScoredUnitCorners => {
+                    "decoded boxes by their edges, parts of the picture, classes times objectness"
+                }
             };
             let map = match arranged.of {
                 Scope::Maps => None,

@@ -1,5 +1,5 @@
 //! Outputs whose numbers are those of heads in another arrangement: logistic functions of heads, channels last, all maps
-//! in rows, boxes that are still to be decoded beside scores.
+//! in rows, boxes that are still to be decoded beside scores, products of objectness and class.
 //!
 //! Which arrangement it is, is told by values: of all that have the output's shape, one must give every number of it for
 //! random heads.
@@ -10,8 +10,8 @@ use ylb_format::model::{Arranged, Extents, Layout, MapPart, Numbers, OutputKind,
 use ylb_source::ir::TensorId;
 
 use super::Map;
-use super::check::{Checker, Random};
-use super::families::{scores, sigmoid};
+use super::check::{Checker, Random, SIDES};
+use super::families::{scored, scores, sigmoid};
 
 /// What an output may be of.
 struct Candidate<'m> {
@@ -40,9 +40,16 @@ impl Checker<'_, '_> {
         });
         let firsts = self.firsts(&candidate, columns);
         for layout in layouts {
-            for numbers in [Numbers::Logits, Numbers::Logistic, Numbers::RawBoxes] {
+            for numbers in [Numbers::Logits, Numbers::Logistic, Numbers::RawBoxes, Numbers::ScoredBoxes] {
+                // Products of objectness and class without their boxes, which are decoded in another output.
+                let products = [SIDES];
+                let firsts = match (numbers, candidate.of) {
+                    (Numbers::ScoredBoxes, Scope::Maps) if columns <= self.classes => &products[..],
+                    (Numbers::ScoredBoxes, _) => &[],
+                    _ => &firsts[..],
+                };
                 let all: Vec<Vec<f64>> = rows.iter().map(|logits| self.numbers(numbers, logits)).collect();
-                for &first in &firsts {
+                for &first in firsts {
                     let mut expected = vec![0.0; random.found.len()];
                     for (row, numbers) in all.iter().enumerate() {
                         for column in 0..columns {
@@ -51,7 +58,8 @@ impl Checker<'_, '_> {
                         }
                     }
                     if self.equal(&random.found, &expected) {
-                        let (first, count) = ((first - candidate.fields.start) as u32, columns as u32);
+                        let start = if numbers.are_boxes() { 0 } else { candidate.fields.start };
+                        let (first, count) = ((first - start) as u32, columns as u32);
                         let of = candidate.of;
                         return Some(OutputKind::Arranged(Arranged { numbers, layout, of, first, count }));
                     }
@@ -102,6 +110,11 @@ impl Checker<'_, '_> {
                 let mut row = logits[..detect.boxes.fields() as usize].to_vec();
                 scores(&detect, logits, &mut row);
                 row
+            }
+            Numbers::ScoredBoxes => {
+                let mut row = vec![0.0; SIDES];
+                scores(&detect, logits, &mut row);
+                scored(&detect, row)
             }
             _ => logits.to_vec(),
         }

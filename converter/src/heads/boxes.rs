@@ -8,8 +8,17 @@ use super::families::{self, Family, decode, sigmoid};
 use super::{Hints, Map, not_a_detector};
 use crate::error::ConvertError;
 
-/// The ways of writing the sides of boxes.
-const SPELLINGS: [Numbers; 4] = [Numbers::Boxes, Numbers::UnitBoxes, Numbers::Corners, Numbers::UnitCorners];
+/// The ways of writing the sides of boxes, and behind them an objectness and classes, or their products.
+const SPELLINGS: [Numbers; 8] = [
+    Numbers::Boxes,
+    Numbers::UnitBoxes,
+    Numbers::Corners,
+    Numbers::UnitCorners,
+    Numbers::ScoredBoxes,
+    Numbers::ScoredUnitBoxes,
+    Numbers::ScoredCorners,
+    Numbers::ScoredUnitCorners,
+];
 
 /// Where the rows of an output lie, and how many columns they have.
 #[derive(Clone, Copy)]
@@ -67,7 +76,8 @@ impl Checker<'_, '_> {
             return Ok(None);
         }
         let (mut first, mut sizeless) = (None, None);
-        for numbers in SPELLINGS {
+        // Of fewer columns no scores are products.
+        for numbers in SPELLINGS.into_iter().filter(|numbers| !numbers.are_scored() || columns > SIDES) {
             let [zeros, found] = [zeros, &random.found].map(|tensor| self.in_pixels(tensor, rows, numbers));
             if self.boxes.has_anchors() {
                 match self.anchors(&zeros, columns) {
@@ -78,7 +88,7 @@ impl Checker<'_, '_> {
                     }
                 }
             }
-            let explained = match self.explain(&found, random, columns) {
+            let explained = match self.explain(&found, random, columns, numbers.are_scored()) {
                 Ok(explained) => explained,
                 Err(index) => {
                     first.get_or_insert(index);
@@ -146,11 +156,18 @@ impl Checker<'_, '_> {
     }
 
     /// The family whose formula gives the boxes for random heads, or where the first that could is wrong.
-    fn explain(&self, found: &[f64], random: &Random, columns: usize) -> Result<Explained, usize> {
+    fn explain(
+        &self,
+        found: &[f64],
+        random: &Random,
+        columns: usize,
+        scored: bool,
+    ) -> Result<Explained, usize> {
         let mut first = None;
-        for family in self.families().filter(|&family| columns <= self.columns_of(family)) {
+        let most = |family: &dyn Family| if scored { SIDES + self.classes } else { self.columns_of(family) };
+        for family in self.families().filter(|&family| columns <= most(family)) {
             let Some(scales) = self.scales(family, found, random, columns) else { continue };
-            match self.first_wrong(family, &scales, found, random, columns) {
+            match self.first_wrong(family, &scales, found, (random, scored), columns) {
                 None => return Ok(Explained { family, scales }),
                 Some(index) => first.get_or_insert(index),
             };
@@ -164,7 +181,7 @@ impl Checker<'_, '_> {
         family: &dyn Family,
         scales: &[f32],
         found: &[f64],
-        random: &Random,
+        (random, scored): (&Random, bool),
         columns: usize,
     ) -> Option<usize> {
         let detect = self.detect_of(family);
@@ -172,6 +189,7 @@ impl Checker<'_, '_> {
         for (map, &scale_xy) in self.maps.iter().zip(scales) {
             for (row, logits) in self.rows_of(map, &random.heads).iter().enumerate() {
                 let expected = decode(family, &detect, &map.place(row, scale_xy), logits);
+                let expected = if scored { families::scored(&detect, expected) } else { expected };
                 let own = &found[start..start + columns];
                 if let Some(column) = (0..columns).find(|&column| {
                     let grid = if column < SIDES / 2 { self.coarse() } else { 0.0 };

@@ -129,6 +129,15 @@ pub fn decode(family: &dyn Family, detect: &Detect, place: &Place, logits: &[f64
     row
 }
 
+/// A decoded row without its objectness, which each class is multiplied by.
+pub fn scored(detect: &Detect, mut row: Vec<f64>) -> Vec<f64> {
+    if row.len() > 4 + detect.classes as usize {
+        let objectness = row.remove(4);
+        row[4..].iter_mut().for_each(|score| *score *= objectness);
+    }
+    row
+}
+
 /// Appends the logistic function of the objectness, where there is one, and of each class, or the classes' shares.
 pub fn scores(detect: &Detect, logits: &[f64], row: &mut Vec<f64>) {
     let classes = &logits[detect.first_class() as usize..];

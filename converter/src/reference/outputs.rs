@@ -104,6 +104,9 @@ impl Execution<'_> {
                 cell: [cell / width, cell % width],
             };
             let mut row = families::decode(family, detect, &place, logits);
+            if numbers.are_scored() {
+                row = families::scored(detect, row);
+            }
             if numbers.are_corners() {
                 let [x, y, width, height] = [row[0], row[1], row[2] / 2.0, row[3] / 2.0];
                 row[..SIDES].copy_from_slice(&[x - width, y - height, x + width, y + height]);

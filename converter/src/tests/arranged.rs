@@ -78,6 +78,69 @@ fn boxes_and_scores_apart() {
     }
 }
 
+/// Objectness times class, either first, sliced before or behind the product, transposed, of each map or of all.
+#[test]
+fn products_of_objectness_and_class() {
+    type Product = fn(&mut Net, TensorId) -> TensorId;
+    let apart: Product = |net, rows| {
+        let [objectness, class] = [(4, 5), (5, 6)].map(|(start, end)| slice(net, rows, 2, start, end));
+        net.builder.node("Mul", &[class, objectness], &[])
+    };
+    let swapped: Product = |net, rows| {
+        let [objectness, class] = [(4, 5), (5, 6)].map(|(start, end)| slice(net, rows, 2, start, end));
+        net.builder.node("Mul", &[objectness, class], &[])
+    };
+    let sliced_behind: Product = |net, rows| {
+        let objectness = slice(net, rows, 2, 4, 5);
+        let products = net.builder.node("Mul", &[rows, objectness], &[]);
+        slice(net, products, 2, 5, 6)
+    };
+    let in_columns: Product = |net, rows| {
+        let columns = transpose(net, rows, &[0, 2, 1]);
+        let [objectness, class] = [(4, 5), (5, 6)].map(|(start, end)| slice(net, columns, 1, start, end));
+        let product = net.builder.node("Mul", &[objectness, class], &[]);
+        transpose(net, product, &[0, 2, 1])
+    };
+    for (index, product) in [apart, swapped, sliced_behind, in_columns].into_iter().enumerate() {
+        for decode in [Decode::Squares, Decode::Exponentials(1.0)] {
+            let mut net = detector(decode, false);
+            let rows = net.builder.graph.outputs[0];
+            let (sides, scores) = (slice(&mut net, rows, 2, 0, 4), product(&mut net, rows));
+            net.builder.graph.outputs = vec![sides, scores];
+            let found = kinds(&net, false);
+            let columns: Vec<(Numbers, u32, u32)> =
+                found.iter().map(|kind| (kind.numbers, kind.first, kind.count)).collect();
+            assert_eq!(columns, [(Numbers::Boxes, 0, 4), (Numbers::ScoredBoxes, 4, 1)], "{index}");
+        }
+    }
+}
+
+/// The same beside their boxes, in rows and in columns, by centre and size or by edges.
+#[test]
+fn boxes_beside_products() {
+    for (corners, layout) in [(false, Layout::Rows), (true, Layout::Rows), (true, Layout::Columns)] {
+        let mut net = detector(Decode::Squares, false);
+        let rows = net.builder.graph.outputs[0];
+        let parts = [(0, 2), (2, 4), (4, 5), (5, 6)].map(|(start, end)| slice(&mut net, rows, 2, start, end));
+        let [centre, size, objectness, class] = parts;
+        let product = net.builder.node("Mul", &[class, objectness], &[]);
+        let sides = if corners {
+            let two = net.builder.float(2.0);
+            let half = net.builder.node("Div", &[size, two], &[]);
+            ["Sub", "Add"].map(|edge| net.builder.node(edge, &[centre, half], &[]))
+        } else {
+            [centre, size]
+        };
+        let all = [sides[0], sides[1], product];
+        let joined = net.builder.node("Concat", &all, &[("axis", Attribute::Int(2))]);
+        let last = if layout == Layout::Columns { transpose(&mut net, joined, &[0, 2, 1]) } else { joined };
+        net.builder.graph.outputs = vec![last];
+        let [found] = kinds(&net, false)[..] else { panic!("one output") };
+        let numbers = if corners { Numbers::ScoredCorners } else { Numbers::ScoredBoxes };
+        assert_eq!((found.numbers, found.layout, found.first, found.count), (numbers, layout, 0, 5));
+    }
+}
+
 #[test]
 fn boxes_as_parts_of_the_picture() {
     let mut net = detector(Decode::Squares, false);
@@ -189,5 +252,12 @@ fn other_numbers_are_refused() {
     let addend = net.builder.float(1.01);
     let shifted = net.builder.node("Add", &[apart[0], addend], &[]);
     net.builder.graph.outputs = vec![shifted, apart[1]];
+    assert_eq!(convert(&net, false).unwrap_err().kind(), ErrorKind::NotADetector);
+    // A score that is the objectness twice.
+    let mut net = detector(Decode::Squares, false);
+    let rows = net.builder.graph.outputs[0];
+    let [sides, objectness] = [(0, 4), (4, 5)].map(|(start, end)| slice(&mut net, rows, 2, start, end));
+    let square = net.builder.node("Mul", &[objectness, objectness], &[]);
+    net.builder.graph.outputs = vec![sides, square];
     assert_eq!(convert(&net, false).unwrap_err().kind(), ErrorKind::NotADetector);
 }

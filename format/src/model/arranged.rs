@@ -46,6 +46,14 @@ pub enum Numbers {
     UnitCorners,
     /// Logits of the box's fields, and behind them the scores of decoded boxes: boxes that are still to be decoded.
     RawBoxes,
+    /// As `Boxes`, but for the objectness: what is left out, each class is multiplied by.
+    ScoredBoxes,
+    /// The same of `UnitBoxes`.
+    ScoredUnitBoxes,
+    /// The same of `Corners`.
+    ScoredCorners,
+    /// The same of `UnitCorners`.
+    ScoredUnitCorners,
 }
 
 /// Where the numbers of an output lie. Rows are boxes: by map, anchor, row and column of cells. `n` is the number of
@@ -81,7 +89,7 @@ pub struct Extents {
 
 impl Numbers {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
         Self::Logits,
         Self::Logistic,
         Self::Boxes,
@@ -89,21 +97,33 @@ impl Numbers {
         Self::Corners,
         Self::UnitCorners,
         Self::RawBoxes,
+        Self::ScoredBoxes,
+        Self::ScoredUnitBoxes,
+        Self::ScoredCorners,
+        Self::ScoredUnitCorners,
     ];
 
     /// Whether they are decoded boxes.
     pub const fn are_boxes(self) -> bool {
-        matches!(self, Self::Boxes | Self::UnitBoxes) || self.are_corners()
+        matches!(self, Self::Boxes | Self::UnitBoxes) || self.are_corners() || self.are_scored()
     }
 
     /// Whether they are decoded boxes by their edges.
     pub const fn are_corners(self) -> bool {
-        matches!(self, Self::Corners | Self::UnitCorners)
+        matches!(self, Self::Corners | Self::UnitCorners | Self::ScoredCorners | Self::ScoredUnitCorners)
     }
 
     /// Whether they are decoded boxes in parts of the input's width and height.
     pub const fn are_parts(self) -> bool {
-        matches!(self, Self::UnitBoxes | Self::UnitCorners)
+        matches!(self, Self::UnitBoxes | Self::UnitCorners | Self::ScoredUnitBoxes | Self::ScoredUnitCorners)
+    }
+
+    /// Whether they are decoded boxes whose classes are multiplied by the objectness.
+    pub const fn are_scored(self) -> bool {
+        matches!(
+            self,
+            Self::ScoredBoxes | Self::ScoredUnitBoxes | Self::ScoredCorners | Self::ScoredUnitCorners
+        )
     }
 }
 

@@ -141,6 +141,7 @@ fn logits(index: usize, part: &HeadPart, value: &Value) -> Result<(), HeadProble
 /// Whether there are the columns that an output has, and it is of as many maps as its layout and its numbers.
 fn is_arranged(detect: &Detect, Arranged { numbers, layout, of, first, count }: Arranged) -> bool {
     let columns = match of {
+        _ if numbers.are_scored() => 4 + u64::from(detect.classes),
         _ if numbers.are_boxes() => detect.columns(),
         Scope::Part(of) => {
             let part = detect.maps.get(to_usize(of.map)).and_then(|map| map.parts.get(to_usize(of.part)));

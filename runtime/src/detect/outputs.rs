@@ -147,7 +147,7 @@ impl RawOutputs {
                 self.scores(logits, &mut row);
                 row
             }
-            Numbers::Boxes | Numbers::UnitBoxes | Numbers::Corners | Numbers::UnitCorners => {
+            _ => {
                 let rule = map.boxes.as_ref().expect("anchors are known");
                 let [x, y, width, height] = rule.real(site, |field| logits[field]);
                 let mut row = match numbers.are_corners() {
@@ -159,10 +159,16 @@ impl RawOutputs {
                 if numbers.are_parts() {
                     row.iter_mut().enumerate().for_each(|(index, side)| *side /= self.input[index % 2]);
                 }
-                if self.detect.scores == ScoreRule::ConstantObjectness {
+                let scored = numbers.are_scored();
+                if self.detect.scores == ScoreRule::ConstantObjectness && !scored {
                     row.push(1.0);
                 }
+                let sides = row.len();
                 self.scores(logits, &mut row);
+                if scored && self.detect.objectness().is_some() {
+                    let objectness = row.remove(sides);
+                    row[sides..].iter_mut().for_each(|score| *score *= objectness);
+                }
                 row
             }
         }
