@@ -169,6 +169,7 @@ exports! {
     picture_float255_qcdq_w4a4,
     picture_float255_scale1_w4a4,
     picture_float255_w4a4,
+    picture_meanstd_w4a4,
     picture_nhwc_w4a4,
     picture_uint8_mul_w4a4,
     picture_uint8_scale1_w4a4,

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use ylb_format::model::{Model, Operator};
+use ylb_format::model::{Model, Operator, PixelLevels, Weights};
 
 use crate::support::{Folder, assert_says, exports, squares};
 
@@ -112,6 +112,50 @@ fn a_model_that_sees_black_is_found() {
             let [levels] = model.input.pixel_levels.tables_mut() else { panic!("levels by channel") };
             *levels = std::array::from_fn(|byte| levels[usize::from(byte >= 128)]);
         });
+        for picture in [&["squares.png"][..], &[]] {
+            let finished = folder.run(&[&["-q", "compare", onnx, "model.ylb"][..], picture].concat());
+            assert_eq!((finished.status, finished.stderr.as_str()), (1, ""), "{name}");
+            assert_says(&finished.stdout, &["differs first at", "model.ylb differs from "]);
+        }
+    }
+}
+
+/// The same levels for all colours, where the graph has some for each.
+fn alike(model: &mut Model) {
+    let PixelLevels::ByChannel(tables) = &model.input.pixel_levels else { panic!("levels by channel") };
+    model.input.pixel_levels = PixelLevels::Same(tables[0]);
+}
+
+/// Red for blue in the first convolution, as if the graph did not reverse them.
+fn other_way_round(model: &mut Model) {
+    let Operator::Conv(conv) = &mut model.nodes[0].operator else { panic!("a convolution") };
+    let weights = &mut conv.terms[0].weights;
+    let (shape, codes) = (weights.shape, weights.codes());
+    let taps = (shape[2] * shape[3]) as usize;
+    let reversed: Vec<u8> = codes
+        .chunks_exact(shape[1] as usize * taps)
+        .flat_map(|output| output.chunks_exact(taps).rev().flatten().copied().collect::<Vec<u8>>())
+        .collect();
+    assert_eq!(shape[1], 3);
+    let zero_points = weights.zero_points.clone();
+    *weights = Weights::from_codes(shape, weights.encoding, weights.bits, &reversed, zero_points);
+}
+
+/// Graphs that treat each colour on its own, or reverse them: converted and proven, and a model that overlooked it is told.
+#[test]
+fn a_model_of_other_colours_is_found() {
+    let folder = Folder::new("compare_colours");
+    folder.save("squares.png", &squares(80, 50, &[(16, 24, [255, 0, 0]), (60, 9, [9, 200, 90])]));
+    for (name, wrong) in
+        [("picture_meanstd_w4a4", alike as fn(&mut Model)), ("picture_bgr_w4a4", other_way_round)]
+    {
+        let onnx =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../tests/fixtures/exports/{name}.onnx"));
+        let onnx = onnx.to_str().unwrap();
+        let finished = folder.run(&["convert", onnx, "-o", "model.ylb", "--verify"]);
+        assert_says(&finished.done(), &["(equal): all"]);
+        folder.run(&["-q", "compare", onnx, "model.ylb", "squares.png"]).done();
+        change(&folder.path("model.ylb"), wrong);
         for picture in [&["squares.png"][..], &[]] {
             let finished = folder.run(&[&["-q", "compare", onnx, "model.ylb"][..], picture].concat());
             assert_eq!((finished.status, finished.stderr.as_str()), (1, ""), "{name}");
