@@ -10,6 +10,7 @@ use crate::error::{Blame as _, ErrorKind, SourceError};
 use crate::ir::{Attribute, Domain, ElementType, Graph, Node, TensorId, TensorInfo};
 
 mod external;
+mod fused;
 mod inline;
 pub mod schema;
 mod tensor;
@@ -202,6 +203,7 @@ impl Builder<'_> {
         let domain = decode_domain(proto.domain.as_deref().unwrap_or_default());
         let mut node = Node { name, domain, op_type, inputs, outputs, attributes, quantizer: None };
         upgrade::node(&mut self.graph, &mut node).map_err(|error| node.blame(error))?;
+        fused::node(&mut self.graph, &mut node).map_err(|error| node.blame(error))?;
         if self.graph.nodes.len() >= MAX_NODES {
             let message = format!("the graph has more than {MAX_NODES} nodes");
             return Err(SourceError::new(ErrorKind::TooLarge, message));
