@@ -21,6 +21,7 @@
 //! | `weights` | weights as integers |
 //! | `attention` | products of values as matrices, and softmax |
 //! | `conv_sum` | sums of convolutions |
+//! | `average` | averages of fewer elements at the border |
 //! | `spatial` | pooling and upsampling |
 //! | `interleave` | pixels that follow one another; codes that a moved quantizer gave a name |
 //! | `curves` | sums and products of what nothing quantizes |
@@ -50,6 +51,7 @@ use crate::passes::{self, quantizers, transposed, trunc};
 use crate::report::{Row, Warning};
 
 mod attention;
+mod average;
 mod cast;
 mod channels;
 mod conv;
@@ -225,6 +227,7 @@ impl Lowering<'_> {
             (Domain::Onnx | Domain::Microsoft, "DequantizeLinear") => self.dequantized_picture(node)?,
             (Domain::Onnx, "Conv") => self.conv(node)?,
             (Domain::Converter, transposed::INTERLEAVE) => self.interleave(node)?,
+            (Domain::Converter, passes::averages::BORDER_AVERAGE) => self.border_average(node)?,
             (Domain::Onnx, "Concat") => {
                 let joined = self.concat(node)?;
                 self.named_concat(node, joined)?

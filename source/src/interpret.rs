@@ -125,7 +125,11 @@ impl Interpreter {
 
     fn compute_constants(&mut self) -> Result<(), SourceError> {
         let mut budget = Budget::of(&self.graph);
+        let needed = self.needed();
         for (index, node) in self.graph.nodes.iter().enumerate() {
+            if !needed[index] {
+                continue;
+            }
             let known = |id: &Option<TensorId>| match id {
                 Some(id) => self.constants[id.0].as_deref().map(Some),
                 None => Some(None),
@@ -146,6 +150,19 @@ impl Interpreter {
             }
         }
         Ok(())
+    }
+
+    /// By node, whether some output of the graph depends on it; of a graph without outputs all are needed.
+    fn needed(&self) -> Vec<bool> {
+        let mut read: BTreeSet<TensorId> = self.graph.outputs.iter().copied().collect();
+        let mut needed = vec![read.is_empty(); self.graph.nodes.len()];
+        for (needed, node) in needed.iter_mut().zip(&self.graph.nodes).rev() {
+            *needed |= node.outputs.iter().any(|id| read.contains(id));
+            if *needed {
+                read.extend(node.inputs.iter().flatten());
+            }
+        }
+        needed
     }
 
     /// Runs the model on a picture: `pixels` are bytes, `[3, height, width]`, letterboxed already.

@@ -82,7 +82,8 @@ pub fn of_node(node: &Node, input: &[usize], kernel: Option<[usize; 2]>) -> Resu
 
 /// What `ceil_mode` adds: a window more where the last step would leave elements over, which begins inside the input or
 /// its upper padding. Where nothing is left over it changes nothing. A maximum takes what is outside for nothing, so that
-/// padding below and on the right says the same; a mean does not.
+/// padding below and on the right says the same, and so does a mean that does not count padding; one that does counts only
+/// what was padded before.
 fn round_up(
     node: &Node,
     input: [usize; 2],
@@ -97,8 +98,11 @@ fn round_up(
         if left == 0 || (steps + 1) * stride[d] >= input[d] + padding[d] {
             continue;
         }
-        if node.op_type != "MaxPool" {
-            return Err(SourceError::unsupported("ceil_mode 1, which adds a window; expected 0"));
+        let leaves_out = node.is("AveragePool") && node.int("count_include_pad", 0) == 0;
+        if node.op_type != "MaxPool" && !leaves_out {
+            return Err(SourceError::unsupported(
+                "ceil_mode 1, which adds a window, and count_include_pad 1; expected one of them to be 0",
+            ));
         }
         padding[d + 2] += stride[d] - left;
     }
@@ -299,10 +303,18 @@ mod tests {
         // The window that is left over would begin in the lower padding: there is none.
         assert_eq!(pool([7, 7], 2, 2, 1), ([1; 4], [4, 4]));
         assert_eq!(pool([3, 3], 1, 2, 0), ([0; 4], [2, 2]));
-        let (mut builder, image) = Builder::picture(7, 7);
-        let attributes =
-            [("kernel_shape", ints(&[2, 2])), ("strides", ints(&[2, 2])), ("ceil_mode", Attribute::Int(1))];
-        let mean = builder.node("AveragePool", &[image], &attributes);
-        assert!(of_node(builder.producer(mean), &[1, 3, 7, 7], None).is_err());
+        let mean = |counts: i64| {
+            let (mut builder, image) = Builder::picture(7, 7);
+            let attributes = [
+                ("kernel_shape", ints(&[2, 2])),
+                ("strides", ints(&[2, 2])),
+                ("ceil_mode", Attribute::Int(1)),
+                ("count_include_pad", Attribute::Int(counts)),
+            ];
+            let mean = builder.node("AveragePool", &[image], &attributes);
+            of_node(builder.producer(mean), &[1, 3, 7, 7], None).map(|window| window.padding)
+        };
+        assert_eq!(mean(0).unwrap(), [0, 0, 1, 1]);
+        assert!(mean(1).is_err());
     }
 }

@@ -118,7 +118,9 @@ impl Lowering<'_> {
         }
         let pending = self.convs[conv.0].clone();
         let (inputs, operator, row) = match pending.kind {
-            PendingKind::Conv => return Err(ConvertError::malformed("expected a product of activations")),
+            PendingKind::Conv | PendingKind::Average => {
+                return Err(ConvertError::malformed("expected a product of activations"));
+            }
             PendingKind::MatMul { inputs, groups, along } => {
                 let requantize = self.requantize(conv, expr, levels)?.map;
                 let row = Row::of("MatMul", super::requantize::kind_name(&requantize));

@@ -26,6 +26,8 @@ const MANY_TERMS: usize = 8;
 pub enum PendingKind {
     /// A convolution.
     Conv,
+    /// One that says of each window its sum and its number of elements.
+    Average,
     /// A product of two values as matrices: its one term has the scale of both.
     MatMul {
         /// What is multiplied, and what stands for weights.

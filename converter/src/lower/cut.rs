@@ -264,7 +264,7 @@ impl Lowering<'_> {
         levels: Levels,
         output: LoweredValue,
     ) -> Result<ValueIndex, ConvertError> {
-        if self.convs[conv.0].kind != PendingKind::Conv {
+        if !matches!(self.convs[conv.0].kind, PendingKind::Conv | PendingKind::Average) {
             return self.cut_attention(conv, expr, levels, output);
         }
         let Requantized { map, tie_bound } = self.requantize(conv, expr, levels)?;

@@ -37,10 +37,10 @@ pub(super) type Offset = (Range<usize>, f64);
 
 /// A value and the channels of the joined tensor that it is.
 #[derive(Clone, Debug)]
-struct Member {
-    value: ValueIndex,
-    scale: f64,
-    factors: Option<Rc<[f64]>>,
+pub(super) struct Member {
+    pub(super) value: ValueIndex,
+    pub(super) scale: f64,
+    pub(super) factors: Option<Rc<[f64]>>,
     range: Range<usize>,
 }
 
@@ -147,7 +147,7 @@ impl Lowering<'_> {
     }
 
     /// A value of the shape of another that is 1 everywhere, or −1: only padding tells positions apart.
-    fn ones(&mut self, like: ValueIndex, negative: bool) -> ValueIndex {
+    pub(super) fn ones(&mut self, like: ValueIndex, negative: bool) -> ValueIndex {
         if let Some(&ones) = self.ones.get(&(like, negative)) {
             return ones;
         }
@@ -169,7 +169,11 @@ impl Lowering<'_> {
     }
 
     /// Sums addends of equal scale exactly; the others stay apart.
-    fn summed(&mut self, addends: Vec<Addend>, range: &Range<usize>) -> Result<Vec<Member>, ConvertError> {
+    pub(super) fn summed(
+        &mut self,
+        addends: Vec<Addend>,
+        range: &Range<usize>,
+    ) -> Result<Vec<Member>, ConvertError> {
         let mut groups: Vec<(Addend, Vec<ValueIndex>)> = Vec::new();
         for addend in addends {
             let value = self.fix_zero_point(&addend);

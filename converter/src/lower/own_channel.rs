@@ -61,6 +61,7 @@ impl Lowering<'_> {
     /// A pending convolution that computes `Σ scale · integer + offset` of each element.
     fn own_channels(&mut self, node_name: &str, linear: &Linear) -> Result<ConvIndex, ConvertError> {
         let Linear { addends, offset, offsets } = linear;
+        let window = Window { kernel: [1, 1], stride: [1, 1], padding: [0; 4] };
         let mut terms = Vec::with_capacity(addends.len());
         let mut shape = [0; 3];
         for addend in addends {
@@ -70,18 +71,8 @@ impl Lowering<'_> {
                 return Err(refused());
             }
             shape = own;
-            let ones = vec![1; shape[0]];
-            let extents = [shape[0] as u32, 1, 1, 1];
-            let weights = Weights::from_codes(extents, WeightEncoding::TwosComplement, 2, &ones, Vec::new());
-            let read = self.values[value.0].clone().into_model();
-            let Some(encoding) = read.encoding() else { return Err(refused()) };
-            let sums = weights.channel_sums();
-            let ranges =
-                sums.iter().map(|sum| sum.accumulators(encoding, false)).map(|r| (*r.start(), *r.end()));
-            let (scale, ranges) = (addend.scale, ranges.collect());
-            terms.push(PendingTerm { value, scale, factors: None, ranges, weights });
+            terms.push(self.sum_of_window(value, addend.scale, window)?);
         }
-        let window = Window { kernel: [1, 1], stride: [1, 1], padding: [0; 4] };
         self.convs.push(PendingConv {
             name: node_name.to_owned(),
             kind: PendingKind::Conv,
@@ -97,6 +88,27 @@ impl Lowering<'_> {
             emitted: false,
         });
         Ok(ConvIndex(self.convs.len() - 1))
+    }
+
+    /// A term that sums the integers of each channel that a window covers.
+    pub(super) fn sum_of_window(
+        &self,
+        value: ValueIndex,
+        scale: f64,
+        window: Window,
+    ) -> Result<PendingTerm, ConvertError> {
+        let read = self.values[value.0].clone().into_model();
+        let Some(encoding) = read.encoding() else { return Err(refused()) };
+        let [rows, columns] = window.kernel;
+        let ones = vec![1; read.channels as usize * (rows * columns) as usize];
+        let extents = [read.channels, 1, rows, columns];
+        let weights = Weights::from_codes(extents, WeightEncoding::TwosComplement, 2, &ones, Vec::new());
+        let padded = window.padding.iter().any(|&extent| extent > 0);
+        let sums = weights.channel_sums();
+        let ranges =
+            sums.iter().map(|sum| sum.accumulators(encoding, padded)).map(|r| (*r.start(), *r.end()));
+        let ranges = ranges.collect();
+        Ok(PendingTerm { value, scale, factors: None, ranges, weights })
     }
 }
 

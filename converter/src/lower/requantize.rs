@@ -18,6 +18,7 @@ use std::rc::Rc;
 
 use ylb_format::model::Requantize;
 
+use super::conv::PendingKind;
 use super::{Lowering, PendingConv};
 use crate::error::{ConvertError, ErrorKind};
 use crate::expr::{ConvIndex, ConvReading, Expr, Program, ValueIndex};
@@ -52,6 +53,13 @@ impl Lowering<'_> {
         levels: Levels,
     ) -> Result<Requantized, ConvertError> {
         let conv = &self.convs[conv.0];
+        if conv.kind == PendingKind::Average && !expr.is_uniform() {
+            return Err(ConvertError::unsupported(format!(
+                "quantizes a function that differs between channels, of the average \"{}\", whose windows have fewer \
+                 elements at the border; expected a quantizer directly behind the average, or count_include_pad 1",
+                conv.name
+            )));
+        }
         let scales: Vec<f64> = conv.terms.iter().map(|term| term.scale).collect();
         // Terms whose ratio differs between channels have no unit in common.
         let one_ratio = conv.terms.iter().all(|term| term.factors.is_none());
@@ -103,7 +111,19 @@ fn of_one_unit(
     {
         return Ok(Some(map));
     }
-    Ok(single.then(|| by_channel(staircases)))
+    Ok(if single { Some(by_channel(staircases)) } else { of_equal(units, &staircases) })
+}
+
+/// The staircase of all channels, if they have the same: of the sums themselves.
+fn of_equal(units: &Units, staircases: &[Staircase]) -> Option<Requantize> {
+    let (first, others) = staircases.split_first()?;
+    if others.iter().any(|other| other != first) {
+        return None;
+    }
+    let multipliers = units.repeated(&vec![1; staircases.len()]);
+    let thresholds = first.steps.iter().skip(1).map(|&(start, _)| start).collect();
+    let levels = first.steps.iter().map(|&(_, level)| level).collect();
+    Some(Requantize::ScaledStaircase { multipliers, bias: vec![0; staircases.len()], thresholds, levels })
 }
 
 /// A staircase for each channel.
@@ -132,7 +152,8 @@ fn of_several_units(
             ErrorKind::Inexact,
             format!(
                 "convolution \"{}\" reads values of {} different scales, and what follows it is neither \
-                 linear between clamps nor the same function for all channels",
+                 linear between clamps nor the same function for all channels, such as a PReLU of a slope for each; \
+                 expected a quantizer behind the concat or sum that it reads, or --requantize-joins 8",
                 conv.name,
                 conv.terms.len()
             ),

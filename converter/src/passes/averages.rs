@@ -7,10 +7,11 @@
 //! GlobalMaxPool, ReduceMax(y, x)      ─►  MaxPool, two where the map is larger than a window can be
 //! ```
 //!
-//! The sum of integers is exact, and the quotient a part of the function before the next quantizer. Padding adds
-//! zeros, so
-//! windows must count it (`count_include_pad`), or there must be none: the elements of a window are the same number
-//! everywhere then.
+//! AveragePool with padding that is not counted  ─►  an operator of the converter
+//!
+//! The sum of integers is exact, and the quotient a part of the function before the next quantizer. Padding adds zeros, so
+//! where windows count it (`count_include_pad`), or there is none, the elements of a window are the same number
+//! everywhere.
 
 use std::sync::Arc;
 
@@ -23,13 +24,16 @@ use super::placement::{self, State};
 use super::spelled::{add_number, in_place_of};
 use crate::error::{ConvertError, ErrorKind};
 
+/// The converter's operator for averages of windows that have fewer elements at the border.
+pub const BORDER_AVERAGE: &str = "BorderAverage";
+
 /// Largest extent of a window in the file format.
 const MAX_EXTENT: usize = MAX_WINDOW as usize;
 
 /// Runs the pass. Returns how many averages and maxima were rewritten.
 ///
 /// # Errors
-/// If an average has windows of different numbers of elements, or too large ones.
+/// If an average is one of floats, or has too large windows.
 pub fn run(graph: &mut Graph) -> Result<usize, ConvertError> {
     let mut count = 0;
     let states = placement::states(graph);
@@ -45,8 +49,14 @@ pub fn run(graph: &mut Graph) -> Result<usize, ConvertError> {
                     "averages an activation that is not quantized; train with a quantizer before it";
                 return Err(node.blame(ConvertError::new(ErrorKind::NotQuantized, message)));
             }
-            Some(average) => {
+            Some(average) if average.counted => {
                 sum(graph, &node, average)?;
+                count += 1;
+            }
+            Some(average) => {
+                let Average { input, geometry, .. } = average;
+                let border = node.rewritten(Domain::Converter, BORDER_AVERAGE, &[input]);
+                graph.nodes.push(of_window(border, &geometry));
                 count += 1;
             }
             None if of_maximum(graph, &node).is_some() => {
@@ -65,6 +75,8 @@ struct Average {
     /// Output channels, input channels of each group, rows and columns of the weights.
     shape: [usize; 4],
     geometry: Geometry,
+    /// Whether every window has as many elements as its extents say.
+    counted: bool,
 }
 
 fn average(graph: &Graph, node: &Node) -> Result<Option<Average>, ConvertError> {
@@ -76,19 +88,12 @@ fn average(graph: &Graph, node: &Node) -> Result<Option<Average>, ConvertError> 
     let Some(&[1, channels, height, width]) = graph.tensor(input).shape.as_deref() else { return Ok(None) };
     let plain = |kernel: [usize; 2]| Geometry { kernel, stride: [1, 1], padding: [0; 4] };
     let geometry = if pool {
-        let geometry = window::of_node(node, &[1, channels, height, width], None)?;
-        if geometry.padding != [0; 4] && node.int("count_include_pad", 0) == 0 {
-            return Err(ConvertError::unsupported(format!(
-                "averages with padding {:?} that is not counted: windows at the border have fewer elements; expected \
-                 count_include_pad 1, or no padding",
-                geometry.padding
-            )));
-        }
-        geometry
+        window::of_node(node, &[1, channels, height, width], None)?
     } else {
         match reduced(graph, node).as_deref() {
             Some([1]) => {
-                return Ok(Some(Average { input, shape: [1, channels, 1, 1], geometry: plain([1, 1]) }));
+                let shape = [1, channels, 1, 1];
+                return Ok(Some(Average { input, shape, geometry: plain([1, 1]), counted: true }));
             }
             Some([2]) => plain([height, 1]),
             Some([3]) => plain([1, width]),
@@ -103,7 +108,8 @@ fn average(graph: &Graph, node: &Node) -> Result<Option<Average>, ConvertError> 
             format!("averages {rows}x{columns} elements; expected at most {MAX_DEPTH}"),
         ));
     }
-    Ok(Some(Average { input, shape: [channels, 1, rows, columns], geometry }))
+    let counted = geometry.padding == [0; 4] || node.int("count_include_pad", 0) != 0;
+    Ok(Some(Average { input, shape: [channels, 1, rows, columns], geometry, counted }))
 }
 
 /// The axes of a reduction that keeps them as extents of 1, in ascending order.
@@ -124,8 +130,14 @@ fn ints(numbers: &[usize]) -> Attribute {
     Attribute::Ints(numbers.iter().map(|&number| number as i64).collect())
 }
 
+fn of_window(node: Node, geometry: &Geometry) -> Node {
+    node.with("kernel_shape", ints(&geometry.kernel))
+        .with("strides", ints(&geometry.stride))
+        .with("pads", ints(&geometry.padding))
+}
+
 fn sum(graph: &mut Graph, node: &Node, average: Average) -> Result<(), ConvertError> {
-    let Average { input, shape, geometry } = average;
+    let Average { input, shape, geometry, .. } = average;
     let len = shape.iter().product();
     let ones = TensorInfo {
         shape: Some(shape.to_vec()),
@@ -136,12 +148,7 @@ fn sum(graph: &mut Graph, node: &Node, average: Average) -> Result<(), ConvertEr
     let weights = graph.add_tensor(ones);
     let sum = in_place_of(graph, node, Domain::Onnx, "Conv", &[input, weights]);
     let summed = sum.output()?;
-    let sum = sum
-        .with("group", Attribute::Int(shape[0] as i64))
-        .with("kernel_shape", ints(&geometry.kernel))
-        .with("strides", ints(&geometry.stride))
-        .with("pads", ints(&geometry.padding));
-    graph.nodes.push(sum);
+    graph.nodes.push(of_window(sum.with("group", Attribute::Int(shape[0] as i64)), &geometry));
     let elements = add_number(graph, (len / shape[0]) as f64)?;
     let quotient = in_place_of(graph, node, Domain::Onnx, "Div", &[summed, elements]);
     graph.nodes.push(quotient.writing(&node.outputs));

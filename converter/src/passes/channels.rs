@@ -8,7 +8,8 @@
 //!
 //! However it is written: the operators are run on the numbers of the elements, and where every plane of the result is a
 //! plane of the feature map, a node says which. So a channel shuffle is found in any spelling, and so are halves whose
-//! bounds an exporter computes from shapes.
+//! bounds an exporter computes from shapes. Where every pixel is repeated, as PyTorch's `expand` is exported, the node is an
+//! enlargement.
 
 use std::collections::HashMap;
 
@@ -51,6 +52,14 @@ pub fn run(graph: &mut Graph) -> Result<usize, ConvertError> {
             count += 1;
             continue;
         }
+        if let [only] = &outputs[..]
+            && let Some(factor) = repeated(graph, only)
+        {
+            let enlarged = enlarged(graph, &node, only.base, factor);
+            graph.nodes.push(enlarged);
+            count += 1;
+            continue;
+        }
         let orders: Option<Vec<Vec<i64>>> = outputs.iter().map(|moved| order_of(graph, moved)).collect();
         let Some(orders) = orders else {
             moved.extend(node.outputs.iter().copied().zip(outputs));
@@ -87,6 +96,7 @@ fn moved_by(
         "Unsqueeze",
         "Flatten",
         "DepthToSpace",
+        "Expand",
     ];
     let constant = |id: &TensorId| graph.constant(*id).is_some();
     if !movement.iter().any(|op_type| node.is(op_type)) || node.outputs.iter().any(constant) {
@@ -108,6 +118,13 @@ fn moved_by(
     };
     let constants = (1..node.inputs.len()).map(|at| graph.constant_input(node, at).map(AsRef::as_ref));
     let operands: Vec<Option<&Tensor>> = std::iter::once(Some(elements)).chain(constants).collect();
+    let fits = |id: &TensorId| {
+        let shape = graph.tensor(*id).shape.as_ref();
+        shape.is_some_and(|shape| shape.iter().product::<usize>() <= MAX_ELEMENTS)
+    };
+    if node.is("Expand") && !node.outputs.iter().all(fits) {
+        return Ok(None);
+    }
     let outputs = eval::evaluate(node, &operands, graph.opset)?;
     let outputs = outputs.filter(|outputs| outputs.len() == node.outputs.len());
     Ok(outputs.map(|outputs| outputs.into_iter().map(|elements| Moved { base, elements }).collect()))
@@ -189,6 +206,41 @@ fn interleaved(graph: &mut Graph, node: &Node, base: TensorId, output: TensorId,
         parts.push(part);
     }
     graph.nodes.push(node.rewritten(Domain::Converter, INTERLEAVE, &parts).writing(&[output]));
+}
+
+/// How often a tensor repeats the rows and the columns of its base, if that is all it does.
+fn repeated(graph: &Graph, moved: &Moved) -> Option<usize> {
+    let &[1, channels, height, width] = graph.tensor(moved.base).shape.as_deref()? else { return None };
+    let &[1, own, rows, columns] = moved.elements.shape() else { return None };
+    let factor = rows / height.max(1);
+    // A map of one pixel is a gate.
+    if factor < 2
+        || [own, rows, columns] != [channels, height * factor, width * factor]
+        || height * width == 1
+    {
+        return None;
+    }
+    let source = |at: usize| {
+        let (channel, row, column) = (at / (rows * columns), at / columns % rows, at % columns);
+        (channel * height + row / factor) * width + column / factor
+    };
+    (0..moved.elements.len()).all(|at| moved.elements.get(at) == source(at) as f64).then_some(factor)
+}
+
+fn enlarged(graph: &mut Graph, node: &Node, base: TensorId, factor: usize) -> Node {
+    let text = |text: &str| Attribute::Text(text.to_owned());
+    let shape = graph.tensor(base).shape.as_deref().map(|shape| {
+        let own = |(axis, &extent): (usize, &usize)| if axis < 2 { extent } else { extent * factor };
+        shape.iter().enumerate().map(own).collect()
+    });
+    for &output in &node.outputs {
+        graph.tensors[output.0].shape.clone_from(&shape);
+    }
+    let enlarged = node.rewritten(Domain::Onnx, "Resize", &[base]).writing(&node.outputs);
+    enlarged
+        .with("mode", text("nearest"))
+        .with("coordinate_transformation_mode", text("asymmetric"))
+        .with("nearest_mode", text("floor"))
 }
 
 /// The node that takes channels, or hands all of them on.

@@ -9,7 +9,7 @@
 //! nearest `Resize`, and, where it has one scale, `Concat`. Tools that quantize the inputs of convolutions
 //! (TensorRT's, NNCF's,
 //! AIMET's) leave floats in these operators, of which there are no codes to pick. What readers quantize differently is
-//! picked once for each.
+//! picked once for each. A clamp or another function that is non-decreasing, between the two, moves along.
 //!
 //! Quantizers of equal numbers over one tensor become one. Where everything below is quantized already, nothing is
 //! moved.
@@ -21,9 +21,10 @@ use ylb_source::ir::{Attribute, Domain, Graph, Node, TensorId, TensorInfo};
 use ylb_source::quantizer::Quantizer;
 
 use super::attention::{MAT_MUL, SOFTMAX};
+use super::averages::BORDER_AVERAGE;
 use super::channels::CHANNELS;
 use super::rearranged::keeps_elements;
-use super::spelled::{compares, copied, is_elementwise};
+use super::spelled::{clamp, compares, copied, is_elementwise, with_number};
 use super::trunc;
 
 /// Attribute of an operator that hands codes on: their name in the source, of whose quantizer they are.
@@ -77,10 +78,12 @@ pub(super) fn states(graph: &Graph) -> Vec<State> {
         let cuts = compares(node) || ["Round", "Floor", "Ceil", "Sign"].iter().any(|op| node.is(op));
         let state = match &node.domain {
             Domain::Converter if node.op_type == CHANNELS => worst,
-            Domain::Converter if [MAT_MUL, SOFTMAX].contains(&node.op_type.as_str()) => State::Floats,
+            Domain::Converter if [MAT_MUL, SOFTMAX, BORDER_AVERAGE].contains(&node.op_type.as_str()) => {
+                State::Floats
+            }
             Domain::Converter if node.op_type != trunc::ROUND => State::Codes,
             _ if cuts || node.is_linear_quantizer("DequantizeLinear") => State::Codes,
-            _ if linear || picks(node) || copied(node).is_some() => worst,
+            _ if linear || picks(node) || node.is("Pad") || copied(node).is_some() => worst,
             _ if is_elementwise(node) || node.domain == Domain::Converter => worst.max(State::Values),
             _ if ["Sigmoid", "LeakyRelu", "Tanh"].iter().any(|op| node.is(op)) => worst.max(State::Values),
             _ => State::Floats,
@@ -98,12 +101,28 @@ fn picks(node: &Node) -> bool {
     channels || maximum || node.is("Concat") || ((node.is("Resize") || node.is("Upsample")) && nearest)
 }
 
+/// A tensor, and what writes the last function of it that moves along.
+type Source = (TensorId, Option<TensorId>);
+
+/// What is moved: a quantizer, and functions before it, the last first.
+struct Moving<'n> {
+    node: &'n Node,
+    quantizer: &'n Arc<Quantizer>,
+    functions: &'n [Node],
+}
+
+impl Moving<'_> {
+    fn key(&self, source: TensorId) -> Source {
+        (source, self.functions.first().and_then(|last| last.outputs.first().copied()))
+    }
+}
+
 struct Pass<'g> {
     old: &'g [Node],
     producers: Vec<Option<usize>>,
     states: Vec<State>,
-    /// The quantized tensors that were made of a tensor.
-    quantized: HashMap<TensorId, Vec<(Arc<Quantizer>, TensorId)>>,
+    /// The quantized tensors that were made of a tensor, or of functions of it, which are known by what writes the last.
+    quantized: HashMap<Source, Vec<(Arc<Quantizer>, TensorId)>>,
     done: Done,
 }
 
@@ -119,17 +138,34 @@ impl Pass<'_> {
         let &[output] = node.outputs.as_slice() else { return None };
         let source = self.origin(node.input(0)?);
         // One whose codes have a name of their own stays beside another that has one, too, where lowering takes it.
-        let known = self.known(source, &quantizer);
+        let known = self.known((source, None), &quantizer);
         if let Some(known) =
             known.filter(|&known| self.take_over_name(graph, known, &quantizer) || self.is_stuck(source, 0))
         {
             self.done.merged += 1;
             return Some(node.rewritten(Domain::Onnx, "Identity", &[known]));
         }
-        let moved = self.moved(graph, node, &quantizer, source, 0);
+        let (functions, below) = self.functions_before(graph, source);
+        let moving = Moving { node, quantizer: &quantizer, functions: &functions };
+        let moved = self.moved(graph, &moving, below, 0);
         self.done.moved += usize::from(moved.is_some());
-        self.quantized.entry(source).or_default().push((quantizer, output));
+        self.quantized.entry((source, None)).or_default().push((Arc::clone(&quantizer), output));
         moved.map(|last| Node { outputs: vec![output], ..last })
+    }
+
+    /// Non-decreasing functions between a tensor and what picks elements before it, the last first, and the tensor before
+    /// them. None if nothing picks there.
+    fn functions_before(&self, graph: &Graph, source: TensorId) -> (Vec<Node>, TensorId) {
+        let (mut functions, mut id) = (Vec::new(), source);
+        while let Some(node) = self.producer(id).filter(|_| functions.len() < MAX_DEPTH) {
+            if picks(node) && !functions.is_empty() {
+                return (functions, id);
+            }
+            let Some(input) = rising(graph, node) else { break };
+            functions.push(node.clone());
+            id = self.origin(input);
+        }
+        (Vec::new(), source)
     }
 
     /// Gives codes without a name that of an equal quantizer. Whether both have one name now, or none.
@@ -156,7 +192,7 @@ impl Pass<'_> {
     }
 
     /// An earlier tensor of the same codes.
-    fn known(&self, source: TensorId, quantizer: &Quantizer) -> Option<TensorId> {
+    fn known(&self, source: Source, quantizer: &Quantizer) -> Option<TensorId> {
         let same = |other: &Quantizer| {
             *other == Quantizer { codes_name: other.codes_name.clone(), ..quantizer.clone() }
         };
@@ -198,14 +234,14 @@ impl Pass<'_> {
     fn moved(
         &mut self,
         graph: &mut Graph,
-        node: &Node,
-        quantizer: &Arc<Quantizer>,
+        moving: &Moving<'_>,
         source: TensorId,
         depth: usize,
     ) -> Option<Node> {
         if depth > MAX_DEPTH || !self.is_stuck(source, 0) {
             return None;
         }
+        let quantizer = moving.quantizer;
         let picking = self.producer(source)?.clone();
         let joins = picking.is("Concat");
         let channels = matches!(picking.int("axis", 0), 1 | -3);
@@ -223,7 +259,7 @@ impl Pass<'_> {
         }
         let mut inputs = picking.inputs.clone();
         for input in inputs.iter_mut().take(count).flatten() {
-            *input = self.quantize(graph, node, quantizer, *input, depth + 1);
+            *input = self.quantize(graph, moving, *input, depth + 1);
         }
         let named = Attribute::Text(quantizer.codes_name.clone());
         Some(Node { inputs, ..picking }.with(CODES_NAME, named))
@@ -233,26 +269,54 @@ impl Pass<'_> {
     fn quantize(
         &mut self,
         graph: &mut Graph,
-        node: &Node,
-        quantizer: &Arc<Quantizer>,
+        moving: &Moving<'_>,
         input: TensorId,
         depth: usize,
     ) -> TensorId {
         let source = self.origin(input);
-        if let Some(known) = self.known(source, quantizer) {
+        if let Some(known) = self.known(moving.key(source), moving.quantizer) {
             return known;
         }
         // Codes of a part have no name in the source.
-        let own = Arc::new(Quantizer { codes_name: String::new(), ..quantizer.as_ref().clone() });
-        let made = self.moved(graph, node, &own, source, depth);
-        let made = made.unwrap_or_else(|| Node {
-            quantizer: Some(Arc::clone(&own)),
-            ..node.rewritten(Domain::Converter, &node.op_type, &[source])
-        });
+        let own = Quantizer { codes_name: String::new(), ..moving.quantizer.as_ref().clone() };
+        let own = Arc::new(own);
+        let moving = Moving { quantizer: &own, ..*moving };
         let shape = graph.tensor(source).shape.clone();
+        let made = self.moved(graph, &moving, source, depth).unwrap_or_else(|| {
+            let mut last = source;
+            for function in moving.functions.iter().rev() {
+                let before = function.inputs.iter().flatten().copied();
+                let before = before.into_iter().find(|&id| graph.constant(id).is_none());
+                let inputs = function.inputs.iter().map(|&id| if id == before { Some(last) } else { id });
+                let inputs = inputs.collect();
+                let written = graph.add_tensor(TensorInfo { shape: shape.clone(), ..TensorInfo::default() });
+                graph.nodes.push(Node { inputs, ..function.clone() }.writing(&[written]));
+                last = written;
+            }
+            let node = moving.node;
+            let quantized = node.rewritten(Domain::Converter, &node.op_type, &[last]);
+            Node { quantizer: Some(Arc::clone(&own)), ..quantized }
+        });
         let output = graph.add_tensor(TensorInfo { shape, ..TensorInfo::default() });
         graph.nodes.push(Node { outputs: vec![output], ..made });
-        self.quantized.entry(source).or_default().push((own, output));
+        self.quantized.entry(moving.key(source)).or_default().push((own, output));
         output
     }
+}
+
+/// What a non-decreasing function of one tensor reads, the same for all elements.
+fn rising(graph: &Graph, node: &Node) -> Option<TensorId> {
+    if let Some((source, _)) = clamp(graph, node) {
+        return Some(source);
+    }
+    let known = ["Sigmoid", "Tanh", "Softplus"].iter().any(|op| node.is(op));
+    if known || (node.is("LeakyRelu") && node.float("alpha", 0.01) >= 0.0) {
+        return node.input(0);
+    }
+    let (source, number, first) = with_number(graph, node)?;
+    let rises = node.is("Add")
+        || (node.is("Sub") && !first)
+        || (node.is("Mul") && number > 0.0)
+        || (node.is("Div") && !first && number > 0.0);
+    rises.then_some(source)
 }

@@ -1,6 +1,7 @@
 //! Averages: through the whole converter, beside the interpreter.
 
 use super::*;
+use crate::compare::Verdict;
 
 impl Net {
     fn averaged(&mut self, input: TensorId, extent: i64, stride: i64, pad: i64, counted: bool) -> TensorId {
@@ -68,16 +69,75 @@ fn gates_of_means() {
     }
 }
 
+/// Windows at the border have fewer elements, in as many ways as rows and columns can be cut off.
 #[test]
-fn averages_of_other_counts_at_the_border_are_refused() {
-    let (mut net, image) = Net::new();
-    let input = net.input(image);
-    let codes = net.layer(input, [4, 3, 3, 3], 0.21);
-    let averaged = net.averaged(codes, 3, 1, 1, false);
-    let quantized = net.builder.quant(averaged, 0.123, 0.0, 4.0, false);
-    let error = net.convert(quantized, 4).unwrap_err();
-    assert_eq!((error.kind(), error.op_type()), (ErrorKind::Unsupported, Some("AveragePool")), "{error}");
-    assert!(error.message().contains("count_include_pad"), "{error}");
+fn averages_that_leave_padding_out() {
+    for (extent, stride, pad, bits) in
+        [(3, 1, 1, 4.0), (3, 2, 1, 8.0), (5, 1, 2, 4.0), (5, 2, 2, 8.0), (4, 2, 1, 2.0)]
+    {
+        for scale in [0.21, 0.123] {
+            let (mut net, image) = Net::new();
+            let input = net.input(image);
+            let weights = net.weights([6, 3, 3, 3]);
+            let conv = net.conv(input, weights);
+            let codes = net.builder.quant(conv, 0.21, 3.0, bits, false);
+            let averaged = net.averaged(codes, extent, stride, pad, false);
+            // Quotients by powers of two tie where both scales are equal.
+            let quantized = net.builder.quant(averaged, scale, 0.0, if bits > 4.0 { 8.0 } else { 5.0 }, true);
+            let converted = net.check_interpreted(quantized, 6);
+            assert!(converted.report.rows.iter().all(|row| row.tie_bound == 0.0), "{extent} {stride}");
+            let verdict = pictures::verdict(&net, &converted.model);
+            assert_eq!(verdict, Verdict::Equal, "{extent} {stride} {pad} {bits} {scale}");
+        }
+    }
+}
+
+/// Rounded up, padded on two sides alone, behind a concat of different scales and before an activation.
+#[test]
+fn averages_that_leave_padding_out_of_any_shape() {
+    let attributes = |pads: [i64; 4], ceil: i64| {
+        let window = [("kernel_shape", ints(&[3, 2])), ("strides", ints(&[2, 2])), ("pads", ints(&pads))];
+        window.into_iter().chain([("ceil_mode", Attribute::Int(ceil))]).collect::<Vec<_>>()
+    };
+    for (pads, ceil) in [([1, 0, 0, 0], 0), ([0, 1, 1, 0], 0), ([0; 4], 1)] {
+        let (mut net, image) = Net::new();
+        let input = net.input(image);
+        let [a, b] = [0.21, 0.33].map(|scale| net.layer(input, [4, 3, 3, 3], scale));
+        let joined = net.builder.node("Concat", &[a, b], &[("axis", Attribute::Int(1))]);
+        let averaged = net.builder.node("AveragePool", &[joined], &attributes(pads, ceil));
+        let sigmoid = net.builder.node("Sigmoid", &[averaged], &[]);
+        let silu = net.builder.node("Mul", &[averaged, sigmoid], &[]);
+        let quantized = net.builder.quant(silu, 0.123, 0.0, 4.0, false);
+        let converted = net.check_interpreted(quantized, 8);
+        assert_eq!(pictures::verdict(&net, &converted.model), Verdict::Equal, "{pads:?} {ceil}");
+    }
+}
+
+#[test]
+fn averages_that_leave_padding_out_of_what_no_staircase_is_are_refused() {
+    let refused = |build: &dyn Fn(&mut Net, TensorId) -> TensorId, words: &str| {
+        let (mut net, image) = Net::new();
+        let input = net.input(image);
+        let last = build(&mut net, input);
+        let quantized = net.builder.quant(last, 0.123, 0.0, 4.0, false);
+        let error = net.convert(quantized, 4).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        assert!(error.message().contains(words), "{error}");
+    };
+    let by_channel = |net: &mut Net, input: TensorId| {
+        let codes = net.layer(input, [4, 3, 3, 3], 0.21);
+        let averaged = net.averaged(codes, 3, 1, 1, false);
+        let factors = net.numbers(4);
+        let factors = net.builder.floats(&[4, 1, 1], &factors);
+        net.builder.node("Mul", &[averaged, factors], &[])
+    };
+    refused(&by_channel, "directly behind the average");
+    let several_scales = |net: &mut Net, input: TensorId| {
+        let [a, b] = [0.21, 0.33].map(|scale| net.layer(input, [4, 3, 3, 3], scale));
+        let sum = net.builder.node("Add", &[a, b], &[]);
+        net.averaged(sum, 3, 1, 1, false)
+    };
+    refused(&several_scales, "averages activations of several scales");
 }
 
 #[test]

@@ -210,3 +210,27 @@ fn repeated_channels_are_refused() {
     let error = net.convert(last, 4).unwrap_err();
     assert_eq!((error.kind(), error.op_type()), (ErrorKind::Unsupported, Some("Gather")), "{error}");
 }
+
+/// PyTorch's `view`, `expand`, `view` in place of an enlargement.
+#[test]
+fn repeated_pixels_are_an_enlargement() {
+    let (mut net, image) = Net::new();
+    let input = net.input(image);
+    let half = {
+        let weights = net.weights([4, 3, 2, 2]);
+        let conv = net.builder.node("Conv", &[input, weights], &[("strides", ints(&[2, 2]))]);
+        net.builder.quant(conv, 0.21, 3.0, 4.0, false)
+    };
+    let half_size = SIZE as i64 / 2;
+    let shape = |net: &mut Net, extents: &[i64]| net.builder.constant(Tensor::indices(extents));
+    let apart = shape(&mut net, &[1, 4, half_size, 1, half_size, 1]);
+    let apart = net.builder.node("Reshape", &[half, apart], &[]);
+    let extents = shape(&mut net, &[1, 4, half_size, 2, half_size, 2]);
+    let repeated = net.builder.node("Expand", &[apart, extents], &[]);
+    let whole = shape(&mut net, &[1, 4, SIZE as i64, SIZE as i64]);
+    let whole = net.builder.node("Reshape", &[repeated, whole], &[]);
+    let last = net.layer(whole, [5, 4, 3, 3], 0.3);
+    let converted = net.check_interpreted(last, 5);
+    let enlarges = |node: &ylb_format::model::Node| matches!(node.operator, Operator::Upsample { .. });
+    assert!(converted.model.nodes.iter().any(enlarges));
+}

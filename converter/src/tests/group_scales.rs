@@ -1,6 +1,8 @@
 //! Weights with scales by group of input channels.
 
 use super::*;
+use ylb_source::ir::ElementType;
+
 use crate::compare::Verdict;
 
 impl Net {
@@ -97,4 +99,61 @@ fn heads_of_several_scales() {
     let model = net.check_interpreted(sum, 4).model;
     assert_eq!(terms(&model), [1, 1, 2]);
     assert_eq!(pictures::verdict(&net, &model), Verdict::Equal);
+}
+
+/// Opset 21's blocks, of 8 and 4 bits, signed and not.
+#[test]
+fn block_wise_scales_are_those_of_groups() {
+    let element = |bits, signed| if signed { ElementType::Signed(bits) } else { ElementType::Unsigned(bits) };
+    for (bits, signed, kernel) in [(8, true, 3), (4, true, 1), (4, false, 3)] {
+        let (mut net, image) = Net::new();
+        let input = net.input(image);
+        let layer = net.layer(input, [8, 3, 3, 3], 0.25);
+        let zero = if signed { 0 } else { 7 };
+        let codes: Vec<i64> =
+            net.integers(6 * 8 * kernel * kernel, -7, 8).iter().map(|&code| code as i64 + zero).collect();
+        let codes: Vec<i64> = codes.into_iter().map(|code| code.min(if signed { 7 } else { 15 })).collect();
+        let codes = Tensor::integers(&[6, 8, kernel, kernel], element(bits, signed), codes.into_iter());
+        let codes = net.builder.constant(codes.unwrap());
+        let scales = net.numbers(6 * 2);
+        let at = |index: usize| 0.05 + scales[index / (kernel * kernel)].abs() / 10.0;
+        let scales: Vec<f32> = (0..6 * 2 * kernel * kernel).map(at).collect();
+        let shape = [6, 2, kernel, kernel];
+        let scales = net.builder.floats(&shape, &scales);
+        let zeros = vec![zero; 6 * 2 * kernel * kernel];
+        let zeros = Tensor::integers(&shape, element(bits, signed), zeros.into_iter()).unwrap();
+        let zeros = net.builder.constant(zeros);
+        let blocks = [("axis", Attribute::Int(1)), ("block_size", Attribute::Int(4))];
+        let weights = net.builder.node("DequantizeLinear", &[codes, scales, zeros], &blocks);
+        let window = [("pads", ints(&[(kernel / 2) as i64; 4]))];
+        let conv = net.builder.node("Conv", &[layer, weights], &window);
+        let active = net.builder.node("Relu", &[conv], &[]);
+        let quantized = net.builder.quant(active, 0.31, 0.0, 4.0, false);
+        let converted = net.check_interpreted(quantized, 6);
+        assert_eq!(terms(&converted.model), [1, 2, 1], "{bits} {signed} {kernel}");
+        assert_eq!(pictures::verdict(&net, &converted.model), Verdict::Equal, "{bits} {signed} {kernel}");
+    }
+}
+
+#[test]
+fn blocks_of_rows_are_refused() {
+    let (mut net, image) = Net::new();
+    let input = net.input(image);
+    let layer = net.layer(input, [8, 3, 3, 3], 0.25);
+    let codes: Vec<i64> = net.integers(4 * 8 * 9, -7, 7).iter().map(|&code| code as i64).collect();
+    let codes = Tensor::integers(&[4, 8, 3, 3], ElementType::Signed(8), codes.into_iter()).unwrap();
+    let codes = net.builder.constant(codes);
+    let scales: Vec<f32> = net.numbers(4 * 2 * 9).iter().map(|x| 0.05 + x.abs() / 10.0).collect();
+    let scales = net.builder.floats(&[4, 2, 3, 3], &scales);
+    let blocks = [("axis", Attribute::Int(1)), ("block_size", Attribute::Int(4))];
+    let weights = net.builder.node("DequantizeLinear", &[codes, scales], &blocks);
+    let conv = net.builder.node("Conv", &[layer, weights], &[("pads", ints(&[1; 4]))]);
+    let quantized = net.builder.quant(conv, 0.31, 0.0, 4.0, true);
+    let error = net.convert(quantized, 4).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.op_type()),
+        (ErrorKind::Unsupported, Some("DequantizeLinear")),
+        "{error}"
+    );
+    assert!(error.message().contains("expected blocks of input channels"), "{error}");
 }

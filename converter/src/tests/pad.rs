@@ -125,3 +125,16 @@ fn zeros_that_take_part_are_an_operator() {
     let (net, last) = padded(-3.0, quantized);
     refused(net, last);
 }
+
+/// Zeros that take part in an average, as those of a `Pad` in front of it do.
+#[test]
+fn zeros_before_averages_are_counted() {
+    let (mut net, image) = Net::new();
+    let input = net.input(image);
+    let codes = net.layer(input, [4, 3, 3, 3], 0.21);
+    let pads = net.builder.constant(Tensor::indices(&[0, 0, 1, 1, 0, 0, 1, 1]));
+    let padded = net.builder.node("Pad", &[codes, pads], &[]);
+    let averaged = net.builder.node("AveragePool", &[padded], &[("kernel_shape", ints(&[3, 3]))]);
+    let quantized = net.builder.quant(averaged, 0.123, 0.0, 4.0, false);
+    net.check_interpreted(quantized, 4);
+}

@@ -4,7 +4,7 @@ use ylb_format::model::ValueId;
 use ylb_source::ir::ElementType;
 
 use super::*;
-use crate::compare::{Bar, Codes, Executed, Reference, Verdict, planar, synthetic_picture};
+use crate::compare::{Bar, Codes, Comparison, Executed, Reference, Verdict, planar, synthetic_picture};
 
 const FLOAT: i64 = 1;
 
@@ -151,6 +151,45 @@ fn spellings_scale_1(net: &mut Net, image: TensorId) -> TensorId {
     net.builder.quant(image, 1.0, 0.0, 8.0, false)
 }
 
+/// Quantizers whose clamp comes behind the rounding, in one node or in two, with a zero point between them.
+#[test]
+fn clamps_behind_the_rounding_tell_the_range() {
+    fn centred(net: &mut Net, image: TensorId) -> TensorId {
+        let scaled = with_number(net, "Div", image, 127.5);
+        let shifted = with_number(net, "Sub", scaled, 1.0);
+        let steps = with_number(net, "Div", shifted, 1.0 / 127.0);
+        net.builder.node("Round", &[steps], &[])
+    }
+    let spellings: [Prepare; 3] = [
+        |net, image| {
+            let rounded = centred(net, image);
+            let [low, high] = [-128.0, 127.0].map(|bound| net.builder.float(bound));
+            let codes = net.builder.node("Clip", &[rounded, low, high], &[]);
+            with_number(net, "Mul", codes, 1.0 / 127.0)
+        },
+        |net, image| {
+            let rounded = centred(net, image);
+            let above = with_number(net, "Max", rounded, -128.0);
+            let codes = with_number(net, "Min", above, 127.0);
+            with_number(net, "Mul", codes, 1.0 / 127.0)
+        },
+        |net, image| {
+            let rounded = centred(net, image);
+            let shifted = with_number(net, "Add", rounded, 128.0);
+            let [low, high] = [0.0, 255.0].map(|bound| net.builder.float(bound));
+            let codes = net.builder.node("Clip", &[shifted, low, high], &[]);
+            let back = with_number(net, "Sub", codes, 128.0);
+            with_number(net, "Mul", back, 1.0 / 127.0)
+        },
+    ];
+    for (index, prepare) in spellings.into_iter().enumerate() {
+        let (mut net, last) = network(None, 0.25, prepare);
+        let converted = net.check_interpreted(last, 4);
+        assert!(takes_bytes(&converted), "{index}");
+        assert_eq!(verdict(&net, &converted.model), Verdict::Equal, "{index}");
+    }
+}
+
 /// What is plausible for numbers to 1 stays so, in silence.
 #[test]
 fn pictures_up_to_1_stay_so() {
@@ -239,6 +278,11 @@ pub fn verdict(net: &Net, model: &Model) -> Verdict {
 
 /// The same of a model that takes another picture than it should.
 pub fn verdict_of_pictures(net: &Net, model: &Model, other: impl Fn(Vec<u8>) -> Vec<u8>) -> Verdict {
+    comparison(net, model, other).verdict(Bar::Strict)
+}
+
+/// What is found where a model is compared with a network's graph.
+pub fn comparison(net: &Net, model: &Model, other: impl Fn(Vec<u8>) -> Vec<u8>) -> Comparison {
     let graph = net.builder.graph.clone();
     let files = Vec::new();
     let source = Source { graph, name: String::new(), sha256: [0; 32], bytes: 0, files, described: None };
@@ -251,7 +295,7 @@ pub fn verdict_of_pictures(net: &Net, model: &Model, other: impl Fn(Vec<u8>) -> 
         Some(Codes { name: value.name.clone(), data: execution.codes(ValueId(index as u32))? })
     });
     let executed = Executed { codes: codes.collect(), outputs: execution.outputs() };
-    reference.compare(&pixels, &executed, &mut |_, _| {}).unwrap().verdict(Bar::Strict)
+    reference.compare(&pixels, &executed, &mut |_, _| {}).unwrap()
 }
 
 /// The same of a stem that slices bytes before it divides them.

@@ -123,10 +123,52 @@ fn dequantize(codes: &Tensor, scale: &PerAxis, zero_point: &PerAxis) -> Result<T
     Tensor::f32(shape, values)
 }
 
+/// `(code − zero_point) · scale` with a scale for each block along an axis, in 64 bits: so the blocks' grids are exact.
+fn dequantize_blocks(node: &Node, codes: &Tensor, inputs: &Inputs<'_>) -> Result<Tensor, SourceError> {
+    let (scale, zero_point) = (required(inputs, 1)?, inputs.get(2).copied().flatten());
+    let shape = codes.shape();
+    let axis = node.int("axis", 1);
+    let axis = usize::try_from(if axis < 0 { axis + shape.len() as i64 } else { axis }).ok();
+    let axis = axis.filter(|&axis| axis < shape.len());
+    let size = usize::try_from(node.int("block_size", 0)).ok().filter(|&size| size > 0);
+    let (Some(axis), Some(size)) = (axis, size) else {
+        return Err(SourceError::malformed("block-wise scales without an axis or a size"));
+    };
+    let blocks = [&shape[..axis], &[shape[axis].div_ceil(size)], &shape[axis + 1..]].concat();
+    if [Some(scale), zero_point].iter().flatten().any(|numbers| numbers.shape() != blocks) {
+        let found = scale.shape();
+        return Err(SourceError::malformed(format!(
+            "block-wise scales of shape {found:?}; expected {blocks:?}"
+        )));
+    }
+    let (extent, inner) = (shape[axis], shape[axis + 1..].iter().product::<usize>().max(1));
+    let same = |numbers: &&Tensor| {
+        numbers.to_f64().chunks(inner).all(|kernel| kernel.iter().all(|own| *own == kernel[0]))
+    };
+    let alike = [Some(scale), zero_point].iter().flatten().all(same);
+    if shape.len() == 4 && !(axis == 1 && alike && size * inner >= 4 && blocks[1] <= 64) {
+        return Err(SourceError::unsupported(
+            "block-wise scales; expected blocks of input channels (axis 1), at most 64, of four weights or more each, with one \
+             scale for all rows and columns of a kernel, or one scale a channel",
+        ));
+    }
+    let mut values = Vec::with_capacity(codes.len());
+    for index in 0..codes.len() {
+        let (row, place) = (index / (extent * inner), index / inner % extent);
+        let block = (row * blocks[axis] + place / size) * inner + index % inner;
+        let zero_point = zero_point.map_or(0.0, |numbers| numbers.get(block));
+        values.push((codes.get(index) - zero_point) * f64::from(scale.get(block) as f32));
+    }
+    Tensor::f64(shape, values)
+}
+
 /// Value of a quantizer node, for known inputs; `None` for other operators.
 pub(super) fn evaluate(node: &Node, inputs: &Inputs<'_>) -> Result<Option<Tensor>, SourceError> {
     if node.is_linear_quantizer("DequantizeLinear") {
         let codes = required(inputs, 0)?;
+        if node.int("block_size", 0) != 0 {
+            return dequantize_blocks(node, codes, inputs).map(Some);
+        }
         let (scale, zero_point) = dequantizer(node, inputs, codes.shape().len())?;
         along_shape(&scale, codes)?;
         along_shape(&zero_point, codes)?;
@@ -206,6 +248,9 @@ pub(super) fn quantized_output(
         return Ok(own.quantized(input)?.map(Arc::new));
     }
     if node.is_linear_quantizer("DequantizeLinear") {
+        if node.int("block_size", 0) != 0 {
+            return Ok(None); // found again as a grid of each block
+        }
         let (scale, zero_point) = dequantizer(node, &tensors, input.shape().len())?;
         let (low, high) = match (source, input.element().integer_range()) {
             (Some(source), _) => (source.low, source.high),

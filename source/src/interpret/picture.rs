@@ -221,6 +221,8 @@ impl Probe<'_> {
     fn walk(source: &Interpreter, picture: Tensor, through: bool) -> Vec<Sink> {
         let mut known = BTreeMap::from([(source.graph.inputs[0], picture)]);
         let (mut sinks, mut seen) = (Vec::new(), BTreeSet::new());
+        // Rounded numbers, whose clamp may be still to come.
+        let mut rounded: BTreeSet<TensorId> = BTreeSet::new();
         for &index in &source.steps {
             let node = &source.graph.nodes[index];
             let Some(read) = node.inputs.iter().flatten().find(|id| known.contains_key(id)).copied() else {
@@ -241,15 +243,26 @@ impl Probe<'_> {
             let Ok(results) = evaluate(node, &inputs, true, source.graph.opset) else { continue };
             if through {
                 known.extend(node.outputs.iter().copied().zip(results.tensors));
-            } else if let (Some(codes), Some(real)) = (&results.codes, results.tensors.first()) {
+                continue;
+            }
+            if let (Some(codes), Some(real)) = (&results.codes, results.tensors.first()) {
                 if let Ok(codes) = Tensor::f64(real.shape(), codes.clone()) {
                     sinks.push(Sink::of(&codes, true));
                 }
-            } else if matches!(node.op_type.as_str(), "Round" | "Floor" | "Ceil" | "Sign") {
-                sinks.extend(results.tensors.first().map(|codes| Sink::of(codes, true)));
-            } else {
-                known.extend(node.outputs.iter().copied().zip(results.tensors));
+                continue;
             }
+            let rounds = matches!(node.op_type.as_str(), "Round" | "Floor" | "Ceil" | "Sign");
+            if rounds || node.inputs.iter().flatten().any(|id| rounded.contains(id)) {
+                let clamps = matches!(node.op_type.as_str(), "Clip" | "Max" | "Min" | "Relu");
+                if rounds || clamps {
+                    sinks.extend(results.tensors.first().map(|codes| Sink::of(codes, true)));
+                }
+                if matches!(node.op_type.as_str(), "Div" | "Mul") {
+                    continue;
+                }
+                rounded.extend(&node.outputs);
+            }
+            known.extend(node.outputs.iter().copied().zip(results.tensors));
         }
         sinks
     }

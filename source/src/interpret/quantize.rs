@@ -188,9 +188,40 @@ pub(super) fn saturated(
 }
 
 fn dequantize_linear(node: &Node, inputs: &Inputs<'_>) -> Result<Tensor, SourceError> {
-    refuse_blocks(node)?;
     let zero = inputs.get(2).copied().flatten();
+    if node.int("block_size", 0) != 0 {
+        return dequantized_blocks(node, required(inputs, 0)?, required(inputs, 1)?, zero);
+    }
     dequantized(required(inputs, 0)?, required(inputs, 1)?, zero, node.int("axis", 1))
+}
+
+/// `(code − zero) · scale`, with one scale for so many neighbours along an axis.
+fn dequantized_blocks(
+    node: &Node,
+    codes: &Tensor,
+    scale: &Tensor,
+    zero: Option<&Tensor>,
+) -> Result<Tensor, SourceError> {
+    let shape = codes.shape();
+    let axis = node.int("axis", 1);
+    let axis = usize::try_from(if axis < 0 { axis + shape.len() as i64 } else { axis }).unwrap_or(usize::MAX);
+    let size = usize::try_from(node.int("block_size", 0)).unwrap_or(0);
+    let (Some(&extent), 1..) = (shape.get(axis), size) else {
+        return Err(SourceError::malformed("blocks along no axis, or of no size"));
+    };
+    let blocks = extent.div_ceil(size);
+    let mut expected = shape.to_vec();
+    expected[axis] = blocks;
+    if scale.shape() != expected || zero.is_some_and(|zero| zero.shape() != expected) {
+        return Err(SourceError::malformed(format!("block-wise scales that are not of shape {expected:?}")));
+    }
+    let inner: usize = shape[axis + 1..].iter().product();
+    let real = |index: usize| {
+        let (outer, along, rest) = (index / inner / extent, index / inner % extent, index % inner);
+        let own = (outer * blocks + along / size) * inner + rest;
+        (codes.get(index) - zero.map_or(0.0, |zero| zero.get(own))) * f64::from(scale.get(own) as f32)
+    };
+    Tensor::f64(shape, (0..codes.len()).map(real).collect())
 }
 
 /// `(code − zero) · scale`, with scales and zero points along an axis.

@@ -2,6 +2,8 @@
 
 /// Largest multiple.
 const MAX_COUNT: i64 = 1 << 12;
+/// Largest multiple that is a power of two: rounding never makes one of other scales.
+const MAX_POWER: f64 = (1 << 24) as f64;
 /// Largest divisor of the smallest scale.
 const MAX_DIVISOR: i64 = 64;
 /// Relative difference up to which numbers are equal: what a few roundings leave. Scales that have no
@@ -24,7 +26,8 @@ impl Units {
                 let ratio = scale / smallest * divisor as f64;
                 let count = ratio.round();
                 let near = (ratio - count).abs() <= TOLERANCE * ratio && count <= MAX_COUNT as f64;
-                near.then_some(count as i64)
+                let power = ratio == count && count <= MAX_POWER && (count as i64).count_ones() == 1;
+                (near || power).then_some(count as i64)
             };
             scales.iter().map(count).collect()
         };
@@ -55,6 +58,7 @@ mod tests {
         assert_eq!(Units::of(&[0.3]), Some(Units { unit: 0.3, counts: vec![1] }));
         assert_eq!(Units::of(&[0.3, 0.3, 0.3]), Some(Units { unit: 0.3, counts: vec![1, 1, 1] }));
         assert_eq!(Units::of(&[0.5, 0.125]), Some(Units { unit: 0.125, counts: vec![4, 1] }));
+        assert_eq!(Units::of(&[0.3, 0.3 * 65_536.0]), Some(Units { unit: 0.3, counts: vec![1, 65_536] }));
         let thirds = Units::of(&[0.1 * 3.0, 0.2]).unwrap();
         assert_eq!(thirds.counts, [3, 2]);
         assert_eq!(thirds.repeated(&[5, -7]), [15, -21, 10, -14]);
@@ -66,5 +70,6 @@ mod tests {
         // A 32-bit third is not a third.
         assert_eq!(Units::of(&[f64::from(1.0f32 / 3.0), 1.0 / 3.0]), None);
         assert_eq!(Units::of(&[1.0, 1e9]), None);
+        assert_eq!(Units::of(&[1.0, 65_537.0]), None);
     }
 }
