@@ -45,7 +45,12 @@ const PLACES: &[(&str, &[&str])] = &[
     ("weights", &["converter/src/tests/weights", "source/tests"]),
     (
         "onnx",
-        &["source/src/onnx/tests.rs", "source/src/onnx/inline/tests.rs", "source/src/onnx/upgrade/tests.rs"],
+        &[
+            "source/src/onnx/fused.rs",
+            "source/src/onnx/tests.rs",
+            "source/src/onnx/inline/tests.rs",
+            "source/src/onnx/upgrade/tests.rs",
+        ],
     ),
     ("cli", &["cli/tests/cli"]),
     ("fixtures", &["tests/tests/exports.rs"]),
