@@ -71,6 +71,9 @@ pub struct Options {
     /// keeps an accumulator for each scale. 16 bits are two values of 8, so a convolution over them has
     /// two accumulators. Other widths are an error.
     pub requantize_joins: Option<u8>,
+    /// Take weights of the last convolutions as they are where they are floats, and what these read: in 24 bits, with a
+    /// warning each. No code hangs on them, but logits are not equal to the export's. Otherwise they are refused.
+    pub float_heads: bool,
     /// Names of tensors to take for the outputs in place of the graph's own, whatever a tool put behind them; empty: its
     /// own.
     pub outputs: Vec<String>,

@@ -30,6 +30,7 @@
 //! | `on_grid` | few numbers that are integers of one step, whatever made them |
 //! | `inline` | quantizers inside the function of one accumulator |
 //! | `requantize` | the exact map of a convolution, `sum` that of a sum, `product` that of a product |
+//! | `float_head` | last convolutions whose weights are floats, on request |
 //! | `function_sum` | sums of functions of values |
 //! | `pair_map` | any other functions of two values |
 //! | `own_channel` | functions by channel of values |
@@ -59,6 +60,7 @@ mod conv_sum;
 mod curves;
 mod cut;
 mod elementwise;
+mod float_head;
 mod function_sum;
 mod gathered;
 mod head;
@@ -144,6 +146,8 @@ struct Lowering<'g> {
     graph: &'g Graph,
     /// Bits of the codes that joins of different scales become: 8, 16, or none.
     requantize_joins: Option<u8>,
+    /// Whether weights that no pass has found codes of are those of heads, to be taken as floats.
+    float_heads: bool,
     features: Vec<Option<Rc<Feature>>>,
     values: Vec<LoweredValue>,
     nodes: Vec<model::Node>,
@@ -167,7 +171,7 @@ struct Lowering<'g> {
 const PIXELS: ValueIndex = ValueIndex(0);
 
 /// Lowers a graph whose outputs are heads. `picture`: what the numbers of its input are. `requantize_joins`: sums and concats of different scales that a
-/// convolution reads become codes of so many bits, 8 or 16, instead of terms of the convolution. `progress`
+/// convolution reads become codes of so many bits, 8 or 16, instead of terms of the convolution; `float_heads`: weights that are floats are those of heads. `progress`
 /// is told how many of how many nodes are done.
 ///
 /// # Errors
@@ -176,10 +180,10 @@ pub fn run(
     graph: &Graph,
     heads: &Heads,
     picture: PictureRange,
-    requantize_joins: Option<u8>,
+    (requantize_joins, float_heads): (Option<u8>, bool),
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Lowered, ConvertError> {
-    let mut lowering = Lowering::new(graph, requantize_joins);
+    let mut lowering = Lowering { float_heads, ..Lowering::new(graph, requantize_joins) };
     lowering.picture(picture)?;
     for (index, node) in graph.nodes.iter().enumerate() {
         progress(index, graph.nodes.len());
@@ -194,6 +198,7 @@ impl<'g> Lowering<'g> {
         Self {
             graph,
             requantize_joins,
+            float_heads: false,
             features: vec![None; graph.tensors.len()],
             values: Vec::new(),
             nodes: Vec::new(),

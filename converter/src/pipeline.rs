@@ -86,7 +86,8 @@ pub(crate) fn convert_graph(
     report.passes.push(picture_sentence(picture.range).into());
     report.warnings.extend(picture.note);
     let step = &mut |done, total| progress(Progress::Lowering { done, total });
-    let lowered = lower::run(&graph, &heads, picture.range, options.requantize_joins, step)?;
+    let lowered =
+        lower::run(&graph, &heads, picture.range, (options.requantize_joins, options.float_heads), step)?;
     report.warnings.extend(lowered.warnings.iter().cloned());
     let class_names = checked_names(class_names(&graph, options), &heads, options, &mut report)?;
     let dropped = report.warnings.iter().any(|warning| warning.kind == WarningKind::DecodeQuantizers);
@@ -198,7 +199,9 @@ pub(crate) fn run_passes(
         ));
     }
     progress(Progress::Pass("grids"));
-    report.passes.push(grids_sentence(&passes::grids::run(graph)?));
+    let parts = heads.maps.iter().flat_map(|map| &map.parts).filter(|_| options.float_heads);
+    let spared = parts.map(|part| part.tensor).collect();
+    report.passes.push(grids_sentence(&passes::grids::run(graph, &spared)?));
     progress(Progress::Pass("dilations"));
     let dilated = passes::dilations::run(graph)?;
     if dilated > 0 {

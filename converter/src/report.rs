@@ -70,6 +70,8 @@ pub enum WarningKind {
     StraightThrough,
     /// Values of different scales were requantized, as asked.
     RequantizedJoin,
+    /// A last convolution's weights are floats, and taken as such, as asked.
+    FloatHead,
     /// Values near a step may get the neighbouring code.
     NearTies,
     /// A convolution is computed once for each of many scales.

@@ -22,6 +22,7 @@ mod exports;
 mod families;
 mod few_numbers;
 mod float;
+mod float_heads;
 mod function_sums;
 mod gates;
 mod gates_and_joins;

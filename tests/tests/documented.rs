@@ -34,6 +34,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ("conv_sums", &["converter/src/tests/conv_sums.rs"]),
     ("curves", &["converter/src/tests/curves.rs"]),
     ("dilations", &["converter/src/tests/dilations.rs"]),
+    ("float_heads", &["converter/src/tests/float_heads.rs"]),
     ("function_sums", &["converter/src/tests/function_sums.rs"]),
     ("gates", &["converter/src/tests/gates.rs"]),
     ("one_accumulator", &["converter/src/tests/one_accumulator.rs"]),

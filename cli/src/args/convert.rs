@@ -94,6 +94,11 @@ pub struct ConvertArgs {
     #[arg(long, value_name = "BITS", value_parser = join_bits)]
     pub requantize_joins: Option<u8>,
 
+    /// Take weights of the detection convolutions as they are where they are floats, and what these read, in 24 bits: no
+    /// code hangs on them, but logits are not equal to the export's, and that is reported
+    #[arg(long)]
+    pub float_heads: bool,
+
     /// Compare the result with the ONNX file on a synthetic picture, as "compare" does, before it is
     /// written: a model that differs is not
     #[arg(long)]

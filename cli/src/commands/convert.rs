@@ -231,6 +231,7 @@ fn options(args: &ConvertArgs) -> Result<Options> {
         model_folder: None,
         keep_decode_quantizers: args.keep_decode_quantizers,
         requantize_joins: args.requantize_joins,
+        float_heads: args.float_heads,
     })
 }
 

@@ -120,6 +120,9 @@ impl Lowering<'_> {
         let weights_id = node.required_input(1)?;
         let info = self.graph.tensor(weights_id);
         let Some(quantized) = info.quantized.clone() else {
+            if let (true, Some(weights)) = (self.float_heads, info.constant.clone()) {
+                return self.float_conv(node, &weights);
+            }
             let found = if info.constant.is_some() { "plain floats" } else { "not constant" };
             return Err(ConvertError::new(
                 ErrorKind::NotQuantized,
@@ -219,7 +222,7 @@ impl Lowering<'_> {
         })
     }
 
-    fn bias(&self, node: &Node, channels: usize) -> Result<Option<Vec<f64>>, ConvertError> {
+    pub(super) fn bias(&self, node: &Node, channels: usize) -> Result<Option<Vec<f64>>, ConvertError> {
         let Some(id) = node.input(2) else { return Ok(None) };
         let Some(bias) = self.graph.constant(id) else {
             return Err(ConvertError::unsupported("expected a constant bias"));
@@ -232,7 +235,7 @@ impl Lowering<'_> {
     }
 
     /// The part of a convolution that reads one operand, or some of its channels.
-    fn term(
+    pub(super) fn term(
         &self,
         part: &Part,
         quantized: &QuantizedConstant,
@@ -286,7 +289,7 @@ impl Lowering<'_> {
 }
 
 /// What one term reads.
-struct Part {
+pub(super) struct Part {
     operand: Operand,
     scale: f64,
     /// By channel of the operand, whether it is one of this scale; `None`: all are.
@@ -295,7 +298,7 @@ struct Part {
 
 /// One part for each scale. Scales that differ between the groups of a convolution only, as in a
 /// depthwise one, go into the scales of the weights.
-fn parts(mut operands: Vec<Operand>, groups: usize, weight_scales: &mut [f64]) -> Vec<Part> {
+pub(super) fn parts(mut operands: Vec<Operand>, groups: usize, weight_scales: &mut [f64]) -> Vec<Part> {
     if let [Operand { scale, factors: Some(factors), .. }] = operands.as_mut_slice() {
         let by_group: Vec<&[f64]> = factors.chunks(factors.len().div_ceil(groups).max(1)).collect();
         if groups > 1 && by_group.iter().all(|own| own.iter().all(|factor| *factor == own[0])) {

@@ -49,6 +49,21 @@ impl Lowering<'_> {
         levels: Levels,
         output: LoweredValue,
     ) -> Result<Option<ValueIndex>, ConvertError> {
+        let Some((value, tie_bound)) = self.cut_near(node_name, expr, levels, output)? else {
+            return Ok(None);
+        };
+        self.tell_near_ties(node_name, tie_bound)?;
+        Ok(Some(value))
+    }
+
+    /// The same, and how near to a step a number may get the neighbouring code.
+    pub(super) fn cut_near(
+        &mut self,
+        node_name: &str,
+        expr: &Rc<Expr>,
+        levels: Levels,
+        output: LoweredValue,
+    ) -> Result<Option<(ValueIndex, f64)>, ConvertError> {
         let all = expr.leaves();
         let Some(join) = expr.nodes().into_iter().find(|node| node.leaves() == all) else { return Ok(None) };
         let (parts, product) = match self.addends_of(&join) {
@@ -67,7 +82,6 @@ impl Lowering<'_> {
         }
         let (thresholds, found) = staircase(&behind, levels, fixed.reach)?;
         let tie_bound = fixed.error / mean_distance(&thresholds, fixed.reach);
-        self.tell_near_ties(node_name, tie_bound)?;
         let Fixed { combine, curves, functions, .. } = fixed;
         let mut join_of = Vec::with_capacity(operands.len());
         for (operand, function) in operands.iter().zip(functions) {
@@ -82,7 +96,7 @@ impl Lowering<'_> {
         let output = self.add_value(output);
         self.add_row(Row { tie_bound, ..Row::of("Curves", "staircase") }, node_name, output, &read);
         self.add_node(node_name, output, Operator::Curves(join));
-        Ok(Some(output))
+        Ok(Some((output, tie_bound)))
     }
 
     fn tell_near_ties(&mut self, node_name: &str, tie_bound: f64) -> Result<(), ConvertError> {

@@ -124,7 +124,7 @@ impl Net {
         quantizers::run(&mut graph).unwrap();
         let heads = crate::heads::run(&mut graph, Hints { classes: Some(1), ..Hints::default() }).unwrap();
         passes::prune::run(&mut graph);
-        let lowered = run(&graph, &heads, PictureRange::Unit, None, &mut |_, _| {}).unwrap();
+        let lowered = run(&graph, &heads, PictureRange::Unit, (None, false), &mut |_, _| {}).unwrap();
         lowered.warnings.into_iter().map(|warning| warning.message).collect()
     }
 
@@ -140,7 +140,7 @@ fn converted(mut graph: Graph) -> Result<(Model, Graph), ConvertError> {
     quantizers::run(&mut graph)?;
     let heads = crate::heads::run(&mut graph, Hints { classes: Some(1), ..Hints::default() })?;
     passes::prune::run(&mut graph);
-    let lowered = run(&graph, &heads, PictureRange::Unit, None, &mut |_, _| {})?;
+    let lowered = run(&graph, &heads, PictureRange::Unit, (None, false), &mut |_, _| {})?;
     let (model, rows) =
         crate::emit::model(lowered, heads, ("images", PictureRange::Unit), Metadata::default())?;
     assert_eq!(rows.len(), model.nodes.len());

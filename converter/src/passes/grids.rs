@@ -45,11 +45,11 @@ const MAX_INTEGER: u32 = 255;
 /// Convolutions with recovered grids, by bits of their weights.
 pub type Found = BTreeMap<u32, usize>;
 
-/// Runs the pass.
+/// Runs the pass. Of convolutions that write `spared` tensors weights may lie on no grid.
 ///
 /// # Errors
 /// If a convolution's weights are constants that lie on no grid.
-pub fn run(graph: &mut Graph) -> Result<Found, ConvertError> {
+pub fn run(graph: &mut Graph, spared: &BTreeSet<TensorId>) -> Result<Found, ConvertError> {
     let mut found = Found::new();
     let mut parts = BTreeMap::new();
     for index in 0..graph.nodes.len() {
@@ -64,6 +64,9 @@ pub fn run(graph: &mut Graph) -> Result<Found, ConvertError> {
                 bits
             }
             Err(error) => {
+                if node.outputs.iter().any(|output| spared.contains(output)) {
+                    continue;
+                }
                 let blocks = blocks::of_weights(weights).filter(|_| node.int("group", 1) == 1);
                 let blocks = blocks.ok_or(error)?;
                 let bits = blocks.iter().map(|block| bits_for(block.high - block.low)).max().unwrap_or(1);
@@ -91,12 +94,14 @@ fn graph_end(graph: &Graph, node: &Node) -> String {
     }
     let reads = |quantizer: &Node| quantizer.input(0).is_some_and(|id| node.outputs.contains(&id));
     let last = graph.outputs.iter().any(|&id| node.outputs.contains(&id) || producer(id).is_some_and(reads));
-    let which = match (first, last) {
-        (true, _) => "the first convolution",
-        (_, true) => "the detection convolution",
+    let (which, taken) = match (first, last) {
+        (true, _) => ("the first convolution", ""),
+        (_, true) => ("the detection convolution", ", or take this one as it is (--float-heads)"),
         _ => return String::new(),
     };
-    format!(". It is {which}: train the first and the last layers with 8-bit weights in place of floats")
+    format!(
+        ". It is {which}: train the first and the last layers with 8-bit weights in place of floats{taken}"
+    )
 }
 
 fn of_weights(

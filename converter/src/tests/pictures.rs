@@ -267,7 +267,7 @@ fn converted_as(net: &Net, range: PictureRange) -> Model {
     let options = Options { class_names: vec!["thing".into()], ..Options::default() };
     let mut graph = net.builder.graph.clone();
     let heads = run_passes(&mut graph, &options, &mut Report::default(), &mut |_| {}).unwrap();
-    let lowered = lower::run(&graph, &heads, range, None, &mut |_, _| {}).unwrap();
+    let lowered = lower::run(&graph, &heads, range, (None, false), &mut |_, _| {}).unwrap();
     emit::model(lowered, heads, ("images", range), Metadata::default()).unwrap().0
 }
 

@@ -78,7 +78,7 @@ fn joins_are_requantized_on_request() {
     quantizers::run(&mut graph).unwrap();
     let heads = crate::heads::run(&mut graph, Hints { classes: Some(1), ..Hints::default() }).unwrap();
     passes::prune::run(&mut graph);
-    let lowered = run(&graph, &heads, PictureRange::Unit, Some(8), &mut |_, _| {}).unwrap();
+    let lowered = run(&graph, &heads, PictureRange::Unit, (Some(8), false), &mut |_, _| {}).unwrap();
     let warnings: Vec<&str> = lowered.warnings.iter().map(|warning| warning.message.as_str()).collect();
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(warnings.iter().all(|message| message.contains("requantized to 8 bits")));

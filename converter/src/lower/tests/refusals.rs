@@ -40,7 +40,7 @@ fn relu_before_bipolar_is_warned_of() {
     quantizers::run(&mut graph).unwrap();
     let heads = crate::heads::run(&mut graph, Hints { classes: Some(1), ..Hints::default() }).unwrap();
     passes::prune::run(&mut graph);
-    let lowered = run(&graph, &heads, PictureRange::Unit, None, &mut |_, _| {}).unwrap();
+    let lowered = run(&graph, &heads, PictureRange::Unit, (None, false), &mut |_, _| {}).unwrap();
     assert_eq!(lowered.warnings.len(), 1);
 }
 

@@ -58,7 +58,7 @@ fn folded_weights_give_their_codes_back() {
             weights.extend(folded(&integers, 0.013_7, gamma));
         }
         let (mut graph, id) = convolution(&[6, 3, 3, 3], &weights);
-        assert_eq!(run(&mut graph).unwrap(), Found::from([(bits, 1)]), "{low} to {high}");
+        assert_eq!(run(&mut graph, &BTreeSet::new()).unwrap(), Found::from([(bits, 1)]), "{low} to {high}");
         let quantized = graph.tensor(id).quantized.as_ref().unwrap();
         assert!(residual(quantized, &weights, 6) < TOLERANCE, "{low} to {high}");
     }
@@ -68,7 +68,7 @@ fn folded_weights_give_their_codes_back() {
 fn binary_weights_take_one_bit() {
     let weights = [folded(&[1, -1, 1, 1], 0.2, 0.7), folded(&[-1, -1, -1, 1], 0.3, -0.9)].concat();
     let (mut graph, id) = convolution(&[2, 1, 2, 2], &weights);
-    assert_eq!(run(&mut graph).unwrap(), Found::from([(1, 1)]));
+    assert_eq!(run(&mut graph, &BTreeSet::new()).unwrap(), Found::from([(1, 1)]));
     let quantized = graph.tensor(id).quantized.as_ref().unwrap();
     assert_eq!(
         (quantized.codes.as_slice(), &quantized.zero_point[..]),
@@ -82,7 +82,7 @@ fn grids_without_zero_take_odd_integers() {
     let level = |k: i32| (2.0 * (k as f32 / 3.0) - 1.0) * 0.77;
     let weights: Vec<f32> = (0..32).map(|k| level(k * k % 5 % 4)).collect();
     let (mut graph, id) = convolution(&[2, 1, 4, 4], &weights);
-    assert_eq!(run(&mut graph).unwrap(), Found::from([(2, 1)]));
+    assert_eq!(run(&mut graph, &BTreeSet::new()).unwrap(), Found::from([(2, 1)]));
     let quantized = graph.tensor(id).quantized.as_ref().unwrap();
     assert_eq!((quantized.low, quantized.high, &quantized.zero_point[..]), (0, 3, &[1.5][..]));
     assert!(residual(quantized, &weights, 2) < TOLERANCE);
@@ -93,7 +93,7 @@ fn grids_without_zero_take_odd_integers() {
 fn common_factors_and_empty_channels_are_harmless() {
     let weights = [folded(&[6, -4, 2, 0], 0.1, 1.0), folded(&[7, -3, 2, 1], 0.1, 0.0)].concat();
     let (mut graph, id) = convolution(&[2, 1, 2, 2], &weights);
-    run(&mut graph).unwrap();
+    run(&mut graph, &BTreeSet::new()).unwrap();
     let quantized = graph.tensor(id).quantized.as_ref().unwrap();
     assert_eq!(quantized.codes.iter().map(|code| code.abs()).collect::<Vec<_>>(), [3, 2, 1, 0, 0, 0, 0, 0]);
     assert!(residual(quantized, &weights, 2) < TOLERANCE);
@@ -105,7 +105,7 @@ fn asymmetric_grids_keep_a_zero_point() {
     let integers: Vec<i32> = (0..64).map(|k| k * 4 - 70).chain([185, -70, 1]).collect();
     let weights = folded(&integers, 0.004, 1.0);
     let (mut graph, id) = convolution(&[1, 1, 1, 67], &weights);
-    run(&mut graph).unwrap();
+    run(&mut graph, &BTreeSet::new()).unwrap();
     let quantized = graph.tensor(id).quantized.as_ref().unwrap();
     assert_eq!((quantized.low, quantized.high, &quantized.zero_point[..]), (0, 255, &[70.0][..]));
     assert!(residual(quantized, &weights, 1) < TOLERANCE);
@@ -123,17 +123,17 @@ fn floats_are_refused_by_node() {
     let mut weights = folded(&[5, -7, 3, 2, 1, 4, -6, 7, -2], 0.1, 1.0);
     weights[4] *= 1.000_01;
     let (mut graph, _) = convolution(&[1, 1, 3, 3], &weights);
-    let error = run(&mut graph).unwrap_err();
+    let error = run(&mut graph, &BTreeSet::new()).unwrap_err();
     assert_eq!((error.kind(), error.op_type()), (ErrorKind::NotQuantized, Some("Conv")));
     assert!(error.to_string().contains("output channel 0 lie on no grid"), "{error}");
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let (mut graph, _) = convolution(&[2, 1, 1, 2], &[1.0, 2.0, 1.0, bad]);
-        let error = run(&mut graph).unwrap_err().to_string();
+        let error = run(&mut graph, &BTreeSet::new()).unwrap_err().to_string();
         assert!(error.contains(&format!("weight 1 of output channel 1 is {bad}")), "{error}");
     }
     // Weights of rank 0 have no channels.
     let (mut graph, _) = convolution(&[], &[1.0]);
-    assert!(run(&mut graph).is_err());
+    assert!(run(&mut graph, &BTreeSet::new()).is_err());
 }
 
 /// Code 0 is for zeros: beside a huge weight all others would be nearer to it than 32-bit floats tell apart.
@@ -144,7 +144,7 @@ fn a_huge_weight_does_not_swallow_the_others() {
         let mut weights = others.to_vec();
         weights.push(huge);
         let (mut graph, _) = convolution(&[1, 1, 3, 3], &weights);
-        let error = run(&mut graph).unwrap_err().to_string();
+        let error = run(&mut graph, &BTreeSet::new()).unwrap_err().to_string();
         if huge > 1e6 {
             let told = format!("a weight of 3.000e-1 beside one of {huge:.3e}");
             assert!(error.contains(&told), "{error}");
@@ -152,7 +152,7 @@ fn a_huge_weight_does_not_swallow_the_others() {
     }
     // Zeros beside it are zeros, whatever their sign.
     let (mut graph, id) = convolution(&[1, 1, 1, 4], &[0.0, 1e30, -0.0, -1e30]);
-    run(&mut graph).unwrap();
+    run(&mut graph, &BTreeSet::new()).unwrap();
     let quantized = graph.tensor(id).quantized.as_ref().unwrap();
     assert_eq!(residual(quantized, &[0.0, 1e30, -0.0, -1e30], 1), 0.0);
 }
