@@ -18,6 +18,9 @@
 //! the step's threshold on the axis from one side. The bounds of all channels together leave a window for each
 //! threshold. The form is used where no window is empty: nothing is estimated.
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod bytes;
+
 use super::forms::pad;
 use super::{AccumulatorRange, RequantizeSpec};
 
@@ -56,6 +59,9 @@ pub(crate) struct Cells {
     pub(crate) cell_shift: u32,
     /// `E`, by the highest bits of `u` as an unsigned number: the cells of negative `u` come last.
     pub(crate) table: Vec<i32>,
+    /// The same for CPUs that look up bytes faster than words, if there are not too many cells.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) bytes: Option<bytes::Bytes>,
 }
 
 /// A channel's line to the thresholds' axis of the model, and the accumulators that occur.
@@ -101,6 +107,8 @@ impl Cells {
             let thresholds = windows.iter().map(|&(below, at_least)| below + (at_least - below + 1) / 2);
             let (cell_shift, table) = table(&thresholds.collect::<Vec<i64>>(), &staircase.levels)?;
             Some(Self {
+                #[cfg(target_arch = "x86_64")]
+                bytes: bytes::Bytes::new(&axis, [&low, &high], cell_shift, &table),
                 multipliers: pad(axis.multipliers),
                 bias: pad(axis.bias),
                 low: pad(low),
@@ -320,4 +328,4 @@ fn table(thresholds: &[i64], levels: &[u8]) -> Option<(u32, Vec<i32>)> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -40,6 +40,9 @@ pub(crate) type Accumulators<'a, const T: usize> = [&'a [i32; LANES]; T];
 
 /// Arithmetic for [`LANES`] channels of `T` terms.
 pub(crate) trait Convert<const T: usize> {
+    /// Whether [`Self::convert_four`] is faster than four calls of [`Self::convert`].
+    const FOUR: bool = false;
+
     /// What a pixel's conversion needs and does not depend on the pixel.
     type Constants;
 
@@ -48,6 +51,16 @@ pub(crate) trait Convert<const T: usize> {
 
     /// The levels of a pixel.
     fn convert(&self, constants: &Self::Constants, accumulators: Accumulators<'_, T>) -> [u8; LANES];
+
+    /// The levels of four pixels.
+    #[inline(always)]
+    fn convert_four(
+        &self,
+        constants: &Self::Constants,
+        pixels: [Accumulators<'_, T>; 4],
+    ) -> [[u8; LANES]; 4] {
+        pixels.map(|accumulators| self.convert(constants, accumulators))
+    }
 }
 
 /// An instruction set. Each has the loop over a tile as a function of its own for each arithmetic: in
@@ -253,7 +266,20 @@ pub(crate) fn convert<F: Convert<T>, const T: usize>(
         let constants = form.constants(channel(first));
         let terms = terms.map(|term| Strided::new(&term[first..], stride, pixels));
         let mut levels = StridedMut::new(&mut tile.levels[first..], level_stride, pixels);
-        for pixel in 0..pixels {
+        let by_fours = if F::FOUR { pixels - pixels % 4 } else { 0 };
+        for pixel in (0..by_fours).step_by(4) {
+            // SAFETY: the last of the four is less than the number of pixels that both were made for.
+            unsafe {
+                let group = |pixel| std::array::from_fn(|term| terms[term].get(pixel));
+                let groups = [group(pixel), group(pixel + 1), group(pixel + 2), group(pixel + 3)];
+                let [a, b, c, d] = form.convert_four(&constants, groups);
+                *levels.get(pixel) = a;
+                *levels.get(pixel + 1) = b;
+                *levels.get(pixel + 2) = c;
+                *levels.get(pixel + 3) = d;
+            }
+        }
+        for pixel in by_fours..pixels {
             // SAFETY: `pixel` is less than the number of pixels that both were made for.
             unsafe {
                 let group = std::array::from_fn(|term| terms[term].get(pixel));

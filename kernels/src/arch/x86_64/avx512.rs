@@ -50,15 +50,20 @@ impl Avx512 {
     }
 }
 
+/// Whether this is one of AMD's CPUs, which have four vector pipes, and gather words one after another.
+fn amd() -> bool {
+    static AMD: OnceLock<bool> = OnceLock::new();
+    *AMD.get_or_init(|| {
+        let vendor = __cpuid(0);
+        // "AuthenticAMD".
+        [vendor.ebx, vendor.edx, vendor.ecx] == [0x6874_7541, 0x6974_6e65, 0x444d_4163]
+    })
+}
+
 /// Cycles of a step of bit-serial convolution: AND, count and addition of 512 bits.
 fn counting_cycles() -> f32 {
-    static CYCLES: OnceLock<f32> = OnceLock::new();
-    *CYCLES.get_or_init(|| {
-        let vendor = __cpuid(0);
-        // "AuthenticAMD". Four pipes count faster than two; whatever is not known is taken for the slower.
-        let amd = [vendor.ebx, vendor.edx, vendor.ecx] == [0x6874_7541, 0x6974_6e65, 0x444d_4163];
-        if amd { 0.78 } else { 1.55 }
-    })
+    // Four pipes count faster than two; whatever is not known is taken for the slower.
+    if amd() { 0.78 } else { 1.55 }
 }
 
 /// Calls `$body` with the first of `$pixels` pixels and how many to compute together, a constant, until all

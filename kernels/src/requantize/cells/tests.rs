@@ -3,7 +3,12 @@
 use super::*;
 
 /// A staircase by one scaled sum for channels of different scales, one of which falls and one of which is constant.
-fn silu(levels: u8, zero: i64, reach: i32, channels: usize) -> (RequantizeSpec, Vec<AccumulatorRange>) {
+pub(crate) fn silu(
+    levels: u8,
+    zero: i64,
+    reach: i32,
+    channels: usize,
+) -> (RequantizeSpec, Vec<AccumulatorRange>) {
     let fraction = 30;
     let one = f64::from(1 << fraction);
     // The level of a value of the axis: a line through SiLU's output, with its dip below zero.

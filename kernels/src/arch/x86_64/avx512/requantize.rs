@@ -1,12 +1,17 @@
 //! Accumulators to levels with AVX-512, by hand where comparisons make masks and where a product's high half is
 //! wanted; other forms are left to AVX2.
 
+mod cells;
+mod words;
+
 use std::arch::x86_64::*;
+
+pub(crate) use cells::{Gathered, InBytes};
+use words::Words;
 
 use super::Avx512;
 use crate::arch::generic::requantize as generic;
 use crate::arch::generic::requantize::{Accumulators, Convert, Instructions, another_form, kernel, lanes};
-use crate::requantize::cells::{Cells, LEVEL_SHIFT};
 use crate::requantize::forms::{Form, LANES, Narrow, Scale64, Thresholds};
 use crate::requantize::{RequantizeKernel, RequantizeTile, Transform, TransformTile};
 use crate::ukernel::Engine;
@@ -29,7 +34,7 @@ impl Instructions for Avx512 {
 }
 
 #[inline(never)]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
 fn convert<F: Convert<T>, const T: usize>(form: &F, one_for_all: bool, tile: &mut RequantizeTile<'_>) {
     generic::convert(form, one_for_all, tile);
 }
@@ -53,7 +58,12 @@ pub(crate) static TRANSFORM_AVX512: Transform = Transform { engine: Engine::Avx5
 unsafe fn thresholds16(form: &Form, one_for_all: bool, tile: &mut RequantizeTile<'_>) {
     let Form::Thresholds16(form) = form else { another_form(form) };
     // SAFETY: the caller's promise.
-    thresholds(unsafe { Avx512::assume() }, form, one_for_all, tile);
+    let avx512 = unsafe { Avx512::assume() };
+    match form.steps {
+        0..=3 => thresholds(avx512, form, one_for_all, tile),
+        4..=7 => avx512.convert(&Words::<7>(form), one_for_all, tile),
+        _ => avx512.convert(&Words::<15>(form), one_for_all, tile),
+    }
 }
 
 /// # Safety
@@ -85,7 +95,11 @@ unsafe fn fixed(form: &Form, one_for_all: bool, tile: &mut RequantizeTile<'_>) {
 unsafe fn cells(form: &Form, one_for_all: bool, tile: &mut RequantizeTile<'_>) {
     let Form::Cells(form) = form else { another_form(form) };
     // SAFETY: the caller's promise.
-    unsafe { Avx512::assume() }.convert(&Gathered(form), one_for_all, tile);
+    let avx512 = unsafe { Avx512::assume() };
+    match InBytes::of(form) {
+        Some(form) => avx512.convert(&form, one_for_all, tile),
+        None => avx512.convert(&Gathered(form), one_for_all, tile),
+    }
 }
 
 fn thresholds<E: Element>(
@@ -250,41 +264,6 @@ impl<const T: usize> Convert<T> for Fixed<'_> {
     }
 }
 
-/// [`Cells`], their entries gathered.
-pub(crate) struct Gathered<'a>(pub(crate) &'a Cells);
-
-impl Convert<1> for Gathered<'_> {
-    /// Limits, multipliers, bias, table.
-    type Constants = ([__m512i; 2], __m512i, __m512i, *const i32);
-
-    #[inline(always)]
-    fn constants(&self, channel: usize) -> Self::Constants {
-        let Cells { multipliers, bias, low, high, .. } = self.0;
-        let load = |values: &[i32]| load(lanes(values, channel));
-        ([load(low), load(high)], load(multipliers), load(bias), self.0.entries())
-    }
-
-    #[inline(always)]
-    fn convert(&self, constants: &Self::Constants, [accumulators]: Accumulators<'_, 1>) -> [u8; LANES] {
-        let &([low, high], multipliers, bias, table) = constants;
-        // SAFETY: as said above; `constants` checked that the table has an entry for each of the highest bits.
-        unsafe {
-            let limited = _mm512_min_epi32(_mm512_max_epi32(load(accumulators), low), high);
-            // The low halves of the shifted products of even lanes, the high ones of odd lanes.
-            let right = _mm_cvtsi32_si128(self.0.shift as i32);
-            let left = _mm_cvtsi32_si128(32 - self.0.shift as i32);
-            let even = _mm512_srl_epi64(_mm512_mul_epi32(limited, multipliers), right);
-            let odd = _mm512_sll_epi64(_mm512_mul_epi32(odd_lanes(limited), odd_lanes(multipliers)), left);
-            let axis = _mm512_add_epi32(_mm512_mask_mov_epi32(even, 0xaaaa, odd), bias);
-            let cells = _mm512_srl_epi32(axis, _mm_cvtsi32_si128(self.0.cell_shift as i32));
-            let entries = _mm512_i32gather_epi32::<4>(cells, table);
-            let sums = _mm512_add_epi32(entries, axis);
-            let levels = _mm512_xor_si512(sums, _mm512_srai_epi32::<31>(sums));
-            bytes(_mm512_cvtepi32_epi8(_mm512_srli_epi32::<LEVEL_SHIFT>(levels)))
-        }
-    }
-}
-
 #[inline(always)]
 fn load(lanes: &[i32; LANES]) -> __m512i {
     // SAFETY: as said above.
@@ -322,4 +301,17 @@ fn bytes(vector: __m128i) -> [u8; LANES] {
     // SAFETY: as said above.
     unsafe { _mm_storeu_si128(bytes.as_mut_ptr().cast(), vector) };
     bytes
+}
+
+/// Levels as words, of pixels 0 and 1 and of 2 and 3, packed as VPACKUSDW and VPACKSSDW do: alternating every four channels.
+///
+/// # Safety
+/// - The CPU has AVX-512BW.
+#[inline(always)]
+unsafe fn interleaved(first: __m512i, second: __m512i) -> [[u8; LANES]; 4] {
+    // SAFETY: the caller's promise; 64 bytes are 4 x 16, and every pattern of bits is one of each.
+    unsafe {
+        let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+        std::mem::transmute(_mm512_permutexvar_epi32(order, _mm512_packus_epi16(first, second)))
+    }
 }

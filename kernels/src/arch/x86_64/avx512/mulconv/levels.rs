@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::super::for_pixels;
-use super::super::requantize::{Few, Fixed, Gathered, Shifted};
+use super::super::requantize::{Few, Fixed, Gathered, InBytes, Shifted};
 use super::{LANES, convolve};
 use crate::arch::generic::requantize::Convert;
 use crate::families::direct::{LevelsEnd, LevelsTile};
@@ -35,7 +35,10 @@ pub(super) unsafe fn run_levels<const V: usize>(tile: &mut LevelsTile<'_>) {
             Form::Thresholds32(form) => levels::<_, V>(&Few::<i32, STEPS>(form), tile),
             Form::Narrow(form) => levels::<_, V>(&Shifted(form), tile),
             Form::Fixed(form) => levels::<_, V>(&Fixed(form), tile),
-            Form::Cells(form) => levels::<_, V>(&Gathered(form), tile),
+            Form::Cells(form) => match InBytes::of(form) {
+                Some(form) => levels::<_, V>(&form, tile),
+                None => levels::<_, V>(&Gathered(form), tile),
+            },
             Form::Wide(_) | Form::Search(_) | Form::Many(_) => unreachable!("`takes` refuses these"),
         }
     }
@@ -44,7 +47,7 @@ pub(super) unsafe fn run_levels<const V: usize>(tile: &mut LevelsTile<'_>) {
 /// # Safety
 /// - As [`run_levels`].
 #[inline(never)]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni")]
 unsafe fn levels<F: Convert<1>, const V: usize>(form: &F, tile: &mut LevelsTile<'_>) {
     let LevelsTile { conv, end, .. } = tile;
     let constants: [F::Constants; V] = std::array::from_fn(|v| {
@@ -76,17 +79,41 @@ fn store_levels<F: Convert<1>, const V: usize, const P: usize>(
     pixel: usize,
     sums: &[[__m512i; V]; P],
 ) {
-    for (index, sums) in sums.iter().enumerate() {
-        let out = &mut end.levels[(pixel + index) * end.level_stride..][..end.outputs];
-        for (v, (&sum, constants)) in sums.iter().zip(constants).enumerate() {
-            // SAFETY: both are 64 bytes, and every pattern of bits is one of each.
-            let sums: [i32; LANES] = unsafe { std::mem::transmute(sum) };
-            let levels = form.convert(constants, [&sums]);
-            let out = &mut out[(v * LANES).min(end.outputs)..];
-            match out.first_chunk_mut() {
-                Some(out) => *out = levels,
-                None => out.copy_from_slice(&levels[..out.len()]),
+    let by_fours = if F::FOUR { P - P % 4 } else { 0 };
+    for index in (0..by_fours).step_by(4) {
+        for (v, constants) in constants.iter().enumerate() {
+            let four = [
+                words(sums[index][v]),
+                words(sums[index + 1][v]),
+                words(sums[index + 2][v]),
+                words(sums[index + 3][v]),
+            ];
+            let levels = form.convert_four(constants, [[&four[0]], [&four[1]], [&four[2]], [&four[3]]]);
+            for (next, &levels) in levels.iter().enumerate() {
+                store(end, pixel + index + next, v, levels);
             }
         }
     }
+    for (index, sums) in sums.iter().enumerate().skip(by_fours) {
+        for (v, (&sums, constants)) in sums.iter().zip(constants).enumerate() {
+            store(end, pixel + index, v, form.convert(constants, [&words(sums)]));
+        }
+    }
+}
+
+/// Stores a pixel's levels of the outputs from `v * LANES` on, as far as they exist.
+#[inline(always)]
+fn store(end: &mut LevelsEnd<'_>, pixel: usize, v: usize, levels: [u8; LANES]) {
+    let out = &mut end.levels[pixel * end.level_stride..][..end.outputs];
+    let out = &mut out[(v * LANES).min(end.outputs)..];
+    match out.first_chunk_mut() {
+        Some(out) => *out = levels,
+        None => out.copy_from_slice(&levels[..out.len()]),
+    }
+}
+
+#[inline(always)]
+fn words(sums: __m512i) -> [i32; LANES] {
+    // SAFETY: both are 64 bytes, and every pattern of bits is one of each.
+    unsafe { std::mem::transmute(sums) }
 }
