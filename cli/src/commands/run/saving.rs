@@ -4,9 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use image::codecs::jpeg::JpegEncoder;
-use image::codecs::png::PngEncoder;
-use image::{ImageEncoder, RgbImage};
+use image::RgbImage;
 
 use crate::files::{self, Reserved};
 
@@ -64,13 +62,10 @@ pub fn save(picture: &RgbImage, path: &Path) -> Result<()> {
     const JPEG_QUALITY: u8 = 92;
     let is_png = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
     files::write(path, |writer| {
-        let (width, height) = picture.dimensions();
-        let colour = image::ExtendedColorType::Rgb8;
         if is_png {
-            PngEncoder::new(writer).write_image(picture, width, height, colour)?;
+            ylb_pictures::write_png(picture, writer)?;
         } else {
-            JpegEncoder::new_with_quality(writer, JPEG_QUALITY)
-                .write_image(picture, width, height, colour)?;
+            ylb_pictures::write_jpeg(picture, JPEG_QUALITY, writer)?;
         }
         Ok(())
     })
