@@ -109,7 +109,9 @@ static int camera_frame(struct camera *camera, ylb_session *session, const ylb_m
         printf("%.1f ms", 1e3 * (times.preprocess + times.inference + times.postprocess));
         for (size_t i = 0; i < count; i++) {
             const char *name = ylb_model_class_name(model, found[i].class_id);
-            printf("  %s %.2f (%.0f %.0f %.0f %.0f)", name ? name : "?", found[i].confidence,
+            char number[32];
+            snprintf(number, sizeof number, "class%u", (unsigned)found[i].class_id);
+            printf("  %s %.2f (%.0f %.0f %.0f %.0f)", name ? name : number, found[i].confidence,
                    found[i].left, found[i].top, found[i].right, found[i].bottom);
         }
         printf("\n");

@@ -55,7 +55,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s\n", ylb_last_error());
     for (size_t i = 0; i < count; i++) {
         const char *name = ylb_model_class_name(model, found[i].class_id);
-        printf("%s %.2f: %.1f %.1f %.1f %.1f\n", name ? name : "?", found[i].confidence,
+        char number[32];
+        snprintf(number, sizeof number, "class%u", (unsigned)found[i].class_id);
+        printf("%s %.2f: %.1f %.1f %.1f %.1f\n", name ? name : number, found[i].confidence,
                found[i].left, found[i].top, found[i].right, found[i].bottom);
     }
 

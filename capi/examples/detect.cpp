@@ -44,7 +44,7 @@ public:
     std::string name(unsigned class_id) const
     {
         const char *name = ylb_model_class_name(model_.get(), class_id);
-        return name ? name : std::to_string(class_id);
+        return name ? name : "class" + std::to_string(class_id);
     }
 
 private:

@@ -136,7 +136,7 @@ typedef struct ylb_picture {
 typedef struct ylb_detection {
   // Class, counted from 0; ylb_model_class_name() has its name.
   uint32_t class_id;
-  // Objectness times class probability, 0 to 1.
+  // Score of the class, 0 to 1: times the objectness, where the network has one.
   float confidence;
   // Left edge.
   float left;

@@ -8,7 +8,7 @@ use std::ffi::c_char;
 pub struct ylb_detection {
     /// Class, counted from 0; ylb_model_class_name() has its name.
     pub class_id: u32,
-    /// Objectness times class probability, 0 to 1.
+    /// Score of the class, 0 to 1: times the objectness, where the network has one.
     pub confidence: f32,
     /// Left edge.
     pub left: f32,
