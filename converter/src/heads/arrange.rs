@@ -39,14 +39,16 @@ impl Checker<'_, '_> {
             layout.shape(extents, columns).is_some_and(|shape| shape == random.found.shape())
         });
         let firsts = self.firsts(&candidate, columns);
+        let whole = maps.len() == self.maps.len() && candidate.fields.len() == self.fields();
         for layout in layouts {
             for numbers in [Numbers::Logits, Numbers::Logistic, Numbers::RawBoxes, Numbers::ScoredBoxes] {
                 // Products of objectness and class without their boxes, which are decoded in another output.
                 let products = [SIDES];
-                let firsts = match (numbers, candidate.of) {
-                    (Numbers::ScoredBoxes, Scope::Maps) if columns <= self.classes => &products[..],
-                    (Numbers::ScoredBoxes, _) => &[],
-                    _ => &firsts[..],
+                let scored = numbers.are_scored();
+                let firsts = match scored {
+                    true if whole && columns <= self.classes && !layout.of_one_map() => &products[..],
+                    true => &[],
+                    false => &firsts[..],
                 };
                 let all: Vec<Vec<f64>> = rows.iter().map(|logits| self.numbers(numbers, logits)).collect();
                 for &first in firsts {
@@ -60,7 +62,7 @@ impl Checker<'_, '_> {
                     if self.equal(&random.found, &expected) {
                         let start = if numbers.are_boxes() { 0 } else { candidate.fields.start };
                         let (first, count) = ((first - start) as u32, columns as u32);
-                        let of = candidate.of;
+                        let of = if scored { Scope::Maps } else { candidate.of };
                         return Some(OutputKind::Arranged(Arranged { numbers, layout, of, first, count }));
                     }
                 }

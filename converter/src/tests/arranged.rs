@@ -3,7 +3,7 @@
 
 use ylb_format::model::{Arranged, Layout, Numbers, OutputKind, Scope};
 
-use super::heads::{Decode, anchors, detector, heads};
+use super::heads::{Decode, anchors, decoded, detector, heads};
 use super::pictures::verdict;
 use super::*;
 use crate::compare::Verdict;
@@ -102,9 +102,15 @@ fn products_of_objectness_and_class() {
         transpose(net, product, &[0, 2, 1])
     };
     for (index, product) in [apart, swapped, sliced_behind, in_columns].into_iter().enumerate() {
-        for decode in [Decode::Squares, Decode::Exponentials(1.0)] {
+        for (decode, maps) in [(Decode::Squares, 2), (Decode::Exponentials(1.0), 2), (Decode::Squares, 1)] {
             let mut net = detector(decode, false);
-            let rows = net.builder.graph.outputs[0];
+            let mut rows = net.builder.graph.outputs[0];
+            if maps == 1 {
+                let (other, image) = Net::new();
+                net = other;
+                let [fine, _] = heads(&mut net, image);
+                rows = decoded(&mut net, fine, decode);
+            }
             let (sides, scores) = (slice(&mut net, rows, 2, 0, 4), product(&mut net, rows));
             net.builder.graph.outputs = vec![sides, scores];
             let found = kinds(&net, false);
