@@ -5,6 +5,7 @@ granular body and a lobed nucleus; platelets are small, soft and violet. All num
 gives the same picture.
 
     python draw_smear.py ../models/sample.jpg
+    python draw_smear.py ../models/drawn --count 12 --quality 75      # all different
 """
 
 import argparse
@@ -127,13 +128,14 @@ def box(outline: Outline, reach: float = 1.0) -> tuple[float, float, float, floa
     return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
 
 
-def draw(seed: int, red: int, platelets: int) -> tuple[Image.Image, list[tuple[int, tuple]]]:
-    """The whole picture, and its boxes: class (0 red, 1 white, 2 platelet) and corners."""
+def draw(seed: int, red: int, platelets: int,
+         whites: list[tuple[float, float, float, int]]) -> tuple[Image.Image, list[tuple[int, tuple]]]:
+    """The whole picture, and its boxes: class (0 red, 1 white, 2 platelet) and corners. White cells are x, y, radius and
+    lobes."""
     rng = np.random.default_rng(seed)
     image = np.ones((HEIGHT, WIDTH, 3)) * BACKGROUND
     image += 4 * smooth_noise(rng, 160, 3) + 1.5 * smooth_noise(rng, 40)
     taken: list[tuple[float, float, float]] = []
-    whites = [(190.0, 300.0, 84.0, 4), (500.0, 130.0, 68.0, 3)]
     taken += [(x, y, r) for x, y, r, _ in whites]
     spots = scatter(rng, taken, 30.0, platelets, 1.0, 30.0)
     reds = scatter(rng, taken, 46.0, red, 0.94)
@@ -144,23 +146,42 @@ def draw(seed: int, red: int, platelets: int) -> tuple[Image.Image, list[tuple[i
     return Image.fromarray(np.clip(image, 0, 255).round().astype(np.uint8)), boxes
 
 
+SAMPLE = [(190.0, 300.0, 84.0, 4), (500.0, 130.0, 68.0, 3)]
+"""The white cells of the sample."""
+
+
+def save(image: Image.Image, boxes: list[tuple[int, tuple]], output: Path, labels: Path | None, quality: int) -> None:
+    """Write a picture, and its boxes if they are wanted."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    image.save(output, quality=quality)
+    if labels:
+        lines = (f"{c} {(x1 + x2) / 2 / WIDTH:.5f} {(y1 + y2) / 2 / HEIGHT:.5f} {(x2 - x1) / WIDTH:.5f} "
+                 f"{(y2 - y1) / HEIGHT:.5f}\n" for c, (x1, y1, x2, y2) in boxes)
+        labels.write_text("".join(lines))
+    print(f"wrote {output}")
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Draw a blood smear.")
-    parser.add_argument("output", help="JPEG or PNG file")
-    parser.add_argument("--labels", help="also write the boxes, in YOLOv5's form, to this file")
+    parser.add_argument("output", type=Path, help="JPEG or PNG file; with --count a folder")
+    parser.add_argument("--count", type=int, default=0, help="draw so many pictures that differ in all that can differ")
+    parser.add_argument("--quality", type=int, default=88, help="of JPEG (default 88)")
+    parser.add_argument("--labels", type=Path, help="also write the boxes, in YOLOv5's form, to this file")
     parser.add_argument("--seed", type=int, default=20)
     parser.add_argument("--red", type=int, default=17, help="red cells (default 17)")
     parser.add_argument("--platelets", type=int, default=5, help="platelets (default 5)")
     args = parser.parse_args()
-    Path(args.output).parent.mkdir(parents=True, exist_ok=True)
-    image, boxes = draw(args.seed, args.red, args.platelets)
-    image.save(args.output, quality=88)
-    if args.labels:
-        lines = (f"{c} {(x1 + x2) / 2 / WIDTH:.5f} {(y1 + y2) / 2 / HEIGHT:.5f} {(x2 - x1) / WIDTH:.5f} "
-                 f"{(y2 - y1) / HEIGHT:.5f}\n" for c, (x1, y1, x2, y2) in boxes)
-        Path(args.labels).write_text("".join(lines))
-    print(f"wrote {args.output}")
+    if not args.count:
+        image, boxes = draw(args.seed, args.red, args.platelets, SAMPLE)
+        save(image, boxes, args.output, args.labels, args.quality)
+    for index in range(args.count):
+        rng = np.random.default_rng([args.seed, index])
+        places = scatter(rng, [], 80.0, int(rng.integers(0, 3)), 1.1, 60.0)
+        whites = [(x, y, rng.uniform(62, 88), int(rng.integers(3, 5))) for x, y in places]
+        red, platelets = int(rng.integers(6, 22)), int(rng.integers(0, 9))
+        image, boxes = draw(int(rng.integers(1 << 31)), red, platelets, whites)
+        save(image, boxes, args.output / f"{index:02}.jpg", None, args.quality)
 
 
 if __name__ == "__main__":
