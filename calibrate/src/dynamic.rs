@@ -158,7 +158,7 @@ mod tests {
         let types: BTreeSet<&str> = graph.nodes.iter().map(|node| node.op_type.as_str()).collect();
         assert_eq!(types, BTreeSet::from(["Conv", "DequantizeLinear", "Relu"]));
         let picture = vec![(0..192).map(|k| (k * 7 % 256) as u8).collect()];
-        let calibrated = calibrate(&graph, [8, 8], &picture, Bits::default(), &|_| {}).unwrap();
+        let calibrated = calibrate(&graph, [8, 8], &picture, Bits::default().into(), &|_| {}).unwrap();
         let conv = calibrated.graph.nodes.iter().rfind(|node| node.is("Conv")).unwrap();
         let dequantize =
             calibrated.graph.nodes.iter().find(|node| node.outputs[0] == conv.inputs[1].unwrap());

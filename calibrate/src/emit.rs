@@ -5,7 +5,12 @@
 //! a site    QuantizeLinear (uint8) ─ [Clip] ─ DequantizeLinear ─► all that read it
 //! ```
 //!
-//! `Clip` stands where codes have less than 8 bits. Everything else is as it was: functions, joins, and the decode of the boxes.
+//! `Clip` stands where codes have less than 8 bits. Powers of two, which no quantizer makes, are found by comparison:
+//!
+//! ```text
+//! a site    y = −2·s;  y = Where(x > −1.5·s, −s, y);  y = Where(x > −0.5·s, 0, y);  …
+//! ```
+//! Everything else is as it was: functions, joins, and the decode of the boxes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,7 +18,7 @@ use std::sync::Arc;
 use ylb_source::SourceError;
 use ylb_source::ir::{Attribute, Domain, ElementType, Graph, Node, Tensor, TensorId, TensorInfo};
 
-use crate::histogram::Grid;
+use crate::grid::Grid;
 use crate::structure::is_quantizer;
 use crate::weights::Weights;
 
@@ -111,6 +116,9 @@ impl Emitter {
 
     fn site(&mut self, site: TensorId, grid: Grid) -> Result<(), SourceError> {
         let name = self.graph.tensor(site).name.clone();
+        if grid.is_powers {
+            return self.powers(site, &name, grid);
+        }
         let unsigned = ElementType::Unsigned(8);
         let scale = self.constant(&format!("{name}/scale"), Tensor::f32(&[], vec![grid.scale])?);
         let zero = Tensor::integers(&[], unsigned, [i64::from(grid.zero_point)].into_iter())?;
@@ -124,6 +132,26 @@ impl Emitter {
         let real =
             self.linear("DequantizeLinear", &format!("{name}/quantized"), [codes, scale, zero], none());
         self.quantized.insert(site, real);
+        Ok(())
+    }
+
+    fn powers(&mut self, site: TensorId, name: &str, grid: Grid) -> Result<(), SourceError> {
+        let mut real = None;
+        for (threshold, number) in grid.thresholds() {
+            let number = self.constant(&format!("{name}/power"), Tensor::f32(&[], vec![number])?);
+            let Some(below) = real else {
+                real = Some(number);
+                continue;
+            };
+            let threshold = self.constant(&format!("{name}/threshold"), Tensor::f32(&[], vec![threshold])?);
+            let node = |emitter: &mut Self, op_type: &str, inputs: &[TensorId]| {
+                let name = format!("{name}/{}", op_type.to_lowercase());
+                emitter.node(Domain::Onnx, op_type, &name, inputs, BTreeMap::new())
+            };
+            let above = node(self, "Greater", &[site, threshold]);
+            real = Some(node(self, "Where", &[above, number, below]));
+        }
+        self.quantized.extend(real.map(|real| (site, real)));
         Ok(())
     }
 

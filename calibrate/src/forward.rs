@@ -20,7 +20,7 @@ pub mod elementwise;
 
 use conv::Convolution;
 
-use crate::histogram::Grid;
+use crate::grid::Grid;
 
 /// A float network, ready to be run.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl Forward {
     /// The grid of the picture's bytes, where the input takes floats.
     pub fn picture_grid(&self) -> Option<(TensorId, Grid)> {
         let scale = self.interpreter.picture_scale()?;
-        Some((self.graph().inputs[0], Grid { scale, zero_point: 0, top: u8::MAX }))
+        Some((self.graph().inputs[0], Grid::equal(scale, 0, u8::MAX)))
     }
 
     /// How many nodes depend on the picture.

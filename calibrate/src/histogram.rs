@@ -1,5 +1,7 @@
 //! Histograms of numbers that come a picture at a time, and the grid of codes that fits them best.
 
+use crate::grid::{Grid, MOST_POWERS, short};
+
 /// How often numbers lay in each of so many cells of one width, 0 in the middle. The width is a power of two and doubles where a
 /// number lies outside, so that the same numbers give the same histogram in whatever order they come.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,17 +17,6 @@ pub struct Histogram {
 const CELLS: usize = 1 << 14;
 /// The narrowest cell is two to this power.
 const NARROWEST: i32 = -30;
-
-/// Codes for numbers: `code = clamp(round(x / scale) + zero_point, 0, top)`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Grid {
-    /// The difference between neighbouring codes' numbers.
-    pub scale: f32,
-    /// The code of 0.
-    pub zero_point: u8,
-    /// The largest code.
-    pub top: u8,
-}
 
 impl Default for Histogram {
     fn default() -> Self {
@@ -91,19 +82,48 @@ impl Histogram {
         let steps = if bits <= 5 { 4 } else { 2 };
         let cells = self.cells();
         let (low, high) = (f64::from(self.low), f64::from(self.high));
-        let mut best = (f64::INFINITY, Grid { scale: 1.0, zero_point: 0, top: top as u8 });
+        let mut best = (f64::INFINITY, Grid::equal(1.0, 0, top as u8));
         for (k, part) in (1..=80).flat_map(|k| (0..=steps).map(move |part| (k, part))) {
             let upper = high * (f64::from(k) / 80.0).powf(1.5);
             let lower = low * f64::from(part) / f64::from(steps);
-            let scale = ((upper - lower) / f64::from(top)) as f32;
+            let scale = short(((upper - lower) / f64::from(top)) as f32, false);
             if !(scale > f32::MIN_POSITIVE && scale.is_finite()) {
                 continue;
             }
             let zero_point = (-lower / f64::from(scale)).round().clamp(0.0, f64::from(top)) as u8;
-            let grid = Grid { scale, zero_point, top: top as u8 };
+            let grid = Grid::equal(scale, zero_point, top as u8);
             let error = grid.error(&cells, best.0);
             if error < best.0 {
                 best = (error, grid);
+            }
+        }
+        best.1
+    }
+
+    /// The powers of two on both sides of 0, `2^bits` numbers with it at most, with the least sum of squared errors, among 60
+    /// upper ends and all ways to share the codes between both sides.
+    pub fn powers(&self, bits: u32) -> Grid {
+        let codes = (1u8 << bits.clamp(1, 4)) - 1;
+        let cells = self.cells();
+        let ends = [self.low, self.high].map(|end| f64::from(end.abs()));
+        let [most, other] = MOST_POWERS;
+        let mut best = (f64::INFINITY, Grid::powers(1.0, 0, codes.min(most)));
+        for negative in 0..=codes.min(most) {
+            let positive = (codes - negative).min(if negative > other { other } else { most });
+            let negative = if positive > other { negative.min(other) } else { negative };
+            // The largest power is that of the side with more of them.
+            let largest = 2.0f64.powi(i32::from(negative.max(positive)) - 1);
+            let end = if positive >= negative { ends[1] } else { ends[0] };
+            for k in 1..=60 {
+                let scale = (1.2 * end * (f64::from(k) / 60.0).powf(1.5) / largest) as f32;
+                if !(scale > f32::MIN_POSITIVE * 1e6 && scale.is_finite()) {
+                    continue;
+                }
+                let grid = Grid::powers(scale, negative, positive);
+                let error = grid.error(&cells, best.0);
+                if error < best.0 {
+                    best = (error, grid);
+                }
             }
         }
         best.1
@@ -114,38 +134,6 @@ impl Histogram {
         let cells = self.cells();
         let energy: f64 = cells.iter().map(|(x, count)| x * x * count).sum();
         10.0 * (energy / grid.error(&cells, f64::INFINITY).max(f64::MIN_POSITIVE)).log10()
-    }
-}
-
-impl Grid {
-    /// Sum of squared errors; it is not finished once it exceeds `enough`.
-    fn error(self, cells: &[(f64, f64)], enough: f64) -> f64 {
-        let (scale, zero, top) = (f64::from(self.scale), f64::from(self.zero_point), f64::from(self.top));
-        let mut sum = 0.0;
-        for block in cells.chunks(256) {
-            let error = |(x, count): &(f64, f64)| {
-                let code = ((x / scale).round_ties_even() + zero).clamp(0.0, top);
-                let difference = (code - zero) * scale - x;
-                difference * difference * count
-            };
-            sum += block.iter().map(error).sum::<f64>();
-            if sum > enough {
-                break;
-            }
-        }
-        sum
-    }
-
-    /// The number that stands for `x`.
-    pub fn nearest(self, x: f32) -> f32 {
-        let zero = f32::from(self.zero_point);
-        let code = ((x / self.scale).round_ties_even() + zero).clamp(0.0, f32::from(self.top));
-        (code - zero) * self.scale
-    }
-
-    /// Bits of a code.
-    pub fn bits(self) -> u32 {
-        8 - self.top.leading_zeros()
     }
 }
 
@@ -211,6 +199,25 @@ mod tests {
         let mut stretched = uniform.clone();
         assert!(stretched.add(&[3.0]));
         assert!(stretched.grid(4).scale * 15.0 < 1.5, "{:?}", stretched.grid(4));
+    }
+
+    /// Numbers of one sign spend no code on the other, and a bell has more than equal steps give it at few bits.
+    #[test]
+    fn powers_follow_the_numbers() {
+        let mut positive = Histogram::default();
+        assert!(positive.add(&(1..2000).map(|k| k as f32 / 500.0).collect::<Vec<_>>()));
+        let grid = positive.powers(4);
+        assert_eq!((grid.zero_point, grid.top, grid.bits()), (0, 8, 4));
+        assert!((3.0..5.0).contains(&(grid.scale * 128.0)), "{grid:?}");
+        let mut bell = Histogram::default();
+        let third = |k: i32| (f64::from(k - 3000) / 1000.0).powi(3) as f32;
+        assert!(bell.add(&(0..6000).map(third).collect::<Vec<_>>()));
+        let (powers, equal) = (bell.powers(3), bell.grid(3));
+        assert!(powers.is_powers && powers.zero_point > 0);
+        assert!(bell.signal_to_noise(powers) > 3.0 && bell.signal_to_noise(equal) > 3.0);
+        let mut zeros = Histogram::default();
+        assert!(zeros.add(&[0.0; 9]));
+        assert_eq!(zeros.powers(4).nearest(0.0), 0.0);
     }
 
     #[test]

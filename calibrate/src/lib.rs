@@ -20,6 +20,7 @@
 //! | weights of 8 bits | one scale for each output channel, nearest |
 //! | weights that have codes already | those |
 //! | weights of less | least squares against the float network, layer after layer (`reconstruct`) |
+//! | bits by layer for a budget | least sum of losses that were measured layer by layer (`sensitivity`, `search`) |
 //! | heads and their decode | floats of exact accumulators, as everywhere |
 #![forbid(unsafe_code)]
 
@@ -30,23 +31,37 @@ use ylb_source::SourceError;
 use ylb_source::ir::{Graph, TensorId};
 
 mod bits;
+mod budget;
+mod cost;
 mod dynamic;
 mod emit;
 mod float_network;
 mod forward;
+mod grid;
 mod histogram;
 mod plan;
 mod reconstruct;
+mod report;
+mod search;
+mod sensitivity;
 mod structure;
+mod wanted;
 mod weights;
 
 pub use bits::Bits;
+pub use budget::Budget;
 pub use dynamic::rewritten as without_dynamic_grids;
 pub use float_network::FloatNetwork;
+pub use grid::Spacing;
+pub use reconstruct::Parts;
+pub use report::{Afforded, Error, Layer, Trial, Tried};
+pub use wanted::Wanted;
 
 use forward::Forward;
-use histogram::{Grid, Histogram};
+use grid::Grid;
+use histogram::Histogram;
 use plan::Plan;
+use sensitivity::Trials;
 use structure::{Conv, Structure};
 use weights::Weights;
 
@@ -57,26 +72,10 @@ pub struct Calibrated {
     pub graph: Graph,
     /// What was quantized, in the order of computation.
     pub layers: Vec<Layer>,
-}
-
-/// A convolution, or another node whose result is quantized.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Layer {
-    /// The node's name.
-    pub name: String,
-    /// Bits and error of its weights, if it has some.
-    pub weights: Option<Error>,
-    /// Bits and error of what it writes, if that is quantized.
-    pub activations: Option<Error>,
-}
-
-/// What quantizing did to numbers.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Error {
-    /// Bits of a code.
-    pub bits: u32,
-    /// Energy of the numbers over that of the differences, in decibels: 6 are a bit.
-    pub signal_to_noise: f64,
+    /// What fewer bits cost each layer, where that was measured.
+    pub trials: Vec<Trial>,
+    /// What came of the budget, if there was one.
+    pub afforded: Option<Afforded>,
 }
 
 /// How far a calibration is.
@@ -86,6 +85,11 @@ pub enum Progress {
     /// A picture went through the float network.
     Picture {
         /// Pictures altogether.
+        total: usize,
+    },
+    /// A layer was tried with some bits.
+    Trial {
+        /// Trials altogether.
         total: usize,
     },
     /// The weights of a convolution were chosen.
@@ -108,7 +112,7 @@ pub fn calibrate(
     graph: &Graph,
     size: [usize; 2],
     pictures: &[Vec<u8>],
-    bits: Bits,
+    wanted: Wanted,
     watcher: Watcher<'_>,
 ) -> Result<Calibrated, SourceError> {
     if pictures.is_empty() {
@@ -125,15 +129,33 @@ pub fn calibrate(
         ));
     }
     let histograms = observe(&network, &structure, pictures, watcher)?;
-    let plan = Plan::new(&network, &structure, bits);
-    let chosen: Vec<Grid> = (0..structure.grids)
-        .into_par_iter()
-        .map(|index| histograms[index].grid(plan.activations[index]))
-        .collect();
+    let mut plan = Plan::new(&network, &structure, wanted.bits);
+    let (mut trials, mut afforded) = (Vec::new(), None);
+    if wanted.budget.is_some() || wanted.sensitivity {
+        let grids = histograms
+            .par_iter()
+            .map(|own| wanted.grid_widths().iter().map(|&bits| own.grid(bits)).collect());
+        let measured = (pictures, size);
+        let widths = wanted.weight_widths();
+        let own = Trials::measure(&network, &structure, widths, grids.collect(), measured, watcher)?;
+        let found =
+            wanted.budget.map(|budget| search::within(budget, &own, &network, &structure)).transpose()?;
+        if let Some(found) = &found {
+            plan = Plan::of_choice(&found.choice, &own);
+            afforded = Some(Afforded { cost: found.cost, signal_to_noise: report::decibels(found.loss) });
+        }
+        trials = report::trials(&network, &structure, &own, found.as_ref().map(|found| &found.choice));
+    }
+    let grid = |index: usize| match wanted.spacing {
+        Spacing::Equal => histograms[index].grid(plan.activations[index]),
+        Spacing::Powers => histograms[index].powers(plan.activations[index]),
+    };
+    let chosen: Vec<Grid> = (0..structure.grids).into_par_iter().map(grid).collect();
     let grids: BTreeMap<TensorId, Grid> =
         structure.sites.iter().map(|(&id, &index)| (id, chosen[index])).collect();
-    let weights = if bits.is_low() {
-        reconstruct::run(&network, &structure, &plan.most, &grids, pictures, size, watcher)?
+    let weights = if wanted.is_low() {
+        let how = (size, wanted.parts);
+        reconstruct::run(&network, &structure, &plan.most, &grids, pictures, how, watcher)?
     } else {
         nearest(&network, &structure, &plan.most)
     };
@@ -142,8 +164,8 @@ pub fn calibrate(
     let all = grids.clone().into_iter().chain(network.picture_grid()).collect();
     let mut emitted = emit::graph(graph, &weights, &computed_biases(&network, &structure), &all)?;
     shape_outputs(&network, &pictures[0], &mut emitted)?;
-    let layers = layers(&network, &structure, &weights, &grids, &histograms);
-    Ok(Calibrated { graph: emitted, layers })
+    let layers = report::layers(&network, &structure, &weights, &grids, &histograms);
+    Ok(Calibrated { graph: emitted, layers, trials, afforded })
 }
 
 /// Counts the numbers of all tensors that are to be quantized, by grid.
@@ -213,42 +235,6 @@ fn nearest(network: &Forward, structure: &Structure, most: &[i32]) -> BTreeMap<T
         Some((conv.output, Weights::nearest(&own.weights, own.shape, most)))
     };
     structure.convolutions.iter().zip(most).filter_map(of_conv).collect()
-}
-
-fn layers(
-    network: &Forward,
-    structure: &Structure,
-    weights: &BTreeMap<TensorId, Weights>,
-    grids: &BTreeMap<TensorId, Grid>,
-    histograms: &[Histogram],
-) -> Vec<Layer> {
-    let activations = |id: &TensorId| {
-        let (grid, histogram) = (grids.get(id)?, structure.sites.get(id)?);
-        let signal_to_noise = histograms[*histogram].signal_to_noise(*grid);
-        Some(Error { bits: grid.bits(), signal_to_noise })
-    };
-    let mut layers = Vec::new();
-    let sites_of_convolutions: Vec<TensorId> =
-        structure.convolutions.iter().filter_map(|conv| conv.site).collect();
-    for position in 0..network.len() {
-        let node = network.node(position);
-        let name = node.name.clone();
-        if let Some(conv) = structure.convolutions.iter().find(|conv| conv.position == position) {
-            let float = network.convolution(position).map(|own| own.weights.as_slice());
-            let error = |own: &Weights| Error {
-                bits: own.bits(),
-                signal_to_noise: own.signal_to_noise(float.unwrap_or_default()),
-            };
-            let weights = weights.get(&conv.output).map(error);
-            layers.push(Layer { name, weights, activations: conv.site.as_ref().and_then(activations) });
-            continue;
-        }
-        let own = node.outputs.iter().filter(|id| !sites_of_convolutions.contains(id)).find_map(activations);
-        if let Some(own) = own {
-            layers.push(Layer { name, weights: None, activations: Some(own) });
-        }
-    }
-    layers
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use crate::bits::{Asked, Bits};
 use crate::forward::Forward;
+use crate::sensitivity::{Choice, Trials};
 use crate::structure::{Conv, Structure};
 
 /// Widths of everything.
@@ -13,6 +14,17 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Of a choice of widths.
+    pub fn of_choice(choice: &Choice, trials: &Trials<'_>) -> Self {
+        let bits = |(grid, &width): (usize, &usize)| {
+            trials.of_grid(grid).nth(width).map_or(8, |(grid, _)| grid.bits())
+        };
+        Self {
+            most: choice.weights.iter().map(|&width| trials.widths[width]).collect(),
+            activations: choice.grids.iter().enumerate().map(bits).collect(),
+        }
+    }
+
     /// Of a network.
     pub fn new(network: &Forward, structure: &Structure, bits: Bits) -> Self {
         let weights = |conv: &Conv| network.convolution(conv.position).map_or(0, |c| c.weights.len());

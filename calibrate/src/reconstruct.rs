@@ -23,7 +23,7 @@ use ylb_source::ir::{Tensor, TensorId};
 
 use crate::forward::conv::{Convolution, view};
 use crate::forward::{Forward, Values};
-use crate::histogram::Grid;
+use crate::grid::Grid;
 use crate::structure::{Conv, Structure};
 use crate::weights::Weights;
 use crate::{Progress, Watcher};
@@ -43,9 +43,36 @@ const FEWEST: usize = 8;
 const MOST: usize = 32;
 
 /// A picture on its way through both networks.
-struct Pair {
-    float: Values,
-    quantized: Values,
+pub struct Pair {
+    /// What the float network computed of it.
+    pub float: Values,
+    /// The same of the quantized network.
+    pub quantized: Values,
+}
+
+/// What a group of channels reads.
+pub struct Input {
+    /// `None` where codes are the nearest ones, or where it never changes.
+    moments: Option<Moments>,
+    float_means: Vec<f64>,
+    quantized_means: Vec<f64>,
+}
+
+/// What is done for weights of less than 8 bits. All of it, but where it is measured what each part is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// Least squares shift the weights so that they make up for errors of the layers before.
+    pub shift: bool,
+    /// Sweeps of coordinate descent over the codes; 0: the nearest codes, of scales with the least squared error.
+    pub sweeps: usize,
+    /// The bias takes up what the layer's mean is off by.
+    pub bias: bool,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self { shift: true, sweeps: descent::SWEEPS, bias: true }
+    }
 }
 
 /// Chooses the weights of all convolutions. `most` is the largest code of each.
@@ -58,17 +85,13 @@ pub fn run(
     most: &[i32],
     grids: &BTreeMap<TensorId, Grid>,
     pictures: &[Vec<u8>],
-    size: [usize; 2],
+    (size, parts): ([usize; 2], Parts),
     watcher: Watcher<'_>,
 ) -> Result<BTreeMap<TensorId, Weights>, SourceError> {
     let fit = (PIXELS / (size[0] * size[1]).max(1)).clamp(FEWEST, MOST);
-    let start = |pixels: &Vec<u8>| -> Result<Pair, SourceError> {
-        let float = network.start(pixels)?;
-        Ok(Pair { quantized: float.clone(), float })
-    };
-    let mut pairs: Vec<Pair> = pictures.iter().take(fit).map(start).collect::<Result<_, SourceError>>()?;
+    let mut pairs = pairs(network, &pictures[..fit.min(pictures.len())])?;
     let run = Run { network, grids };
-    let mut chosen = BTreeMap::new();
+    let mut all = BTreeMap::new();
     let mut position = 0;
     for (index, (conv, &most)) in structure.convolutions.iter().zip(most).enumerate() {
         let Some(own) = network.convolution(conv.position) else { continue };
@@ -78,24 +101,77 @@ pub fn run(
         if conv.is_quantized {
             continue;
         }
-        let weights = run.weights(conv, own, most, &pairs, index)?;
+        let inputs = run.inputs(conv, own, &pairs, (index, SAMPLES), most < 127)?;
+        let weights = chosen(own, most, &inputs, parts);
         let bias = weights.bias.clone().unwrap_or_else(|| own.bias.clone());
         let quantized = own.with(weights.reals(), bias);
         run.steps(conv.position..conv.position + 1, Some(&quantized), &mut pairs)?;
         position = conv.position + 1;
-        chosen.insert(conv.output, weights);
+        all.insert(conv.output, weights);
     }
-    Ok(chosen)
+    Ok(all)
 }
 
-struct Run<'r> {
-    network: &'r Forward,
-    grids: &'r BTreeMap<TensorId, Grid>,
+/// Pictures at the beginning of both networks.
+///
+/// # Errors
+/// If one has not as many bytes as the network's picture.
+pub fn pairs(network: &Forward, pictures: &[Vec<u8>]) -> Result<Vec<Pair>, SourceError> {
+    let start = |pixels: &Vec<u8>| -> Result<Pair, SourceError> {
+        let float = network.start(pixels)?;
+        Ok(Pair { quantized: float.clone(), float })
+    };
+    pictures.iter().map(start).collect()
+}
+
+/// Codes and bias of a convolution, with what its inputs are like.
+pub fn chosen(own: &Convolution, most: i32, inputs: &[Input], parts: Parts) -> Weights {
+    let (outputs, depth) = (own.shape[0] / own.groups, own.depth());
+    let mut all = Weights::nearest(&own.weights, own.shape, most);
+    let mut bias = own.bias.clone();
+    for (group, input) in inputs.iter().enumerate() {
+        let channels = group * outputs..(group + 1) * outputs;
+        let float = &own.weights[channels.start * depth..channels.end * depth];
+        let codes = &mut all.codes[channels.start * depth..channels.end * depth];
+        let scales = &mut all.scales[channels.clone()];
+        if let Some(moments) = input.moments.as_ref().filter(|_| most < 127) {
+            let target = match parts.shift {
+                true => moments.target(float),
+                false => float.iter().map(|&weight| weight.into()).collect(),
+            };
+            descent::run(moments, &target, (most, parts.sweeps), codes, scales);
+        }
+        if !parts.bias {
+            continue;
+        }
+        let reals = codes.chunks_exact(depth).zip(scales.iter());
+        for ((bias, float), (codes, scale)) in
+            bias[channels].iter_mut().zip(float.chunks_exact(depth)).zip(reals)
+        {
+            let wanted: f64 = float.iter().zip(&input.float_means).map(|(w, m)| f64::from(*w) * m).sum();
+            let given = codes.iter().zip(&input.quantized_means);
+            let given: f64 = given.map(|(&code, m)| f64::from(code as f32 * scale) * m).sum();
+            *bias = (f64::from(*bias) + wanted - given) as f32;
+        }
+    }
+    all.bias = Some(bias);
+    all
+}
+
+/// Both networks.
+pub struct Run<'r> {
+    /// The float one.
+    pub network: &'r Forward,
+    /// Where the quantized one has grids, and which.
+    pub grids: &'r BTreeMap<TensorId, Grid>,
 }
 
 impl Run<'_> {
     /// Both networks go some steps, the quantized one with another convolution.
-    fn steps(
+    ///
+    /// # Errors
+    /// If a node is not known, or contradicts itself.
+    pub fn steps(
         &self,
         positions: std::ops::Range<usize>,
         quantized: Option<&Convolution>,
@@ -119,41 +195,21 @@ impl Run<'_> {
         })
     }
 
-    fn weights(
+    /// What the inputs of a convolution are like, group by group; `low`: whether its codes have less than 8 bits.
+    pub fn inputs(
         &self,
         conv: &Conv,
         own: &Convolution,
-        most: i32,
         pairs: &[Pair],
-        seed: usize,
-    ) -> Result<Weights, SourceError> {
-        let (outputs, depth) = (own.shape[0] / own.groups, own.depth());
-        let mut all = Weights::nearest(&own.weights, own.shape, most);
-        let mut bias = own.bias.clone();
-        for group in 0..own.groups {
-            let samples = self.samples(conv, own, pairs, group, seed)?;
-            let channels = group * outputs..(group + 1) * outputs;
-            let float = &own.weights[channels.start * depth..channels.end * depth];
-            let codes = &mut all.codes[channels.start * depth..channels.end * depth];
-            let scales = &mut all.scales[channels.clone()];
-            let moments = if most < 127 { Moments::of(&samples) } else { None };
-            if let Some(moments) = moments {
-                let target = moments.target(float);
-                descent::run(&moments, &target, most, codes, scales);
-            }
-            let reals = codes.chunks_exact(depth).zip(scales.iter());
-            for ((bias, float), (codes, scale)) in
-                bias[channels].iter_mut().zip(float.chunks_exact(depth)).zip(reals)
-            {
-                let wanted: f64 =
-                    float.iter().zip(&samples.float_means).map(|(w, m)| f64::from(*w) * m).sum();
-                let given = codes.iter().zip(&samples.quantized_means);
-                let given: f64 = given.map(|(&code, m)| f64::from(code as f32 * scale) * m).sum();
-                *bias = (f64::from(*bias) + wanted - given) as f32;
-            }
-        }
-        all.bias = Some(bias);
-        Ok(all)
+        (seed, count): (usize, usize),
+        low: bool,
+    ) -> Result<Vec<Input>, SourceError> {
+        let input = |group: usize| {
+            let samples = self.samples(conv, own, pairs, group, (seed, count))?;
+            let moments = if low { Moments::of(&samples) } else { None };
+            Ok(Input { moments, float_means: samples.float_means, quantized_means: samples.quantized_means })
+        };
+        (0..own.groups).map(input).collect()
     }
 
     /// Windows at places that are as good as random, the same in both networks and in every run.
@@ -163,12 +219,12 @@ impl Run<'_> {
         own: &Convolution,
         pairs: &[Pair],
         group: usize,
-        seed: usize,
+        (seed, count): (usize, usize),
     ) -> Result<Samples, SourceError> {
         let node = self.network.node(conv.position);
         let input = node.required_input(0)?;
         let missing = || node.blame(SourceError::malformed("its input was not computed"));
-        let each = SAMPLES.div_ceil(pairs.len().max(1));
+        let each = count.div_ceil(pairs.len().max(1));
         let mut samples = Samples::new(own.depth());
         let (mut float_column, mut quantized_column) = (Vec::new(), Vec::new());
         for (index, pair) in pairs.iter().enumerate() {

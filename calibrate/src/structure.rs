@@ -39,6 +39,8 @@ pub struct Conv {
     pub output: TensorId,
     /// The quantized tensor that its functions end in, if there is one.
     pub site: Option<TensorId>,
+    /// The number of the grid that it reads, if it is one of these.
+    pub grid: Option<usize>,
     /// Whether it reads the picture.
     pub is_first: bool,
     /// Whether no convolution reads what it writes.
@@ -283,7 +285,7 @@ impl<'n> Walk<'n> {
         let Some(&output) = node.outputs.first() else { return };
         let is_last = !self.needed.contains(&output);
         let is_quantized = node.input(1).is_some_and(|id| have_codes(self.network.graph(), id));
-        let conv = Conv { position, output, site: None, is_first, is_last, is_quantized };
+        let conv = Conv { position, output, site: None, grid: None, is_first, is_last, is_quantized };
         self.convolutions.push(conv);
     }
 
@@ -341,8 +343,12 @@ impl<'n> Walk<'n> {
         }
         let site_of =
             |output: TensorId| sites.keys().copied().find(|id| self.origins[id.0] == Origin::Tensor(output));
-        let convolutions =
-            self.convolutions.iter().map(|conv| Conv { site: site_of(conv.output), ..*conv }).collect();
+        let grid_of = |conv: &Conv| {
+            let input = self.network.node(conv.position).input(0)?;
+            numbers.get(&self.root(input.0)).copied()
+        };
+        let finished = |conv: &Conv| Conv { site: site_of(conv.output), grid: grid_of(conv), ..*conv };
+        let convolutions = self.convolutions.iter().map(finished).collect();
         Structure { convolutions, sites, grids: numbers.len() }
     }
 }

@@ -8,7 +8,7 @@ use super::*;
 use crate::samples::{SIZE, network, pictures, with_constant};
 
 fn calibrated(bits: Bits) -> Calibrated {
-    calibrate(&network(), SIZE, &pictures(8), bits, &|_| {}).unwrap()
+    calibrate(&network(), SIZE, &pictures(8), bits.into(), &|_| {}).unwrap()
 }
 
 fn output(graph: &Graph, pixels: &[u8]) -> Vec<f64> {
@@ -87,7 +87,7 @@ fn the_graph_is_written_and_read_again() {
 fn old_operator_sets_get_the_operators_of_microsoft() {
     let mut graph = network();
     graph.opset = 12;
-    let own = calibrate(&graph, SIZE, &pictures(2), Bits::default(), &|_| {}).unwrap().graph;
+    let own = calibrate(&graph, SIZE, &pictures(2), Wanted::default(), &|_| {}).unwrap().graph;
     let read = Source::onnx(&encode_onnx(&own).unwrap(), "a.onnx", None).unwrap().graph;
     let of_microsoft =
         |node: &&Node| node.op_type == "DequantizeLinear" && node.domain == ylb_source::ir::Domain::Microsoft;
@@ -102,7 +102,7 @@ fn shared_weights_get_names_of_their_own() {
     let convolutions: Vec<usize> = (0..graph.nodes.len()).filter(|&k| graph.nodes[k].is("Conv")).collect();
     let shared = graph.nodes[convolutions[2]].inputs[1];
     graph.nodes[convolutions[4]].inputs[1] = shared;
-    let own = calibrate(&graph, SIZE, &pictures(2), Bits::default(), &|_| {}).unwrap().graph;
+    let own = calibrate(&graph, SIZE, &pictures(2), Wanted::default(), &|_| {}).unwrap().graph;
     Source::onnx(&encode_onnx(&own).unwrap(), "a.onnx", None).unwrap();
 }
 
@@ -154,7 +154,7 @@ fn computed_biases_become_floats() {
     };
     graph.nodes[0].inputs[2] = Some(bias);
     graph.nodes.insert(0, quantizer);
-    let own = calibrate(&graph, SIZE, &pictures(1), Bits::default(), &|_| {}).unwrap().graph;
+    let own = calibrate(&graph, SIZE, &pictures(1), Wanted::default(), &|_| {}).unwrap().graph;
     let conv = own.nodes.iter().find(|node| node.is("Conv")).unwrap();
     assert_eq!(own.constant_input(conv, 2).unwrap().get(7), f64::from(0.7f32));
 }
@@ -169,7 +169,7 @@ fn outputs_have_shapes() {
     let output = builder.graph.outputs[0];
     let unknown = builder.node("NonMaxSuppression", &[output], &[]);
     builder.graph.outputs = vec![unknown];
-    let graph = calibrate(&builder.graph, SIZE, &pictures(1), Bits::default(), &|_| {}).unwrap().graph;
+    let graph = calibrate(&builder.graph, SIZE, &pictures(1), Wanted::default(), &|_| {}).unwrap().graph;
     assert_eq!(graph.tensor(graph.outputs[0]).shape, None);
 }
 
@@ -179,15 +179,16 @@ fn progress_is_told() {
     let watcher = |progress: Progress| match progress {
         Progress::Picture { total } => counts.lock().unwrap()[0] += usize::from(total == 8),
         Progress::Layer { total } => counts.lock().unwrap()[1] += usize::from(total == 6),
+        Progress::Trial { .. } => {}
     };
-    calibrate(&network(), SIZE, &pictures(8), Bits::Small, &watcher).unwrap();
+    calibrate(&network(), SIZE, &pictures(8), Bits::Small.into(), &watcher).unwrap();
     assert_eq!(*counts.lock().unwrap(), [8, 6]);
 }
 
 #[test]
 fn what_cannot_be_quantized_is_refused() {
     let run = |graph: &Graph, pictures: &[Vec<u8>]| {
-        calibrate(graph, SIZE, pictures, Bits::default(), &|_| {}).unwrap_err().to_string()
+        calibrate(graph, SIZE, pictures, Wanted::default(), &|_| {}).unwrap_err().to_string()
     };
     let message = run(&network(), &[]);
     assert!(message.contains("no pictures"), "{message}");
@@ -208,7 +209,7 @@ fn what_cannot_be_quantized_is_refused() {
 #[test]
 fn what_is_quantized_already_is_not_calibrated_again() {
     let once = calibrated(Bits::default()).graph;
-    let again = calibrate(&once, SIZE, &pictures(1), Bits::default(), &|_| {}).unwrap_err();
+    let again = calibrate(&once, SIZE, &pictures(1), Wanted::default(), &|_| {}).unwrap_err();
     assert!(again.to_string().contains("quantized already"), "{again}");
 }
 

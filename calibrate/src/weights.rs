@@ -1,5 +1,7 @@
 //! Weights as integers: one scale for each output channel, and codes on either side of 0.
 
+use crate::grid::short;
+
 /// A convolution's weights as codes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weights {
@@ -23,10 +25,13 @@ impl Weights {
         let mut scales = Vec::with_capacity(shape[0]);
         for channel in weights.chunks_exact(depth.max(1)) {
             let largest = channel.iter().fold(0.0f32, |largest, w| largest.max(w.abs()));
-            let scale = positive(largest / most as f32);
-            codes.extend(channel.iter().map(|w| code(*w, scale, most)));
+            let scale = Some(short(largest / most as f32, true)).filter(|&scale| scale > LEAST);
+            codes.extend(channel.iter().map(|w| scale.map_or(0, |scale| code(*w, scale, most))));
             scales.push(scale);
         }
+        // A channel of zeros may have any scale, and one that is far above the others' takes bits of the multipliers that all share.
+        let least = scales.iter().copied().flatten().reduce(f32::min).unwrap_or(1.0);
+        let scales = scales.into_iter().map(|scale| scale.unwrap_or(least)).collect();
         Self { codes, scales, most, bias: None, shape }
     }
 
@@ -51,10 +56,8 @@ impl Weights {
     }
 }
 
-/// A scale that a quantizer may have. Channels of zeros, or of numbers that are nearly none, have codes of 0 at any scale.
-pub fn positive(scale: f32) -> f32 {
-    if scale > 1e-30 { scale } else { 1.0 }
-}
+/// Channels of numbers below so many times the largest code are nearly none, and have codes of 0.
+const LEAST: f32 = 1e-30;
 
 /// The nearest code.
 fn code(weight: f32, scale: f32, most: i32) -> i32 {
@@ -76,6 +79,7 @@ mod tests {
         }
         assert_eq!(quantized.codes[1], -127);
         assert_eq!(&quantized.codes[3..6], &[0, 0, 0]);
+        assert_eq!(quantized.scales[1], quantized.scales[0]);
         assert!(quantized.signal_to_noise(&weights) > 40.0);
     }
 

@@ -17,7 +17,7 @@ use clap::{Args, Parser, Subcommand};
 pub use bench::BenchArgs;
 pub use bits::Bits;
 pub use compare::CompareArgs;
-pub use convert::{ConvertArgs, Place};
+pub use convert::{ConvertArgs, GridKind, Place};
 pub use eval::EvalArgs;
 pub use generate::{Generate, GenerateArgs};
 pub use info::InfoArgs;

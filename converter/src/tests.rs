@@ -13,6 +13,7 @@ mod arranged;
 mod attention;
 mod averages;
 mod by_channel;
+mod calibrated;
 mod channels;
 mod conv_sums;
 mod curves;

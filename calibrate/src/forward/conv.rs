@@ -11,6 +11,8 @@ use ylb_source::SourceError;
 use ylb_source::ir::{Data, Node, Tensor};
 use ylb_source::window::{self, Geometry};
 
+use crate::cost::Work;
+
 /// Output channels of a tile.
 const ROWS: usize = 4;
 /// Pixels of a tile.
@@ -113,6 +115,20 @@ impl Convolution {
         let dilations = window::dilations(node)?;
         let output = window.output_size([height, width])?;
         Ok(Place { size: [height, width], kernel: [rows, columns], dilations, window, output })
+    }
+
+    /// What it costs over an input.
+    ///
+    /// # Errors
+    /// As [`place`](Self::place).
+    pub fn work(&self, node: &Node, input: &Tensor) -> Result<Work, SourceError> {
+        let place = self.place(node, input)?;
+        let strides: Vec<usize> =
+            node.ints("strides").unwrap_or(&[1, 1]).iter().map(|&by| by.max(1) as usize).collect();
+        let step = strides.iter().product();
+        let is_dense = step == 1 && place.dilations == [1, 1];
+        let pixels = place.output[0] * place.output[1];
+        Ok(Work { shape: self.shape, groups: self.groups, is_dense, step, pixels })
     }
 
     /// The convolution of an input of rank 4.

@@ -7,37 +7,44 @@
 use rayon::prelude::*;
 
 use super::matrix::{Moments, dot};
+use crate::grid::short;
 
 /// What is added to the moments' diagonal, in parts of its mean: codes that hardly matter stay near their weights.
 const DAMPING: f64 = 0.01;
 /// Sweeps over all codes.
-const SWEEPS: usize = 3;
+pub const SWEEPS: usize = 3;
 /// Scales that are tried at first: from a quarter of the largest weight's to all of it.
 const FRACTIONS: usize = 60;
 /// How much a sweep may change the scale: more means that hardly a code is left.
 const CHANGE: std::ops::RangeInclusive<f64> = 0.3..=3.0;
 
 /// Chooses codes and scales of rows of weights. Rows of zeros stay as they are.
-pub fn run(moments: &Moments, target: &[f64], most: i32, codes: &mut [i32], scales: &mut [f32]) {
+pub fn run(
+    moments: &Moments,
+    target: &[f64],
+    (most, sweeps): (i32, usize),
+    codes: &mut [i32],
+    scales: &mut [f32],
+) {
     let depth = moments.depth();
     let metric = moments.damped(DAMPING);
     let rows = target.par_chunks_exact(depth).zip(codes.par_chunks_exact_mut(depth)).zip(scales);
     rows.for_each(|((target, codes), scale)| {
-        if let Some(found) = row(&metric, target, most, codes) {
+        if let Some(found) = row(&metric, target, (most, sweeps), codes) {
             *scale = found;
         }
     });
 }
 
 /// Codes of one row, and their scale.
-fn row(metric: &[f64], target: &[f64], most: i32, codes: &mut [i32]) -> Option<f32> {
+fn row(metric: &[f64], target: &[f64], (most, sweeps): (i32, usize), codes: &mut [i32]) -> Option<f32> {
     let depth = target.len();
     let first = nearest_scale(target, most)?;
     let most = f64::from(most);
     let mut z: Vec<f64> = target.iter().map(|w| (w / first).round_ties_even().clamp(-most, most)).collect();
     let wanted = times(target, metric);
     let mut scale = first;
-    for _ in 0..SWEEPS {
+    for _ in 0..sweeps {
         scale = best_scale(&z, &wanted, &times(&z, metric), scale);
         let mut gradient: Vec<f64> =
             times(&z, metric).iter().zip(&wanted).map(|(own, wanted)| scale * own - wanted).collect();
@@ -51,8 +58,10 @@ fn row(metric: &[f64], target: &[f64], most: i32, codes: &mut [i32]) -> Option<f
             }
         }
     }
-    scale = best_scale(&z, &wanted, &times(&z, metric), scale);
-    let single = scale as f32;
+    if sweeps > 0 {
+        scale = best_scale(&z, &wanted, &times(&z, metric), scale);
+    }
+    let single = short(scale as f32, false);
     if !(single > f32::MIN_POSITIVE && single.is_finite()) {
         return None;
     }
@@ -116,7 +125,7 @@ mod tests {
             for seed in [5, 13, 17, 37] {
                 let target: Vec<f64> = (0..40).map(|k| ((k * seed % 23) as f64 - 11.0) / 7.0).collect();
                 let mut codes = vec![0; 40];
-                let scale = f64::from(row(&metric, &target, most, &mut codes).unwrap());
+                let scale = f64::from(row(&metric, &target, (most, SWEEPS), &mut codes).unwrap());
                 assert!(codes.iter().all(|code| code.abs() <= most));
                 found += error(&metric, &target, &codes, scale);
                 let own = nearest_scale(&target, most).unwrap();
@@ -131,7 +140,7 @@ mod tests {
     #[test]
     fn rows_of_zeros_have_no_scale() {
         let mut codes = vec![0; 4];
-        assert_eq!(row(&metric(4), &[0.0; 4], 7, &mut codes), None);
+        assert_eq!(row(&metric(4), &[0.0; 4], (7, SWEEPS), &mut codes), None);
         assert_eq!(codes, [0; 4]);
     }
 }

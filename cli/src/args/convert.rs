@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 
 use clap::{Args, ValueEnum, ValueHint};
-use ylb_calibrate::Bits;
+use ylb_calibrate::{Bits, Budget, Parts, Spacing, Wanted};
 use ylb_converter::compare::Bar;
 use ylb_converter::families::{self, Family};
 
@@ -118,6 +118,36 @@ pub struct ConvertArgs {
     #[arg(long, value_name = "BITS", requires = "calibrate", default_value = "w8a8", value_parser = Bits::from_str)]
     pub bits: Bits,
 
+    /// With --calibrate, instead of --bits: what the network may cost, as 300Mcycles (of a Cortex-A72, by a model) or 1.3MB. Bits
+    /// are chosen layer by layer, by what fewer of them are found to cost the heads
+    #[arg(long, value_name = "COST", requires = "calibrate", conflicts_with = "bits", value_parser = Budget::from_str)]
+    pub budget: Option<Budget>,
+
+    /// With --calibrate: how the numbers of activations are spaced. log2: as powers of two, at most 16 numbers
+    #[arg(
+        long,
+        value_name = "KIND",
+        requires = "calibrate",
+        default_value = "equal",
+        conflicts_with = "budget"
+    )]
+    pub grid: GridKind,
+
+    /// With --calibrate: measure what fewer bits cost the heads, layer by layer
+    #[arg(long, requires = "calibrate")]
+    pub sensitivity: bool,
+
+    /// With --calibrate, for measurements: what is done for weights of few bits, of shift, descent and bias
+    #[arg(
+        long,
+        value_name = "PARTS",
+        requires = "calibrate",
+        hide = true,
+        default_value = "shift,descent,bias"
+    )]
+    #[arg(value_parser = parts)]
+    pub rounding: Parts,
+
     /// With --calibrate: so many pictures, spread over the folder
     #[arg(long, value_name = "N", requires = "calibrate", default_value = "32", value_parser = at_least_one)]
     pub calibration_pictures: usize,
@@ -149,6 +179,16 @@ impl ConvertArgs {
         if self.close { Bar::Close } else { Bar::Strict }
     }
 
+    /// What is asked of a calibration.
+    pub fn wanted(&self) -> Wanted {
+        let spacing = match self.grid {
+            GridKind::Equal => Spacing::Equal,
+            GridKind::Log2 => Spacing::Powers,
+        };
+        let (bits, budget, sensitivity, parts) = (self.bits, self.budget, self.sensitivity, self.rounding);
+        Wanted { bits, spacing, budget, sensitivity, parts }
+    }
+
     /// What is converted: clap sees to it that there is one.
     pub fn source(&self) -> &Path {
         self.weights.as_deref().or(self.model.as_deref()).unwrap_or(Path::new(""))
@@ -164,6 +204,28 @@ pub enum Place {
     Corner,
     /// Over all of it.
     Stretch,
+}
+
+/// How the numbers of activations are spaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum GridKind {
+    /// By equal steps.
+    Equal,
+    /// As powers of two.
+    Log2,
+}
+
+fn parts(text: &str) -> Result<Parts, String> {
+    let mut parts = Parts { shift: false, sweeps: 0, bias: false };
+    for word in text.split(',').filter(|word| !word.is_empty()) {
+        match word {
+            "shift" => parts.shift = true,
+            "descent" => parts.sweeps = Parts::default().sweeps,
+            "bias" => parts.bias = true,
+            _ => return Err("expected some of shift, descent and bias".to_owned()),
+        }
+    }
+    Ok(parts)
 }
 
 fn head(name: &str) -> Result<&'static dyn Family, String> {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Error, Result, anyhow, bail};
+use ylb_calibrate::{Bits, Budget};
 use ylb_converter::compare::{Bar, Comparison, Verdict};
 use ylb_converter::{ConvertError, Converted, ErrorKind, Options, Report, Row, Warning};
 use ylb_format::model::{ChannelOrder, PicturePlacement, Preprocessing};
@@ -19,7 +20,7 @@ use ylb_source::{Source, names};
 
 use self::calibration::Calibration;
 use super::{Outcome, UsageError};
-use crate::args::{ConvertArgs, Place};
+use crate::args::{ConvertArgs, GridKind, Place};
 use crate::files::Reserved;
 use crate::images;
 use crate::model::{self, Layer};
@@ -38,6 +39,10 @@ pub fn run(args: &ConvertArgs, messages: Messages) -> Result<Outcome> {
     let result = args.output.clone().unwrap_or_else(|| args.source().with_extension("ylb"));
     let mut inputs = inputs(args);
     check_results(args, &result, &inputs)?;
+    if (args.bits, args.grid) == (Bits::Fast, GridKind::Log2) {
+        let message = "--bits fast wants equal steps, not those of --grid log2".to_owned();
+        return Err(UsageError(message).into());
+    }
     let path = args.source();
     let cannot = || format!("cannot convert {}", path.display());
     let options = options(args)?;
@@ -85,9 +90,20 @@ pub fn run(args: &ConvertArgs, messages: Messages) -> Result<Outcome> {
     }
     let written = fs::metadata(&result).with_context(|| format!("cannot read {}", result.display()))?.len();
 
+    if let Some(Budget::Bytes(most)) = args.budget.filter(|_| args.calibrate.is_some())
+        && written as f64 > most
+    {
+        let (written, most) = (bytes(written), bytes(most as u64));
+        messages
+            .warning(format_args!("the file has {written}, more than the budget of {most}: ask for less"));
+    }
+
     if !messages.quiet {
         if let Some(calibration) = &calibration {
             output::print(format_args!("{}\n", calibration.table()))?;
+            if let Some(table) = calibration.sensitivity() {
+                output::print(format_args!("{table}\n"))?;
+            }
         }
         output::print(format_args!("{}\n", layer_table(&model::layers(&network), &report)))?;
         report.passes.iter().try_for_each(|pass| output::print(format_args!("{}\n", text::line(pass))))?;
@@ -103,6 +119,9 @@ pub fn run(args: &ConvertArgs, messages: Messages) -> Result<Outcome> {
     }
     if let Some(calibration) = calibration.as_ref().filter(|_| !messages.quiet) {
         output::print(format_args!("{}\n", calibration.summary(agreement)))?;
+        if let Some(line) = calibration.afforded() {
+            output::print(format_args!("{line}\n"))?;
+        }
     }
     if let Some(accuracies) = accuracies {
         output::print(format_args!("{}\n", accuracies.summary()))?;

@@ -104,6 +104,63 @@ fn fewer_bits_are_proven_too() {
     }
 }
 
+/// With a budget every layer has bits of its own, and the result is proven as any other.
+#[test]
+fn a_budget_chooses_bits_by_layer() {
+    let folder = folder("calibrated_budget", 3);
+    let convert = |budget: &str, more: &[&str]| {
+        let own =
+            ["convert", "best.onnx", "--calibrate", "photos", "--budget", budget, "--report", "report.json"];
+        folder.run(&[&own[..], more].concat())
+    };
+    let report =
+        || -> Value { serde_json::from_slice(&fs::read(folder.path("report.json")).unwrap()).unwrap() };
+    for (unit, small, large) in [("MB", "0.001MB", "10MB"), ("Mcycles", "0.001Mcycles", "900Mcycles")] {
+        let refused = convert(small, &["-q"]).failed(1);
+        let least = refused.split("with the fewest bits it takes ").nth(1).expect(&refused);
+        let least: f64 = least.split(unit).next().unwrap().parse().unwrap();
+        convert(large, &[]).done();
+        let document = report();
+        let most = document["calibration"]["budget"]["estimated"].as_f64().unwrap() / 1e6;
+        assert!(least < most, "{least} {most}");
+        let budget = format!("{:.4}{unit}", (least + most) / 2.0);
+        let text = convert(&budget, &["--verify"]).done();
+        assert!(text.contains("(equal)"), "{text}");
+        assert!(
+            text.contains("chosen") && text.contains("before the layers make up for each other"),
+            "{text}"
+        );
+        let document = report();
+        let own = document["calibration"]["budget"]["estimated"].as_f64().unwrap() / 1e6;
+        assert!(own <= (least + most) / 2.0 + 1e-4, "{own}");
+        let trials = document["calibration"]["sensitivity"].as_array().unwrap();
+        assert!(trials.iter().any(|trial| trial["chosen"].as_u64() < trial["bits"][0].as_u64()));
+    }
+    for args in [
+        &["--budget", "1GB"][..],
+        &["--budget", "1MB", "--bits", "w4a8"],
+        &["--budget", "1MB", "--grid", "log2"],
+    ] {
+        let all = [&["-q", "convert", "best.onnx", "--calibrate", "photos"], args].concat();
+        let finished = folder.run(&all);
+        assert_eq!(finished.status, 2, "{args:?}");
+        assert_says(&finished.stderr, &["--budget"]);
+    }
+}
+
+/// What fewer bits cost is told without a budget, too, and powers of two are proven as equal steps are.
+#[test]
+fn sensitivity_and_powers_of_two() {
+    let folder = folder("calibrated_log2", 3);
+    let convert =
+        ["convert", "best.onnx", "--calibrate", "photos", "--grid", "log2", "--sensitivity", "--verify"];
+    let text = folder.run(&convert).done();
+    assert!(text.contains("(equal)") && text.contains("head SNR in dB with fewer bits in"), "{text}");
+    assert!(text.contains("calibrated from floats to w8a8 with powers of two on 3 pictures"), "{text}");
+    let fast = ["-q", "convert", "best.onnx", "--calibrate", "photos", "--grid", "log2", "--bits", "fast"];
+    assert_says(&folder.run(&fast).failed(2), &["--grid log2", "fast"]);
+}
+
 /// What ONNX Runtime quantized dynamically keeps its weights, and gets grids for its activations.
 #[test]
 fn dynamic_quantization_becomes_static() {

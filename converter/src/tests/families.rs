@@ -16,7 +16,7 @@ const CLASSES: usize = 3;
 
 /// How a family's boxes are decoded.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Decode {
+pub(super) enum Decode {
     /// Four numbers, or four distributions of so many.
     Distances { bins: usize },
     /// `(t + grid)·stride`, `e^t·stride`.
@@ -25,7 +25,7 @@ enum Decode {
 
 /// What the rows of the export are.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Rows {
+pub(super) enum Rows {
     /// Centre and size, classes.
     Boxes,
     /// The same with a constant objectness of 1 between.
@@ -187,7 +187,7 @@ fn quantized_means_of_distributions_are_those_of_whole_numbers() {
 }
 
 /// A detector of anchor-free heads: its output is columns `[1, n, rows]`, or rows `[1, rows, n]`.
-fn anchor_free(decode: Decode, rows: Rows, transposed: bool, coarse_first: bool) -> Net {
+pub(super) fn anchor_free(decode: Decode, rows: Rows, transposed: bool, coarse_first: bool) -> Net {
     let (box_channels, objectness) = match decode {
         Decode::Distances { bins } => (4 * bins, false),
         Decode::Grid => (4, true),

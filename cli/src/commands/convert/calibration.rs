@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, bail};
-use serde::Serialize;
-use ylb_calibrate::{Bits, Calibrated, FloatNetwork, Layer};
+use ylb_calibrate::{Afforded, Calibrated, FloatNetwork, Layer, Trial, Wanted};
 use ylb_converter::compare;
 use ylb_eval::dataset::{self, Description, Sample};
 use ylb_runtime::Network;
@@ -15,9 +14,13 @@ use ylb_source::{Source, ir::Graph, picture::is_channels_last};
 use super::{UsageError, agreement, preprocessing};
 use crate::args::ConvertArgs;
 use crate::images;
-use crate::output::{Align, Messages, Table};
+use crate::output::Messages;
 use crate::progress::Progress;
 use crate::{files, proof};
+
+mod findings;
+
+pub use findings::{Accuracies, Agreement, Document};
 
 /// Fewer pictures are warned of: grids of 8 bits, and weights of fewer.
 const FEW: [usize; 2] = [8, 32];
@@ -32,58 +35,17 @@ pub struct Calibration {
     pub source: Source,
     float: Graph,
     size: [usize; 2],
-    bits: Bits,
+    wanted: Wanted,
     pictures: usize,
     layers: Vec<Layer>,
+    trials: Vec<Trial>,
+    afforded: Option<Afforded>,
     /// Pictures to measure agreement on: RGB pixels row by row, of the network's size.
     measured: Vec<Vec<u8>>,
     /// Whether it was calibrated on others.
     are_held_out: bool,
     /// What `--data` has.
     labelled: Option<Vec<Sample>>,
-}
-
-/// The calibration in a report.
-#[derive(Debug, Serialize)]
-pub struct Document {
-    bits: String,
-    pictures: usize,
-    /// `null` where it was not measured.
-    agreement: Option<Agreement>,
-    /// `null` without `--data`.
-    accuracy: Option<Accuracies>,
-    layers: Vec<LayerDocument>,
-}
-
-/// mAP on labelled pictures.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Accuracies {
-    /// Of the model in floats: mAP50 and mAP50-95.
-    pub float: [Option<f64>; 2],
-    /// Of the converted model.
-    pub converted: [Option<f64>; 2],
-    /// The pictures that it was measured on.
-    pub pictures: usize,
-}
-
-/// How well the converted model finds what the model in floats finds.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Agreement {
-    /// mAP50-95 with the detections of the model in floats for labels.
-    pub map50_95: f64,
-    /// The pictures that it was measured on.
-    pub pictures: usize,
-    /// Whether these are others than those of the calibration.
-    pub held_out: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct LayerDocument {
-    layer: String,
-    weight_bits: Option<u32>,
-    weight_signal_to_noise_db: Option<f64>,
-    activation_bits: Option<u32>,
-    activation_signal_to_noise_db: Option<f64>,
 }
 
 impl Calibration {
@@ -95,7 +57,8 @@ impl Calibration {
         let float = Source { graph: ylb_calibrate::without_dynamic_grids(&float.graph), ..float };
         let size = picture_size(args, &float.graph)?;
         let (chosen, measured) = choose(images::collect(&[folder.to_owned()])?, args.calibration_pictures);
-        let needed = FEW[usize::from(args.bits.is_low())];
+        let asked = args.wanted();
+        let needed = FEW[usize::from(asked.is_low())];
         if chosen.len() < needed {
             messages.warning(format_args!(
                 "{} to calibrate on; {needed} or more would be better",
@@ -125,10 +88,10 @@ impl Calibration {
         let are_held_out = !measured.is_empty();
         let measured = if are_held_out { &measured[..] } else { &chosen[..chosen.len().min(HELD_OUT)] };
         let measured = read(measured, <[u8]>::to_vec)?;
-        let calibrated = calibrate(&float.graph, size, &planar, args.bits, &progress)
+        let calibrated = calibrate(&float.graph, size, &planar, asked, &progress)
             .with_context(|| format!("cannot calibrate {}", args.source().display()))?;
         drop(progress);
-        let Calibrated { graph, layers } = calibrated;
+        let Calibrated { graph, layers, trials, afforded } = calibrated;
         let bytes = ylb_source::encode_onnx(&graph).context("cannot write the calibrated model")?;
         if let Some(path) = &args.keep {
             files::write(path, |writer| Ok(writer.write_all(&bytes)?))?;
@@ -136,8 +99,20 @@ impl Calibration {
         let source = Source::onnx(&bytes, &name(args), None).context("cannot read the calibrated model")?;
         let source = Source { bytes: float.bytes, ..source };
         let pictures = planar.len();
-        let (bits, float) = (args.bits, float.graph);
-        Ok(Self { source, float, size, bits, pictures, layers, measured, are_held_out, labelled })
+        let float = float.graph;
+        Ok(Self {
+            source,
+            float,
+            size,
+            wanted: asked,
+            pictures,
+            layers,
+            trials,
+            afforded,
+            measured,
+            are_held_out,
+            labelled,
+        })
     }
 
     /// Measures how well the converted model finds what the model in floats finds. `None` where nothing can be found
@@ -163,16 +138,16 @@ impl Calibration {
             return Ok(None);
         };
         let agreement = Agreement { map50_95, pictures: self.measured.len(), held_out: self.are_held_out };
-        if self.bits == Bits::default() && map50_95 < LEAST_AGREEMENT {
+        if self.wanted == Wanted::default() && map50_95 < LEAST_AGREEMENT {
             messages.warning(format_args!(
                 "agreement with the model in floats is only {map50_95:.3}: are these pictures like those that it was \
                  trained on?"
             ));
-        } else if map50_95 < LEAST_AGREEMENT || self.bits.loses_much() {
+        } else if map50_95 < LEAST_AGREEMENT || self.wanted.loses_much() {
             messages.warning(format_args!(
                 "{} loses much without training: agreement is {map50_95:.3}; use more bits, or train with quantizers \
                  (docs/float-models.md)",
-                self.bits
+                self.wanted
             ));
         }
         Ok(Some(agreement))
@@ -203,69 +178,6 @@ impl Calibration {
             .map(|accuracy| [accuracy.map50(), accuracy.map50_95()]);
         Ok(Some(Accuracies { float, converted, pictures: samples.len() }))
     }
-
-    /// What a report says.
-    pub fn document(&self, agreement: Option<Agreement>, accuracy: Option<Accuracies>) -> Document {
-        let layer = |layer: &Layer| LayerDocument {
-            layer: layer.name.clone(),
-            weight_bits: layer.weights.map(|error| error.bits),
-            weight_signal_to_noise_db: layer.weights.map(|error| error.signal_to_noise),
-            activation_bits: layer.activations.map(|error| error.bits),
-            activation_signal_to_noise_db: layer.activations.map(|error| error.signal_to_noise),
-        };
-        Document {
-            bits: self.bits.to_string(),
-            pictures: self.pictures,
-            agreement,
-            accuracy,
-            layers: self.layers.iter().map(layer).collect(),
-        }
-    }
-
-    /// Bits and errors of the layers.
-    pub fn table(&self) -> Table {
-        let mut table = Table::new(&[
-            ("calibrated layer", Align::Left),
-            ("weight bits", Align::Right),
-            ("SNR in dB", Align::Right),
-            ("output bits", Align::Right),
-            ("SNR in dB", Align::Right),
-        ]);
-        for layer in &self.layers {
-            let cells = [layer.weights, layer.activations].into_iter().flat_map(|error| {
-                let bits = error.map(|error| error.bits.to_string());
-                let ratio = error.map(|error| format!("{:.1}", error.signal_to_noise));
-                [bits.unwrap_or_default(), ratio.unwrap_or_default()]
-            });
-            table.row(std::iter::once(layer.name.clone()).chain(cells).collect());
-        }
-        table
-    }
-
-    /// What was done, in a sentence.
-    pub fn summary(&self, agreement: Option<Agreement>) -> String {
-        let agreement = match agreement {
-            None => String::new(),
-            Some(Agreement { map50_95, pictures, held_out }) => format!(
-                "; agreement with it {map50_95:.3} (mAP50-95 of its own detections, {} that it was {}calibrated on)",
-                crate::output::count(pictures, "picture"),
-                if held_out { "not " } else { "" },
-            ),
-        };
-        let pictures = crate::output::count(self.pictures, "picture");
-        format!("calibrated from floats to {} on {pictures}{agreement}", self.bits)
-    }
-}
-
-impl Accuracies {
-    /// In a sentence.
-    pub fn summary(self) -> String {
-        let number = |x: Option<f64>| x.map_or_else(|| "none".to_owned(), |x| format!("{x:.4}"));
-        let both =
-            |[coarse, fine]: [Option<f64>; 2]| format!("mAP50 {}, mAP50-95 {}", number(coarse), number(fine));
-        let pictures = crate::output::count(self.pictures, "labelled picture");
-        format!("on {pictures}: in floats {}; converted {}", both(self.float), both(self.converted))
-    }
 }
 
 /// The labelled pictures of a data set.
@@ -282,20 +194,21 @@ fn calibrate(
     float: &Graph,
     size: [usize; 2],
     pictures: &[Vec<u8>],
-    bits: Bits,
+    wanted: Wanted,
     progress: &Progress,
 ) -> Result<Calibrated> {
-    let done = [AtomicUsize::new(0), AtomicUsize::new(0)];
+    let done = [const { AtomicUsize::new(0) }; 3];
     let watcher = |step: ylb_calibrate::Progress| {
         let (kind, total, doing) = match step {
             ylb_calibrate::Progress::Picture { total } => (0, total, "pictures through the model in floats"),
             ylb_calibrate::Progress::Layer { total } => (1, total, "convolutions with fewer bits"),
+            ylb_calibrate::Progress::Trial { total } => (2, total, "trials with fewer bits"),
             _ => return,
         };
         progress.set_steps(total);
         progress.set(done[kind].fetch_add(1, Ordering::Relaxed) + 1, doing);
     };
-    Ok(ylb_calibrate::calibrate(float, size, pictures, bits, &watcher)?)
+    Ok(ylb_calibrate::calibrate(float, size, pictures, wanted, &watcher)?)
 }
 
 /// Pictures to calibrate on, spread over all, and others to measure on.
@@ -340,7 +253,7 @@ fn name(args: &ConvertArgs) -> String {
         Some(path) => file_name(path),
         None => {
             let stem = args.source().file_stem().unwrap_or_default().to_string_lossy();
-            format!("{stem}-{}.onnx", args.bits)
+            format!("{stem}-{}.onnx", args.wanted())
         }
     }
 }

@@ -66,8 +66,14 @@ impl Shared {
         units: &Units,
         staircases: &[Staircase],
     ) -> Option<Requantize> {
+        // The scale of weights that are all 0 says nothing, and must not take bits of what the others share.
+        let moves = |channel: usize| staircases[channel].first() < staircases[channel].last;
         let line = |(channel, &(factor, offset)): (usize, &(f64, f64))| Line {
-            factors: vec![factor * (units.unit * conv.weight_scales[channel])],
+            factors: vec![if moves(channel) {
+                factor * (units.unit * conv.weight_scales[channel])
+            } else {
+                0.0
+            }],
             offset,
             error: 0.0,
         };
