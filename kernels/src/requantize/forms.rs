@@ -60,8 +60,9 @@ pub(crate) struct Problem<'a> {
 }
 
 /// THE list of forms, the cheapest first: the first that has constants for a problem is taken.
-static FORMS: [fn(&Problem<'_>) -> Option<Form>; 8] = [
+static FORMS: [fn(&Problem<'_>) -> Option<Form>; 9] = [
     |problem| Many::new(problem.spec).map(Form::Many),
+    rather_cells,
     |problem| thresholds::of(problem, i16::MAX).map(Form::Thresholds16),
     |problem| thresholds::of(problem, i32::MAX).map(Form::Thresholds32),
     |problem| narrow::of(problem).map(Form::Narrow),
@@ -70,6 +71,15 @@ static FORMS: [fn(&Problem<'_>) -> Option<Form>; 8] = [
     |problem| Cells::new(problem.spec, problem.ranges).map(Form::Cells),
     |problem| search::of(problem.spec).map(Form::Search),
 ];
+
+/// Cells where they are faster than comparing: on a Cortex-A72 a level takes 2.8 cycles by cells, and 5.9 by 15 thresholds.
+/// AVX2 and AVX-512 compare twice to four times as many at once.
+fn rather_cells(problem: &Problem<'_>) -> Option<Form> {
+    const STEPS: usize = 7;
+    let more = problem.steps.as_ref()?.iter().any(|steps| steps.positions.len() > STEPS);
+    let cells = cfg!(target_arch = "aarch64") && more;
+    cells.then(|| Cells::new(problem.spec, problem.ranges)).flatten().map(Form::Cells)
+}
 
 impl Form {
     /// The cheapest arithmetic that equals the specification on all of the ranges.
