@@ -238,9 +238,9 @@ def main():
     parser.add_argument("--only-models", action="store_true", help="write the models and stop")
     parser.add_argument("--update", action="store_true", help="write benches/results and docs/performance.md")
     options = parser.parse_args()
-    options.peers = [title for title in options.peers.split(";") if title]
     amx = any("amx" in extension for extension in machine()["vector extensions"])
-    options.ours = [title for title in options.ours.split(";") if title and (amx or "no AMX" not in title)]
+    options.peers, options.ours = ([title for title in titles.split(";") if title and (amx or "no AMX" not in title)]
+                                   for titles in (options.peers, options.ours))
     pairs = (pair.rsplit("-", 1) for pair in options.networks.split(","))
     networks = [(network, int(side)) for network, side in pairs]
 
@@ -268,7 +268,9 @@ def main():
     text = table(document)
     print(text)
     if options.update:
-        publish(document["machine"].get("Model name", "unknown"), "", document, {"peers": text})
+        # The page has tables of one machine of each kind.
+        section = "peers-amx" if amx else "peers"
+        publish(document["machine"].get("Model name", "unknown"), "", document, {section: text})
 
 
 if __name__ == "__main__":
