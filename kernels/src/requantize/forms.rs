@@ -72,8 +72,8 @@ static FORMS: [fn(&Problem<'_>) -> Option<Form>; 9] = [
     |problem| search::of(problem.spec).map(Form::Search),
 ];
 
-/// Cells where they are faster than comparing: on a Cortex-A72 a level takes 2.8 cycles by cells, and 5.9 by 15 thresholds.
-/// AVX2 and AVX-512 compare twice to four times as many at once.
+/// Cells where they are faster than comparing: YOLOv5n W4A4 with leaky ReLUs takes 295 million cycles of a Cortex-A72 by
+/// cells, and 321 by 15 thresholds; with SiLU it is the same. AVX2 and AVX-512 compare twice to four times as many at once.
 fn rather_cells(problem: &Problem<'_>) -> Option<Form> {
     const STEPS: usize = 7;
     let more = problem.steps.as_ref()?.iter().any(|steps| steps.positions.len() > STEPS);
