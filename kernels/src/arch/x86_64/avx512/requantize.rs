@@ -303,15 +303,16 @@ fn bytes(vector: __m128i) -> [u8; LANES] {
     bytes
 }
 
-/// Levels as words, of pixels 0 and 1 and of 2 and 3, packed as VPACKUSDW and VPACKSSDW do: alternating every four channels.
+/// The bytes of four pixels, one after another, from their words: of pixels 0 and 1 and of 2 and 3, packed as VPACKUSDW
+/// and VPACKSSDW do, alternating every four channels.
 ///
 /// # Safety
 /// - The CPU has AVX-512BW.
 #[inline(always)]
-unsafe fn interleaved(first: __m512i, second: __m512i) -> [[u8; LANES]; 4] {
-    // SAFETY: the caller's promise; 64 bytes are 4 x 16, and every pattern of bits is one of each.
+unsafe fn pixels_in_order(first: __m512i, second: __m512i) -> __m512i {
+    // SAFETY: the caller's promise.
     unsafe {
         let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-        std::mem::transmute(_mm512_permutexvar_epi32(order, _mm512_packus_epi16(first, second)))
+        _mm512_permutexvar_epi32(order, _mm512_packus_epi16(first, second))
     }
 }

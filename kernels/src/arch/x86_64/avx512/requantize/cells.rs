@@ -83,7 +83,8 @@ impl Convert<1> for InBytes<'_> {
         [[a], [b], [c], [d]]: [Accumulators<'_, 1>; 4],
     ) -> [[u8; LANES]; 4] {
         let Self(Cells { shift, cell_shift, .. }, Bytes { parts, .. }) = *self;
-        // SAFETY: as said above; limited accumulators lead to cells that are in a part.
+        // SAFETY: as said above; limited accumulators lead to cells that are in a part. 64 bytes are 4 x 16, and every
+        // pattern of bits is one of each.
         unsafe {
             let a = axis(*shift, limits, multipliers, bias, a);
             let b = axis(*shift, limits, multipliers, bias, b);
@@ -118,7 +119,8 @@ impl Convert<1> for InBytes<'_> {
             let high = _mm512_unpackhi_epi8(entries[2], entries[3]);
             let c = levels(_mm512_unpacklo_epi16(low, high), c);
             let d = levels(_mm512_unpackhi_epi16(low, high), d);
-            super::interleaved(_mm512_packus_epi32(a, b), _mm512_packus_epi32(c, d))
+            let levels = super::pixels_in_order(_mm512_packus_epi32(a, b), _mm512_packus_epi32(c, d));
+            std::mem::transmute(levels)
         }
     }
 }

@@ -63,8 +63,7 @@ impl<const N: usize> Convert<1> for Words<'_, N> {
                 let passed = _mm512_cmpgt_epi16_mask(second, thresholds);
                 counts[1] = _mm512_mask_add_epi16(counts[1], passed, counts[1], one);
             }
-            let [a, b, c, d] = super::interleaved(counts[0], counts[1]);
-            let counts: __m512i = std::mem::transmute([a, b, c, d]);
+            let counts = super::pixels_in_order(counts[0], counts[1]);
             let negated = _mm512_sub_epi8(_mm512_setzero_si512(), counts);
             std::mem::transmute(_mm512_add_epi8(*base, _mm512_xor_si512(negated, *direction)))
         }
