@@ -52,6 +52,11 @@ pub fn run(graph: &mut Graph) -> Result<usize, ConvertError> {
     Ok(merged)
 }
 
+/// Whether a node adds rows and columns of zeros, and nothing else.
+pub(super) fn adds_zeros(graph: &Graph, node: &Node) -> bool {
+    planar(graph, node).is_some_and(|padding| padding.value == 0.0)
+}
+
 /// Whether a convolution depends on a node.
 fn in_body(graph: &Graph, index: usize) -> bool {
     let mut behind: BTreeSet<TensorId> = graph.nodes[index].outputs.iter().copied().collect();

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A quantizer is a non-decreasing function of each element, so it commutes with what only picks elements: `MaxPool`,
-//! nearest `Resize`, and, where it has one scale, `Concat`. Tools that quantize the inputs of convolutions
+//! nearest `Resize`, a `Pad` of zeros, if one of its codes stands for 0, and, where it has one scale, `Concat`. Tools that quantize the inputs of convolutions
 //! (TensorRT's, NNCF's,
 //! AIMET's) leave floats in these operators, of which there are no codes to pick. What readers quantize differently is
 //! picked once for each. A clamp or another function that is non-decreasing, between the two, moves along.
@@ -23,6 +23,7 @@ use ylb_source::quantizer::Quantizer;
 use super::attention::{MAT_MUL, SOFTMAX};
 use super::averages::BORDER_AVERAGE;
 use super::channels::CHANNELS;
+use super::pad;
 use super::rearranged::keeps_elements;
 use super::spelled::{clamp, compares, copied, is_elementwise, with_number};
 use super::trunc;
@@ -83,7 +84,7 @@ pub(super) fn states(graph: &Graph) -> Vec<State> {
             }
             Domain::Converter if node.op_type != trunc::ROUND => State::Codes,
             _ if cuts || node.is_linear_quantizer("DequantizeLinear") => State::Codes,
-            _ if linear || picks(node) || node.is("Pad") || copied(node).is_some() => worst,
+            _ if linear || picks(node) || copied(node).is_some() => worst,
             _ if is_elementwise(node) || node.domain == Domain::Converter => worst.max(State::Values),
             _ if ["Sigmoid", "LeakyRelu", "Tanh"].iter().any(|op| node.is(op)) => worst.max(State::Values),
             _ => State::Floats,
@@ -93,12 +94,16 @@ pub(super) fn states(graph: &Graph) -> Vec<State> {
     states
 }
 
-/// Whether each element of a node's output is one of its inputs', by an order alone.
+/// Whether each element of a node's output is one of its inputs', by an order alone, or what a `Pad` adds.
 fn picks(node: &Node) -> bool {
     let nearest = node.text("mode", "nearest") == "nearest";
     let channels = node.domain == Domain::Converter && node.op_type == CHANNELS;
     let maximum = node.is("MaxPool") || node.is("GlobalMaxPool") || node.is("ReduceMax");
-    channels || maximum || node.is("Concat") || ((node.is("Resize") || node.is("Upsample")) && nearest)
+    channels
+        || maximum
+        || node.is("Concat")
+        || node.is("Pad")
+        || ((node.is("Resize") || node.is("Upsample")) && nearest)
 }
 
 /// A tensor, and what writes the last function of it that moves along.
@@ -208,7 +213,7 @@ impl Pass<'_> {
         let state = inputs.first().map_or(State::Codes, |id| self.states[id.0]);
         match node.op_type.as_str() {
             "Concat" => inputs.iter().any(|&id| self.is_stuck(id, depth + 1) || self.is_transposed(id)),
-            "MaxPool" => state != State::Codes,
+            "MaxPool" | "Pad" => state != State::Codes,
             // Channels are taken of whatever it is.
             CHANNELS => false,
             _ => state == State::Floats,
@@ -250,6 +255,7 @@ impl Pass<'_> {
         if (joins && !(channels && one_scale))
             || (!one_scale && !along_channels)
             || picking.outputs.len() != 1
+            || (picking.is("Pad") && !keeps_zeros(graph, &picking, moving))
         {
             return None;
         }
@@ -302,6 +308,15 @@ impl Pass<'_> {
         self.quantized.entry(moving.key(source)).or_default().push((own, output));
         output
     }
+}
+
+/// Whether a `Pad` adds zeros that a quantizer leaves what they are.
+fn keeps_zeros(graph: &Graph, pad: &Node, moving: &Moving<'_>) -> bool {
+    let quantizer = moving.quantizer;
+    let has_zero = |&zero: &f32| quantizer.code_f64(0.0, 1.0, f64::from(zero)) == f64::from(zero);
+    moving.functions.is_empty()
+        && quantizer.zero_point.values.iter().all(has_zero)
+        && pad::adds_zeros(graph, pad)
 }
 
 /// What a non-decreasing function of one tensor reads, the same for all elements.

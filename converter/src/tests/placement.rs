@@ -111,6 +111,36 @@ fn quantizers_move_before_poolings_of_sums() {
     net.check_interpreted(quantized, 4);
 }
 
+/// YOLOv3-tiny's last pooling over values of either sign: zeros behind a function of codes, or of a convolution.
+#[test]
+fn quantizers_move_before_zeros_around_a_map() {
+    let padded = |of_codes: bool, zero_point: f32| {
+        let (mut net, image) = Net::new();
+        let input = net.input(image);
+        let weights = net.weights([4, 3, 3, 3]);
+        let conv = net.conv(input, weights);
+        let source = if of_codes { net.builder.quant(conv, 0.21, 5.0, 4.0, false) } else { conv };
+        let sigmoid = net.builder.node("Sigmoid", &[source], &[]);
+        let silu = net.builder.node("Mul", &[source, sigmoid], &[]);
+        let pads = net.builder.constant(Tensor::indices(&[0, 0, 0, 0, 0, 0, 1, 1]));
+        let around = net.builder.node("Pad", &[silu, pads], &[]);
+        let window = [("kernel_shape", ints(&[2, 2])), ("strides", ints(&[1, 1]))];
+        let pooled = net.builder.node("MaxPool", &[around], &window);
+        let quantized = net.builder.quant(pooled, 0.06, zero_point, 4.0, false);
+        (net, quantized)
+    };
+    for of_codes in [true, false] {
+        let (mut net, quantized) = padded(of_codes, 3.0);
+        let converted = net.check_interpreted(quantized, 4);
+        assert_eq!([operators(&converted, "Pad"), operators(&converted, "MaxPool")], [1, 1]);
+        assert!(placed(&converted).is_some());
+        // None of its codes stands for 0, which becomes another number.
+        let (mut net, quantized) = padded(of_codes, -3.0);
+        let error = net.convert(quantized, 4).unwrap_err();
+        assert_eq!(error.op_type(), Some("Pad"), "{error}");
+    }
+}
+
 /// Where codes are there already, they are picked first and requantized afterwards, as always.
 #[test]
 fn quantizers_behind_codes_stay() {
