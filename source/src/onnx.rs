@@ -12,6 +12,7 @@ use crate::ir::{Attribute, Domain, ElementType, Graph, Node, TensorId, TensorInf
 mod external;
 mod fused;
 mod inline;
+mod order;
 pub mod schema;
 mod tensor;
 mod upgrade;
@@ -102,7 +103,7 @@ impl Builder<'_> {
                 self.graph.input_types.insert(id, element);
             }
         }
-        for node in proto.node {
+        for node in order::sorted(proto.node) {
             self.nodes(node, 0)?;
         }
         for output in proto.output {

@@ -173,8 +173,20 @@ fn contradictions_are_told() {
     assert_eq!(error.kind(), ErrorKind::TooLarge);
     let error = change(&|graph| graph.initializer[0].data_location = Some(1));
     assert!(error.to_string().contains("another file"), "{error}");
-    let error = change(&|graph| graph.node.reverse());
+    let error = change(&|graph| graph.node[0].input[1] = graph.node[1].output[0].clone());
     assert!(error.to_string().contains("nothing before it writes"), "{error}");
+}
+
+/// What turns graphs into half precision adds its casts in the end, that of the input too.
+#[test]
+fn nodes_may_stand_in_any_order() {
+    let mut reversed = model();
+    reversed.graph.as_mut().unwrap().node.reverse();
+    let ops = |model| {
+        let (graph, _) = from_proto(model, None).unwrap();
+        graph.nodes.into_iter().map(|node| node.op_type).collect::<Vec<_>>()
+    };
+    assert_eq!(ops(reversed), ops(model()));
 }
 
 fn decoded(data_type: i32, dims: &[i64], fill: impl Fn(&mut TensorProto)) -> Tensor {
