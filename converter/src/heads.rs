@@ -4,7 +4,7 @@
 //! `Split` or `Slice`, in place with `ScatterND`, with grids as constants or built from shapes. Walking
 //! back from an output to the nearest convolutions gives the heads ([`find`]), of which a feature map has one or several
 //! ([`parts`]). The nodes between are then run ([`check`]): heads of zeros reveal the anchors, and random heads must give
-//! what one of the [`families`] computes, for every row.
+//! what one of the [`families`] computes, for every row. What selects boxes behind them is cut off ([`selection`]).
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -22,6 +22,7 @@ mod check;
 pub mod families;
 mod find;
 mod parts;
+pub mod selection;
 mod whole;
 
 pub(crate) use check::COARSE_GRID;

@@ -4,6 +4,7 @@ use ylb_format::model::{BoxRule, ChannelOrder, Metadata, TensorLayout, WITHOUT_D
 use ylb_source::picture::{PictureRange, is_channels_last};
 use ylb_source::{Source, ir, names};
 
+use crate::heads::selection::Cut;
 use crate::heads::{Heads, Hints, Map, families};
 use crate::{ConvertError, Converted, ErrorKind, Options, Progress, Report, Warning, WarningKind};
 use crate::{advice, emit, heads, lower, passes};
@@ -155,6 +156,11 @@ pub(crate) fn run_passes(
     let names = class_names(graph, options).len();
     let classes = (names > 0).then_some(names);
     let hints = Hints { classes, anchors_per_cell: anchors_per_cell(options), family: options.head };
+    if let Some(Cut { node, op_type, output }) = heads::selection::cut(graph, hints) {
+        report.passes.push(format!(
+            "selection: cut off from \"{node}\" ({op_type}) on, for \"run\" selects itself; the output is \"{output}\""
+        ));
+    }
     let mut heads = heads::run(graph, hints).map_err(|error| feature_map.unwrap_or(error))?;
     supply_anchors(&mut heads, options, report)?;
     report.passes.push(heads_sentence(&heads));

@@ -37,6 +37,7 @@ mod picture_orders;
 mod pictures;
 mod placement;
 mod rounding;
+mod selection;
 mod spelling;
 mod stems;
 mod transposed;

@@ -15,7 +15,7 @@ const CLASSIFIES: [&str; 4] = ["GlobalAveragePool", "GlobalMaxPool", "ReduceMean
 /// Parts of the names of operators that select boxes.
 const SELECTS: [&str; 4] = ["NonMaxSuppression", "NMS", "DetectionOutput", "TopK"];
 
-impl Finder<'_> {
+impl<'g> Finder<'g> {
     /// Why a head has no shape: the first node before it whose inputs have shapes and whose output has none, or whose
     /// operator nobody knows.
     pub fn shapeless(&self, head: TensorId) -> ConvertError {
@@ -47,11 +47,7 @@ impl Finder<'_> {
             node.outputs.iter().any(missing) && node.inputs.iter().flatten().all(known)
         };
         let expected = "expected heads, or the decode of a known family of them";
-        let selects = |node: &&Node| {
-            let needed = node.outputs.iter().any(|id| before.contains(id));
-            needed && SELECTS.iter().any(|part| node.op_type.contains(part))
-        };
-        let (node, reason) = match self.graph.nodes.iter().find(selects) {
+        let (node, reason) = match self.selection(output, known) {
             Some(node) => (
                 node,
                 "it selects boxes, which \"run\" does itself: export without it (nms, end2end)".to_owned(),
@@ -65,6 +61,16 @@ impl Finder<'_> {
             },
         };
         node.blame(not_a_detector(format!("{reason}, or cut it off ({})", self.cut(output))))
+    }
+
+    /// The first node that selects boxes, between where the walk stops and an output.
+    pub(super) fn selection(&self, output: TensorId, stop: impl Fn(&TensorId) -> bool) -> Option<&'g Node> {
+        let before = self.ancestors(output, &stop);
+        let selects = |node: &&Node| {
+            let needed = node.outputs.iter().any(|id| before.contains(id) && !stop(id));
+            needed && SELECTS.iter().any(|part| node.op_type.contains(part))
+        };
+        self.graph.nodes.iter().find(selects)
     }
 
     /// The options that leave the heads of an output, and nothing behind them.
@@ -122,7 +128,7 @@ impl Finder<'_> {
     }
 
     /// The tensors that one is computed from, itself among them, back to those where the walk stops.
-    fn ancestors(&self, tensor: TensorId, stop: impl Fn(&TensorId) -> bool) -> BTreeSet<TensorId> {
+    pub(super) fn ancestors(&self, tensor: TensorId, stop: impl Fn(&TensorId) -> bool) -> BTreeSet<TensorId> {
         let mut found = BTreeSet::from([tensor]);
         let mut pending = vec![tensor];
         while let Some(id) = pending.pop() {

@@ -60,7 +60,7 @@ impl Net {
 }
 
 /// Convolutions of so many channels over each of two feature maps, the finer first: by map, the heads; and the strides.
-fn parts(channels: &[usize]) -> (Net, [(Vec<TensorId>, usize); 2]) {
+pub(super) fn parts(channels: &[usize]) -> (Net, [(Vec<TensorId>, usize); 2]) {
     let (mut net, image) = Net::new();
     let input = net.input(image);
     let fine = net.layer(input, [4, 3, 3, 3], 0.25);
@@ -84,7 +84,12 @@ fn cells(stride: usize) -> usize {
 }
 
 /// `[1, channels, cells]` of all maps: their parts of that index, side by side.
-fn flat(net: &mut Net, maps: &[(Vec<TensorId>, usize)], index: usize, channels: usize) -> TensorId {
+pub(super) fn flat(
+    net: &mut Net,
+    maps: &[(Vec<TensorId>, usize)],
+    index: usize,
+    channels: usize,
+) -> TensorId {
     let of_map = |(heads, stride): &(Vec<TensorId>, usize)| {
         net.reshaped(heads[index], &[1, channels as i64, cells(*stride) as i64])
     };
@@ -305,18 +310,6 @@ fn other_boxes_are_refused() {
     assert!(error.contains("those of yolo26, not of yolov6 as was said"), "{error}");
     let error = convert(&net, &told("yolov8")).unwrap_err().to_string();
     assert!(error.contains("are not those of yolov8 as was said (--head)"), "{error}");
-}
-
-/// Exports that select boxes are told to be made without, and how heads are taken in place.
-#[test]
-fn selected_boxes_are_refused() {
-    let mut net = anchor_free(Decode::Distances { bins: 1 }, Rows::Corners, true, false);
-    let rows = net.builder.graph.outputs[0];
-    let count = net.builder.constant(Tensor::indices(&[300]));
-    net.builder.graph.outputs = vec![net.two("TopK", rows, count)];
-    let error = convert(&net, &Options::default()).unwrap_err().to_string();
-    assert!(error.contains("export without it (nms, end2end), or cut it off (--outputs "), "{error}");
-    assert!(!error.contains("--anchors"), "{error}");
 }
 
 /// Boxes and scores as outputs of their own, either first.
