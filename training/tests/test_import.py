@@ -193,6 +193,8 @@ class CheckpointTest(unittest.TestCase):
         with self.assertRaisesRegex(SystemExit, "holds no network"):
             original.read(self.file)
         fused = {k: v for k, v in Network(2, ANCHORS).state_dict().items() if ".bn." not in k}
+        with self.assertRaisesRegex(SystemExit, "convert FILE.onnx --calibrate FOLDER"):
+            original.network({"model.0.conv.weight": torch.zeros(16, 3, 3, 3)}, "silu")
         with self.assertRaisesRegex(SystemExit, "fused"):
             original.network(fused, "silu")
 

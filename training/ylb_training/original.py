@@ -98,7 +98,10 @@ def _fifth(state: dict[str, Tensor], activation: str) -> Network:
         heads = state[f"{HEAD}.m.0.weight"].shape[0] // 3
         anchors = state[f"{HEAD}.anchors"] * torch.tensor([8.0, 16.0, 32.0]).view(3, 1, 1)
     except KeyError as missing:
-        raise SystemExit(f"error: not a YOLOv5 v6/v7 detector with three levels: no parameter {missing}") from None
+        raise SystemExit(
+            f"error: neither a YOLOv8 detector nor a YOLOv5 of v6 or v7 with three levels: no parameter {missing}. "
+            "Others are converted in floats: export the network as ONNX, then yolo-lowbit convert FILE.onnx --calibrate FOLDER"
+        ) from None
     except RuntimeError:
         raise SystemExit("error: not a YOLOv5 v6/v7 detector with three levels: other anchors") from None
     bottlenecks = len({k.split(".")[3] for k in state if k.startswith("model.6.m.")})
