@@ -12,6 +12,7 @@
 //! | [`clamps`] | `Round`, then `Clip` to integers | `Clip`, then `Round` |
 //! | [`written_out`] | `Div`, `Clip`, `Round`, `Mul` | `FakeQuant` nodes |
 //! | [`quantizers`] | each format's way of writing an activation quantizer | `FakeQuant` nodes |
+//! | [`unjoined`] | maps joined row by row, and split again behind a convolution of one pixel | a convolution for each part |
 //! | [`rearranged`] | transpositions and back; a picture of blue, green, red | layers in the order of the weights |
 //! | [`pad`] | zeros around a feature map | the padding of the convolutions and poolings behind |
 //! | [`decode`] | quantizers in the decode of the boxes | none, or an error |
@@ -50,6 +51,7 @@ mod spelled;
 pub mod straight_through;
 pub mod transposed;
 pub mod trunc;
+pub mod unjoined;
 pub mod vectors;
 pub mod written_out;
 

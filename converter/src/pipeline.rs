@@ -142,6 +142,13 @@ pub(crate) fn run_passes(
         "quantizers: {} activation quantizers of QONNX, {} of QuantizeLinear ({} with Clip)",
         found.qonnx, found.linear, found.clipped
     ));
+    progress(Progress::Pass("unjoined"));
+    let unjoined = passes::unjoined::run(graph)?;
+    if unjoined > 0 {
+        report
+            .passes
+            .push(format!("unjoined: {unjoined} concats along rows or columns computed part by part"));
+    }
     progress(Progress::Pass("rearranged"));
     rearranged(graph, options, report)?;
     progress(Progress::Pass("decode"));

@@ -6,7 +6,8 @@
 //! BGR picture ─ Sub, Div ─ reversed channels ─ Conv       ─►   RGB picture ─ Sub′, Div′ ─ Conv
 //! ```
 //!
-//! Operators that work element by element do so in any arrangement, with their constants arranged alike. So each is done
+//! Operators that work element by element do so in any arrangement, with their constants arranged alike; those that work pixel
+//! by pixel, where rows and columns are exchanged. So each is done
 //! once more on the tensor as it was; where an arrangement is undone, what was done so is read, and the rest is read by
 //! nothing any more. A graph that reverses the picture's channels takes blue, green, red and computes with red, green,
 //! blue, so its input becomes the RGB picture. What is not undone is left as it was.
@@ -180,7 +181,8 @@ impl Pass {
 
     /// How all that a node reads is arranged, if it works element by element or joins.
     fn common(&self, node: &Node, output: TensorId) -> Option<Arranged> {
-        if !(keeps_elements(node) || node.is("Concat")) {
+        let by_pixel = !keeps_elements(node) && keeps_pixels(&self.graph, node);
+        if !(keeps_elements(node) || by_pixel || node.is("Concat")) {
             return None;
         }
         let mut all = node.inputs.iter().flatten().filter(|id| self.graph.constant(**id).is_none());
@@ -195,6 +197,10 @@ impl Pass {
                 && node.inputs.iter().all(|id| id.is_some_and(|id| self.graph.constant(id).is_none())))
             .then_some(common);
         }
+        if by_pixel {
+            // Channels stay where weights expect them.
+            return (common.axes[..2] == IDENTITY[..2] && !common.reversed).then_some(common);
+        }
         let shape = self.rank_4(output)?;
         let fits = |id: &TensorId| self.graph.constant(*id).is_some() || self.rank_4(*id) == Some(shape);
         node.inputs.iter().flatten().all(fits).then_some(common)
@@ -203,8 +209,10 @@ impl Pass {
     /// A node that does the same with the sources.
     fn on_source(&mut self, node: &Node, arranged: &Arranged) -> Result<Option<Node>, ConvertError> {
         let mut copy = node.clone();
+        let by_channel = !keeps_elements(node) && !node.is("Concat");
         for input in copy.inputs.iter_mut().flatten() {
             *input = match self.graph.constant(*input).cloned() {
+                Some(_) if by_channel => *input,
                 Some(constant) => match self.constant(&constant, node, arranged)? {
                     Some(None) => *input,
                     Some(Some(own)) => own,
@@ -292,6 +300,19 @@ fn quantizer_of_source(quantizer: &Quantizer, arranged: &Arranged) -> Option<Qua
     };
     let (scale, zero_point) = (along(&quantizer.scale)?, along(&quantizer.zero_point)?);
     Some(Quantizer { scale, zero_point, codes_name: String::new(), ..quantizer.clone() })
+}
+
+/// Whether a node computes each pixel of its output from the same one of its first input, all others being constants: a
+/// convolution of one pixel, a normalization by channel.
+pub(super) fn keeps_pixels(graph: &Graph, node: &Node) -> bool {
+    let shape = |id: Option<TensorId>| graph.tensor(id?).shape.as_deref();
+    let constants = node.inputs.iter().skip(1).flatten().all(|id| graph.constant(*id).is_some());
+    let (Some(&[_, _, height, width]), true) = (shape(node.input(0)), constants) else { return false };
+    let one_pixel = || matches!(shape(node.input(1)), Some([_, _, 1, 1]));
+    let unpadded = || node.ints("pads").is_none_or(|pads| pads.iter().all(|&pad| pad == 0));
+    let same =
+        || matches!(shape(node.outputs.first().copied()), Some(&[_, _, h, w]) if [h, w] == [height, width]);
+    node.is("BatchNormalization") || (node.is("Conv") && one_pixel() && unpadded() && same())
 }
 
 /// Whether a node computes each element of its output from the same one of each input.

@@ -51,6 +51,85 @@ fn products_of_three() {
     );
 }
 
+/// Where coordinate attention has its quantizer of the means.
+#[derive(Clone, Copy, PartialEq)]
+enum Coded {
+    Apart,
+    Turned,
+    Joined,
+}
+
+/// Coordinate attention: means of rows and of columns side by side in one column, a layer over both, and a gate of each.
+fn coordinate_attention(coded: Coded, axis: i64, joined_is_read: bool) -> (Net, TensorId) {
+    let (mut net, image) = Net::new();
+    let input = net.input(image);
+    let map = net.layer(input, [6, 3, 3, 3], 0.21);
+    let turned = |net: &mut Net, id| net.builder.node("Transpose", &[id], &[("perm", ints(&[0, 1, 3, 2]))]);
+    let quantized = |net: &mut Net, id| net.builder.quant(id, 0.011, 0.0, 8.0, false);
+    // The means that stay and those that are turned.
+    let (stays, turns) = if axis == 2 { (3, 2) } else { (2, 3) };
+    let mut parts = [stays, turns].map(|axis| net.reduced("ReduceMean", map, &[axis], true));
+    if coded == Coded::Apart {
+        parts = parts.map(|part| quantized(&mut net, part));
+    }
+    parts[1] = turned(&mut net, parts[1]);
+    if coded == Coded::Turned {
+        parts = parts.map(|part| quantized(&mut net, part));
+    }
+    let mut joined = net.builder.node("Concat", &parts, &[("axis", Attribute::Int(axis))]);
+    if coded == Coded::Joined {
+        joined = quantized(&mut net, joined);
+    }
+    let squeezed = net.weights([4, 6, 1, 1]);
+    let squeezed = net.builder.node("Conv", &[joined, squeezed], &[]);
+    let sigmoid = net.builder.node("Sigmoid", &[squeezed], &[]);
+    let silu = net.builder.node("Mul", &[squeezed, sigmoid], &[]);
+    let codes = net.builder.quant(silu, 0.03, 3.0, 8.0, false);
+    let slice = |net: &mut Net, from: i64, to: i64| {
+        let bounds = [from, to, axis].map(|number| net.builder.constant(Tensor::indices(&[number])));
+        net.builder.node("Slice", &[codes, bounds[0], bounds[1], bounds[2]], &[])
+    };
+    let parts = [slice(&mut net, 0, 16), slice(&mut net, 16, i64::MAX)];
+    let turned = turned(&mut net, parts[1]);
+    let gates = [parts[0], turned].map(|part| {
+        let weights = net.weights([6, 4, 1, 1]);
+        let conv = net.builder.node("Conv", &[part, weights], &[]);
+        net.sigmoid_codes(conv)
+    });
+    let product = net.builder.node("Mul", &[map, gates[1]], &[]);
+    let product = net.builder.node("Mul", &[product, gates[0]], &[]);
+    let mut last = net.builder.quant(product, 0.11, 0.0, 6.0, false);
+    if joined_is_read {
+        let mean = net.reduced("ReduceMean", codes, &[axis], true);
+        let weights = net.weights([6, 4, 1, 1]);
+        let mean = net.builder.quant(mean, 0.03, 3.0, 8.0, false);
+        let conv = net.builder.node("Conv", &[mean, weights], &[]);
+        let gate = net.sigmoid_codes(conv);
+        last = net.gated(last, gate);
+    }
+    (net, last)
+}
+
+/// In all orders of its parts, the joined map a column or a row.
+#[test]
+fn coordinate_attention_is_computed_part_by_part() {
+    for coded in [Coded::Apart, Coded::Turned, Coded::Joined] {
+        for axis in [2, 3] {
+            let (net, last) = coordinate_attention(coded, axis, false);
+            let converted = check(net, last, 6);
+            assert!(converted.report.passes.iter().any(|pass| pass.starts_with("unjoined: 1")));
+        }
+    }
+}
+
+/// What reads the joined map as a whole would miss it.
+#[test]
+fn maps_joined_by_rows_that_something_else_reads_are_refused() {
+    let (mut net, last) = coordinate_attention(Coded::Apart, 2, true);
+    let error = net.convert(last, 6).unwrap_err();
+    assert_eq!(error.op_type(), Some("Transpose"), "{error}");
+}
+
 /// Squeeze and excitation of linear layers: `Gemm` with transposed weights, `MatMul` and a sum, `expand_as`.
 #[test]
 fn linear_layers_are_convolutions_of_one_pixel() {
