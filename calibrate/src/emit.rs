@@ -1,7 +1,7 @@
 //! The float graph with quantizers: what a training with quantizers would have exported.
 //!
 //! ```text
-//! weights   codes (int8) ─ [Clip] ─ DequantizeLinear ─► Conv             one scale for each output channel
+//! weights   codes (int8) ─ [Clip] ─ DequantizeLinear ─► Conv, …          one scale for each output channel
 //! a site    QuantizeLinear (uint8) ─ [Clip] ─ DequantizeLinear ─► all that read it
 //! ```
 //!
@@ -99,7 +99,7 @@ impl Emitter {
             self.constant(&format!("{name}/scale"), Tensor::f32(&[channels], weights.scales.clone())?);
         let zeros = Tensor::integers(&[channels], signed, vec![0; channels].into_iter())?;
         let zeros = self.constant(&format!("{name}/zero_point"), zeros);
-        let axis = [("axis".to_owned(), Attribute::Int(0))].into();
+        let axis = [("axis".to_owned(), Attribute::Int(weights.axis as i64))].into();
         let quantized =
             self.linear("DequantizeLinear", &format!("{name}/dequantized"), [codes, scales, zeros], axis);
         node.inputs[1] = Some(quantized);

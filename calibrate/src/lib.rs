@@ -17,13 +17,14 @@
 //! |---|---|
 //! | activations | asymmetric grids of 8 bits with the least squared error on the pictures; one for what meets in a concat |
 //! | the picture | its bytes, by a quantizer of theirs |
-//! | weights of 8 bits | one scale for each output channel, nearest |
+//! | weights of 8 bits; of transposed convolutions and linear layers always | one scale for each output channel, nearest |
 //! | weights that have codes already | those |
 //! | weights of less | least squares against the float network, layer after layer (`reconstruct`) |
 //! | bits by layer for a budget | least sum of losses that were measured layer by layer (`sensitivity`, `search`) |
 //! | heads and their decode | floats of exact accumulators, as everywhere |
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
@@ -39,6 +40,7 @@ mod float_network;
 mod forward;
 mod grid;
 mod histogram;
+mod linear;
 mod plan;
 mod reconstruct;
 mod report;
@@ -118,7 +120,13 @@ pub fn calibrate(
     if pictures.is_empty() {
         return Err(SourceError::unsupported("no pictures to calibrate on"));
     }
-    let network = Forward::new(graph.clone(), size)?;
+    let mut network = Forward::new(graph.clone(), size)?;
+    let linear = linear::found(&network);
+    let mut graph = Cow::Borrowed(graph);
+    if !linear.is_empty() {
+        graph = Cow::Owned(linear::quantized(&graph, &linear)?);
+        network = Forward::new(graph.clone().into_owned(), size)?;
+    }
     let structure = Structure::of(&network);
     if structure.convolutions.is_empty() {
         return Err(SourceError::unsupported("no convolution with constant weights: nothing to quantize"));
@@ -162,9 +170,10 @@ pub fn calibrate(
     // `byte / 255` in 32 bits is a hair off the byte's multiple, and a hair is enough where 8 bits have steps: the quantizer says
     // that the bytes are codes.
     let all = grids.clone().into_iter().chain(network.picture_grid()).collect();
-    let mut emitted = emit::graph(graph, &weights, &computed_biases(&network, &structure), &all)?;
+    let mut emitted = emit::graph(&graph, &weights, &computed_biases(&network, &structure), &all)?;
     shape_outputs(&network, &pictures[0], &mut emitted)?;
-    let layers = report::layers(&network, &structure, &weights, &grids, &histograms);
+    let mut layers = report::layers(&network, &structure, &weights, &grids, &histograms);
+    report::add_linear(&mut layers, &network, &linear);
     Ok(Calibrated { graph: emitted, layers, trials, afforded })
 }
 

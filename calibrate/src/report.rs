@@ -109,6 +109,23 @@ pub fn trials(
     all
 }
 
+/// Puts the weights of layers that are no convolutions beside what these write, or before the convolution that follows.
+pub fn add_linear(layers: &mut Vec<Layer>, network: &Forward, linear: &BTreeMap<TensorId, (Weights, Error)>) {
+    let mut at = 0;
+    for position in 0..network.len() {
+        let node = network.node(position);
+        let own = node.outputs.first().and_then(|id| linear.get(id));
+        let listed = layers.get(at).is_some_and(|layer| layer.name == node.name);
+        if let Some((_, error)) = own {
+            if !listed {
+                layers.insert(at, Layer { name: node.name.clone(), weights: None, activations: None });
+            }
+            layers[at].weights = Some(*error);
+        }
+        at += usize::from(listed || own.is_some());
+    }
+}
+
 /// Bits and errors of what was quantized.
 pub fn layers(
     network: &Forward,

@@ -102,6 +102,36 @@ pub fn network() -> Graph {
     net.builder.graph
 }
 
+/// Enlarged by a transposed convolution, and gated by two linear layers, with weights `[outputs, inputs]` and the other way round.
+pub fn linear() -> Graph {
+    let (builder, picture) = Builder::picture(SIZE[0], SIZE[1]);
+    let mut net = Sample { builder, state: 7 };
+    let stem = net.conv(picture, [8, 3, 3], [2, 1, 1], true);
+    let stem = net.silu(stem);
+    let down = net.conv(stem, [8, 8, 3], [2, 1, 1], true);
+    let down = net.builder.node("Relu", &[down], &[]);
+    let weights = net.numbers(8 * 6 * 4, 0.4);
+    let weights = net.builder.floats(&[8, 6, 2, 2], &weights);
+    let twice = [("kernel_shape", Sample::ints(&[2, 2])), ("strides", Sample::ints(&[2, 2]))];
+    let up = net.builder.node("ConvTranspose", &[down, weights], &twice);
+    let up = net.builder.node("Relu", &[up], &[]);
+    let mean = net.builder.node("GlobalAveragePool", &[up], &[]);
+    let flat = net.builder.node("Flatten", &[mean], &[]);
+    let (first, second) = (net.numbers(4 * 6, 1.0), net.numbers(4 * 6, 1.0));
+    let first = net.builder.floats(&[4, 6], &first);
+    let squeezed = net.builder.node("Gemm", &[flat, first], &[("transB", Attribute::Int(1))]);
+    let squeezed = net.builder.node("Relu", &[squeezed], &[]);
+    let second = net.builder.floats(&[4, 6], &second);
+    let gate = net.builder.node("MatMul", &[squeezed, second], &[]);
+    let gate = net.builder.node("Sigmoid", &[gate], &[]);
+    let shape = net.builder.constant(Tensor::indices(&[1, 6, 1, 1]));
+    let gate = net.builder.node("Reshape", &[gate, shape], &[]);
+    let gated = net.builder.node("Mul", &[up, gate], &[]);
+    let head = net.conv(gated, [6, 6, 1], [1, 1, 1], true);
+    net.builder.graph.outputs.push(head);
+    net.builder.graph
+}
+
 /// Five convolutions of 3×3 over 32 channels between a stem and a head: fewer bits are faster there.
 pub fn stack() -> Graph {
     let (builder, picture) = Builder::picture(SIZE[0], SIZE[1]);

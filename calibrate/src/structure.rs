@@ -124,6 +124,12 @@ impl Structure {
         (0..network.len()).for_each(|position| walk.node(position));
         walk.finish()
     }
+
+    /// Tensors that some convolution depends on.
+    pub fn needed(network: &Forward) -> BTreeSet<TensorId> {
+        let kinds: Vec<Kind> = (0..network.len()).map(|position| kind(network, position)).collect();
+        needed(network, &kinds)
+    }
 }
 
 /// Whether a convolution takes the mean of distributions, as in the decode of YOLOv8: it is no layer of the network.
@@ -142,7 +148,7 @@ fn reads_softmax(network: &Forward, conv: &Node) -> bool {
 }
 
 /// Whether constants come from a quantizer of the file, however it is written: rounding is enough.
-fn have_codes(graph: &Graph, constants: TensorId) -> bool {
+pub fn have_codes(graph: &Graph, constants: TensorId) -> bool {
     let (mut pending, mut seen) = (vec![constants], BTreeSet::new());
     while let Some(id) = pending.pop() {
         let Some(node) = graph.nodes.iter().find(|node| node.outputs.contains(&id)) else { continue };

@@ -5,7 +5,7 @@ use ylb_source::ir::{Node, Tensor};
 use ylb_source::{Source, encode_onnx};
 
 use super::*;
-use crate::samples::{SIZE, network, pictures, with_constant};
+use crate::samples::{SIZE, linear, network, pictures, with_constant};
 
 fn calibrated(bits: Bits) -> Calibrated {
     calibrate(&network(), SIZE, &pictures(8), bits.into(), &|_| {}).unwrap()
@@ -93,6 +93,31 @@ fn old_operator_sets_get_the_operators_of_microsoft() {
         |node: &&Node| node.op_type == "DequantizeLinear" && node.domain == ylb_source::ir::Domain::Microsoft;
     // Six convolutions, six sites, and the picture.
     assert_eq!(read.nodes.iter().filter(of_microsoft).count(), 6 + 6 + 1);
+}
+
+/// Transposed convolutions and linear layers get weights of 8 bits by output channel, whatever was asked for, and are listed.
+#[test]
+fn layers_that_are_no_convolutions_have_weights_of_eight_bits() {
+    for bits in [Bits::default(), "w4a4".parse().unwrap()] {
+        let own = calibrate(&linear(), SIZE, &pictures(4), bits.into(), &|_| {}).unwrap();
+        let graph = Source::onnx(&encode_onnx(&own.graph).unwrap(), "a.onnx", None).unwrap().graph;
+        let producers = graph.producers();
+        for (op_type, axis) in [("ConvTranspose", 1), ("Gemm", 0), ("MatMul", 1)] {
+            let node = graph.nodes.iter().find(|node| node.is(op_type)).unwrap();
+            let weights = &graph.nodes[producers[node.inputs[1].unwrap().0].unwrap()];
+            assert!(weights.is("DequantizeLinear"), "{op_type}");
+            assert_eq!(weights.int("axis", 9), axis, "{op_type}");
+            let layer = own.layers.iter().find(|layer| layer.name == node.name).unwrap();
+            let error = layer.weights.unwrap();
+            assert!(error.bits == 8 && error.signal_to_noise > 40.0, "{op_type}: {error:?}");
+        }
+        assert_eq!(own.layers.iter().filter(|layer| layer.weights.is_some()).count(), 3 + 3);
+    }
+    let own = calibrate(&linear(), SIZE, &pictures(8), Wanted::default(), &|_| {}).unwrap();
+    for pixels in pictures(12).iter().skip(8) {
+        let (own, float) = (output(&own.graph, pixels), output(&linear(), pixels));
+        assert!(own.iter().zip(&float).all(|(a, b)| (a - b).abs() < 0.03));
+    }
 }
 
 /// Two convolutions may read the same floats: each gets codes of its own.

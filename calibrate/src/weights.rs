@@ -13,8 +13,10 @@ pub struct Weights {
     pub most: i32,
     /// A new bias, where there is one.
     pub bias: Option<Vec<f32>>,
-    /// Output channels, input channels of a group, rows, columns.
-    pub shape: [usize; 4],
+    /// Extents; of a convolution: output channels, input channels of a group, rows, columns.
+    pub shape: Vec<usize>,
+    /// The axis of output channels.
+    pub axis: usize,
 }
 
 impl Weights {
@@ -32,14 +34,31 @@ impl Weights {
         // A channel of zeros may have any scale, and one that is far above the others' takes bits of the multipliers that all share.
         let least = scales.iter().copied().flatten().reduce(f32::min).unwrap_or(1.0);
         let scales = scales.into_iter().map(|scale| scale.unwrap_or(least)).collect();
-        Self { codes, scales, most, bias: None, shape }
+        Self { codes, scales, most, bias: None, shape: shape.to_vec(), axis: 0 }
+    }
+
+    /// The same where output channels lie along another axis.
+    pub fn nearest_along(weights: &[f32], shape: &[usize], axis: usize, most: i32) -> Self {
+        let channels = shape[axis];
+        let inner: usize = shape[axis + 1..].iter().product();
+        let depth = weights.len() / channels.max(1);
+        // Where a number is, and where it is with the channels first.
+        let place = |index: usize| {
+            let (outer, rest) = (index / (channels * inner), index % (channels * inner));
+            rest / inner * depth + outer * inner + rest % inner
+        };
+        let mut first = vec![0.0; weights.len()];
+        weights.iter().enumerate().for_each(|(index, &weight)| first[place(index)] = weight);
+        let own = Self::nearest(&first, [channels, depth, 1, 1], most);
+        let codes = (0..weights.len()).map(|index| own.codes[place(index)]).collect();
+        Self { codes, shape: shape.to_vec(), axis, ..own }
     }
 
     /// The numbers that the codes stand for.
     pub fn reals(&self) -> Vec<f32> {
-        let depth = self.codes.len() / self.scales.len().max(1);
-        let channels = self.codes.chunks_exact(depth.max(1)).zip(&self.scales);
-        channels.flat_map(|(codes, scale)| codes.iter().map(move |&code| code as f32 * scale)).collect()
+        let inner: usize = self.shape[self.axis + 1..].iter().product();
+        let scale = |index: usize| self.scales[index / inner.max(1) % self.scales.len().max(1)];
+        self.codes.iter().enumerate().map(|(index, &code)| code as f32 * scale(index)).collect()
     }
 
     /// Bits of a code.
@@ -81,6 +100,17 @@ mod tests {
         assert_eq!(&quantized.codes[3..6], &[0, 0, 0]);
         assert_eq!(quantized.scales[1], quantized.scales[0]);
         assert!(quantized.signal_to_noise(&weights) > 40.0);
+    }
+
+    #[test]
+    fn output_channels_may_lie_along_any_axis() {
+        // Two output channels of three numbers each, of a layer `[inputs, outputs]`.
+        let own = Weights::nearest_along(&[0.5, -12.7, 1.27, 6.0, -0.3, 0.1], &[3, 2], 1, 127);
+        assert_eq!((own.scales.len(), own.shape.as_slice()), (2, &[3, 2][..]));
+        assert_eq!(own.codes, [50, -127, 127, 60, -30, 1]);
+        let by_rows = Weights::nearest_along(&[0.5, 1.27, -0.3, -12.7, 6.0, 0.1], &[2, 3], 0, 127);
+        assert_eq!(by_rows.scales, own.scales);
+        assert!((own.reals()[1] + 12.7).abs() < 0.06 && (own.reals()[2] - 1.27).abs() < 0.006);
     }
 
     #[test]

@@ -234,7 +234,10 @@ fn candidates_are_those_of_the_formulas() {
             let options = DetectOptions { confidence, multi_label, ..Default::default() };
             let found = heads.candidates(&options);
             let mut expected = Vec::new();
-            for (index, row) in rows.iter().enumerate() {
+            let has_area = |row: &&Row| row.edges[2] > row.edges[0] && row.edges[3] > row.edges[1];
+            // Distances may be negative, and what has no area is no object.
+            assert_eq!(rows.iter().all(|row| has_area(&row)), detect.boxes != BoxRule::Distances);
+            for (index, row) in rows.iter().enumerate().filter(|(_, row)| has_area(row)) {
                 let best = (0..3).rev().max_by(|&a, &b| row.classes[a].total_cmp(&row.classes[b]));
                 for (class, &probability) in row.classes.iter().enumerate() {
                     let score = row.objectness.unwrap_or(1.0) * probability;
@@ -243,7 +246,7 @@ fn candidates_are_those_of_the_formulas() {
                     }
                 }
             }
-            assert!(expected.len() > 10, "{} candidates", expected.len());
+            assert!(expected.len() >= 8, "{} candidates", expected.len());
             assert_eq!(found.len(), expected.len(), "{:?} {:?} {cut:?}", detect.boxes, detect.scores);
             for (found, (row, class, score, edges)) in found.iter().zip(expected) {
                 assert_eq!((found.row, found.class), (row, class));
@@ -270,7 +273,7 @@ fn large_logits_are_not_cut_off() {
             assert!(rows.iter().any(|row| row.logits.iter().any(|logit| *logit > 24.0)));
             let options = DetectOptions { confidence: 0.2, ..Default::default() };
             let found = heads.candidates(&options);
-            assert!(found.len() > 20);
+            assert!(found.len() >= 8, "{}", found.len());
             for found in found {
                 let row = &rows[found.row as usize];
                 let own = [found.left, found.top, found.right, found.bottom];

@@ -123,7 +123,7 @@ impl HeadDecoder {
         rows.saturating_mul(labels).min(2 * MAX_CANDIDATES)
     }
 
-    /// Replaces `candidates` by the boxes that may be objects, in no particular order: those whose
+    /// Replaces `candidates` by the boxes that may be objects, in no particular order: those with an area whose
     /// score exceeds the confidence threshold, with their most probable
     /// class or, with `multi_label`, once for each class that passes. Afterwards, as in YOLOv5,
     /// unwanted classes are dropped and at most [`MAX_CANDIDATES`] of the best kept.
@@ -219,6 +219,10 @@ impl MapScan<'_> {
             let class = class as u32;
             if u64::from(score) > self.confidence && self.options.wants(class) {
                 let [left, top, right, bottom] = *edges;
+                // Distances may be negative, and their sum too.
+                if right <= left || bottom <= top {
+                    return;
+                }
                 let row = self.map.row(numbers.site) as u32;
                 push(candidates, Candidate { score, class, row, left, top, right, bottom });
             }
