@@ -26,7 +26,7 @@ pub mod selection;
 mod whole;
 
 pub(crate) use check::COARSE_GRID;
-use check::Checker;
+use check::{Checker, SIDES};
 use families::Family;
 use find::Finder;
 
@@ -143,8 +143,16 @@ fn whole_heads(checker: &mut Checker<'_, '_>, hints: Hints) -> Result<(), Conver
         let channels = map.channels();
         if channels % fields != 0 || channels / fields > MAX_ANCHORS as usize {
             let classes = checker.classes;
+            let boxes = channels.saturating_sub(classes);
+            let both = match boxes > SIDES && boxes.is_multiple_of(SIDES) {
+                true => {
+                    " (of classes and distributions of distances in one, as of NanoDet and PicoDet, which is not taken, \
+                     make a convolution of each)"
+                }
+                false => "",
+            };
             let message = format!(
-                "a head of {channels} channels; expected anchors times {fields}, for {classes} classes: if it is no \
+                "a head of {channels} channels; expected anchors times {fields}, for {classes} classes{both}: if it is no \
                  head, leave its output out (--outputs, with the names of the others)"
             );
             return Err(checker.finder.blame(map.parts[0].tensor, not_a_detector(message)));

@@ -1,7 +1,8 @@
 //! Feature maps of several convolutions: which of them gives the boxes, which the objectness, which the classes.
 //!
 //! Where an output has the numbers of all of them, their order there tells: boxes come first, classes last. Where they
-//! are outputs apart, boxes are what has a place in the picture. Raw heads are told by their channels.
+//! are outputs apart, boxes are what has a place in the picture, or what alone is not behind a logistic function. Raw heads
+//! are told by their channels.
 
 use std::collections::HashMap;
 
@@ -32,7 +33,10 @@ impl Checker<'_, '_> {
             }
             let ordered = match self.order_in_an_output(&parts)? {
                 Some(ordered) => ordered,
-                None => match self.boxes_apart(&parts)? {
+                None => match self
+                    .boxes_apart(&parts)?
+                    .map_or_else(|| self.boxes_beside_sigma(&parts), |own| Ok(Some(own)))?
+                {
                     Some(boxes) => self.with_boxes(&parts, boxes),
                     None => self.order_by_channels(&parts, hints)?,
                 },
@@ -79,6 +83,21 @@ impl Checker<'_, '_> {
             }
         }
         Ok(None)
+    }
+
+    /// The only part that no output has a logistic function of, where there are such outputs: boxes have none, scores do.
+    fn boxes_beside_sigma(&self, parts: &[Part]) -> Result<Option<usize>, ConvertError> {
+        let mut others: Vec<usize> = (0..parts.len()).collect();
+        for &output in &self.finder.graph.outputs {
+            let behind = self.finder.frontier(output)?;
+            others.retain(|&index| {
+                behind != [parts[index].tensor] || self.run_zeros(output).is_ok_and(|zeros| !is_sigma(&zeros))
+            });
+        }
+        Ok(match others[..] {
+            [only] => Some(only),
+            _ => None,
+        })
     }
 
     /// Parts of which one is known to give the boxes.
@@ -199,6 +218,11 @@ impl Checker<'_, '_> {
         let differs = |&index: &usize| found.get(index).to_bits() != zeros.get(index).to_bits();
         Ok((0..found.len().min(zeros.len())).filter(differs).collect())
     }
+}
+
+/// Whether an output is logistic functions of heads that are zeros here.
+fn is_sigma(zeros: &Tensor) -> bool {
+    (0..zeros.len()).all(|index| zeros.get(index) == 0.5)
 }
 
 /// Which of two raw heads has the boxes: what is no number of classes, then what has distributions of the usual 16, then

@@ -385,6 +385,44 @@ fn raw_heads_of_parts() {
     assert!(error.contains("have no anchors: leave out --anchors"), "{error}");
 }
 
+/// As PicoDet's: scores behind a logistic function are no boxes, whatever their channels; a map of stride 1 and one of 2.
+#[test]
+fn raw_boxes_beside_logistic_scores() {
+    for (channels, boxes) in [([4, 32], 1), ([32, 4], 0), ([64, 32], 1), ([5, 32], 1), ([64, 4], 1)] {
+        let (mut net, maps) = parts(&channels);
+        let mut outputs = Vec::new();
+        for (heads, stride) in &maps {
+            for (index, &head) in heads.iter().enumerate() {
+                let flat = net.reshaped(head, &[1, channels[index] as i64, cells(*stride) as i64]);
+                let rows = net.builder.node("Transpose", &[flat], &[("perm", ints(&[0, 2, 1]))]);
+                outputs.push(if index == boxes { rows } else { net.sigmoid(rows) });
+            }
+        }
+        net.builder.graph.outputs = outputs;
+        let Converted { model, report } = convert(&net, &Options::default()).unwrap();
+        let rule = match channels[boxes] {
+            4 => BoxRule::Distances,
+            of_sides => BoxRule::Distributions { bins: of_sides as u8 / 4 },
+        };
+        assert_eq!((model.detect.boxes, model.detect.classes), (rule, channels[1 - boxes] as u32));
+        assert!(report.warnings.iter().any(|warning| warning.message.contains("(--head)")));
+        assert_eq!(verdict(&net, &model), Verdict::Equal, "{channels:?}");
+    }
+}
+
+/// NanoDet's: one convolution a map gives classes and distributions.
+#[test]
+fn raw_heads_of_classes_and_distributions_are_refused_by_name() {
+    // Of 4 classes, they might be four anchors of nine numbers.
+    for classes in [1, 3, 5] {
+        let (mut net, maps) = parts(&[classes + 32]);
+        net.builder.graph.outputs = maps.iter().map(|(heads, _)| heads[0]).collect();
+        let class_names = (0..classes).map(|class| format!("class {class}")).collect();
+        let error = convert(&net, &Options { class_names, ..Options::default() }).unwrap_err().to_string();
+        assert!(error.contains("as of NanoDet and PicoDet, which is not taken"), "{error}");
+    }
+}
+
 /// Heads that are joined for each map, and YOLOX's rows of boxes before their decode.
 #[test]
 fn raw_heads_joined() {
