@@ -225,6 +225,7 @@ fn output(output: &ylb_format::model::Output) -> Output {
                 Numbers::UnitBoxes => "decoded boxes, parts of the picture",
                 Numbers::Corners => "decoded boxes by their edges",
                 Numbers::UnitCorners => "decoded boxes by their edges, parts of the picture",
+                Numbers::CellBoxes => "decoded boxes, in cells of their feature map",
                 Numbers::RawBoxes => "boxes before their decode, with scores",
                 Numbers::ScoredBoxes => "decoded boxes, classes times objectness",
                 Numbers::ScoredUnitBoxes => "decoded boxes, parts of the picture, classes times objectness",

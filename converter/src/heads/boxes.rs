@@ -9,7 +9,7 @@ use super::{Hints, Map, not_a_detector};
 use crate::error::ConvertError;
 
 /// The ways of writing the sides of boxes, and behind them an objectness and classes, or their products.
-const SPELLINGS: [Numbers; 8] = [
+const SPELLINGS: [Numbers; 9] = [
     Numbers::Boxes,
     Numbers::UnitBoxes,
     Numbers::Corners,
@@ -18,6 +18,7 @@ const SPELLINGS: [Numbers; 8] = [
     Numbers::ScoredUnitBoxes,
     Numbers::ScoredCorners,
     Numbers::ScoredUnitCorners,
+    Numbers::CellBoxes,
 ];
 
 /// Where the rows of an output lie, and how many columns they have.
@@ -41,6 +42,7 @@ impl Checker<'_, '_> {
         match *shape {
             [1, found, columns] if found == rows => Some((Layout::Rows, columns)),
             [1, columns, found] if found == rows => Some((Layout::Columns, columns)),
+            [1, found, 1, columns] if found == rows => Some((Layout::SharedRows, columns)),
             _ => None,
         }
     }
@@ -120,9 +122,14 @@ impl Checker<'_, '_> {
         let Rows { layout, count, columns } = rows;
         let extents = Extents { rows: count, map: None };
         let [height, width] = self.maps[0].size.map(|cells| (cells * self.maps[0].stride) as f64);
-        let unit = if numbers.are_parts() { [width, height] } else { [1.0; 2] };
+        let strides = self.maps.iter().flat_map(|map| std::iter::repeat_n(map.stride as f64, map.rows()));
         let mut found = Vec::with_capacity(count * columns);
-        for row in 0..count {
+        for (row, stride) in (0..count).zip(strides) {
+            let unit = match numbers {
+                Numbers::CellBoxes => [stride; 2],
+                _ if numbers.are_parts() => [width, height],
+                _ => [1.0; 2],
+            };
             let at = |column: usize| tensor.get(layout.position(extents, columns, row, column));
             let [a, b, c, d] = [0, 1, 2, 3].map(|side| at(side) * unit[side % 2]);
             found.extend(match numbers.are_corners() {

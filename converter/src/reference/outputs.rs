@@ -111,7 +111,9 @@ impl Execution<'_> {
                 let [x, y, width, height] = [row[0], row[1], row[2] / 2.0, row[3] / 2.0];
                 row[..SIDES].copy_from_slice(&[x - width, y - height, x + width, y + height]);
             }
-            if numbers.are_parts() {
+            if numbers == Numbers::CellBoxes {
+                row[..SIDES].iter_mut().for_each(|number| *number /= place.stride);
+            } else if numbers.are_parts() {
                 row[..SIDES].iter_mut().enumerate().for_each(|(side, number)| *number /= input[side % 2]);
             }
             row

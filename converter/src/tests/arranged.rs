@@ -160,6 +160,59 @@ fn boxes_as_parts_of_the_picture() {
     assert_eq!((found.numbers, found.layout), (Numbers::UnitBoxes, Layout::Rows));
 }
 
+/// As pytorch-YOLOv4 exports v3 and v4: edges in parts of the picture, one row of them for all classes, beside the products
+/// of objectness and class; either output first.
+#[test]
+fn boxes_that_all_classes_share() {
+    for (scale, coarse_first, scores_first) in [(1.0, false, false), (1.05, true, false), (1.2, false, true)]
+    {
+        let mut net = detector(Decode::Exponentials(scale), coarse_first);
+        let rows = net.builder.graph.outputs[0];
+        let parts = [(0, 2), (2, 4), (4, 5), (5, 6)].map(|(start, end)| slice(&mut net, rows, 2, start, end));
+        let [two, extent] = [2.0, SIZE as f32].map(|number| net.builder.float(number));
+        let [centre, size] = [parts[0], parts[1]].map(|part| net.builder.node("Div", &[part, extent], &[]));
+        let half = net.builder.node("Div", &[size, two], &[]);
+        let low = net.builder.node("Sub", &[centre, half], &[]);
+        let high = net.builder.node("Add", &[low, size], &[]);
+        let edges = net.builder.node("Concat", &[low, high], &[("axis", Attribute::Int(2))]);
+        let count = 3 * (SIZE * SIZE + SIZE * SIZE / 4) as i64;
+        let boxes = reshape(&mut net, edges, &[1, count, 1, 4]);
+        let products = net.builder.node("Mul", &[parts[3], parts[2]], &[]);
+        let mut outputs = vec![boxes, products];
+        let mut expected = vec![
+            (Numbers::UnitCorners, Layout::SharedRows, 0, 4),
+            (Numbers::ScoredBoxes, Layout::Rows, 4, 1),
+        ];
+        if scores_first {
+            outputs.reverse();
+            expected.reverse();
+        }
+        net.builder.graph.outputs = outputs;
+        let found = kinds(&net, false);
+        let found = found.iter().map(|kind| (kind.numbers, kind.layout, kind.first, kind.count));
+        assert_eq!(found.collect::<Vec<_>>(), expected, "{scale}");
+    }
+}
+
+/// Boxes that their maps' strides have not been multiplied with yet.
+#[test]
+fn boxes_in_cells() {
+    for decode in [Decode::Exponentials(1.0), Decode::Exponentials(1.1), Decode::Squares] {
+        let (mut net, image) = Net::new();
+        let rows = heads(&mut net, image).map(|(head, stride)| {
+            let rows = decoded(&mut net, (head, stride), decode);
+            let [sides, scores] = [(0, 4), (4, 6)].map(|(start, end)| slice(&mut net, rows, 2, start, end));
+            let pixels = net.builder.float(stride as f32);
+            let sides = net.builder.node("Div", &[sides, pixels], &[]);
+            net.builder.node("Concat", &[sides, scores], &[("axis", Attribute::Int(2))])
+        });
+        let joined = net.builder.node("Concat", &rows, &[("axis", Attribute::Int(1))]);
+        net.builder.graph.outputs = vec![joined];
+        let [found] = kinds(&net, false)[..] else { panic!("one output") };
+        assert_eq!((found.numbers, found.layout, found.count), (Numbers::CellBoxes, Layout::Rows, 6));
+    }
+}
+
 /// Each way of writing a head of one map: the output of the map's tensor, 18 channels of `side` cells a side.
 type Write = fn(&mut Net, TensorId, i64) -> TensorId;
 

@@ -54,6 +54,8 @@ pub enum Numbers {
     ScoredCorners,
     /// The same of `UnitCorners`.
     ScoredUnitCorners,
+    /// As `Boxes`, with boxes in cells of their map.
+    CellBoxes,
 }
 
 /// Where the numbers of an output lie. Rows are boxes: by map, anchor, row and column of cells. `n` is the number of
@@ -64,7 +66,7 @@ pub enum Layout {
     Rows,
     /// `[1, n, rows]`.
     Columns,
-    /// `[1, na·n, ny, nx]`, of one map, as are all that follow.
+    /// `[1, na·n, ny, nx]`, of one map, as are those that follow up to `AnchorsLast`.
     Planes,
     /// `[1, na·n, ny·nx]`.
     FlatPlanes,
@@ -76,6 +78,8 @@ pub enum Layout {
     ChannelsLast,
     /// `[1, ny, nx, na, n]`.
     AnchorsLast,
+    /// `[1, rows, 1, n]`, of all maps or of one: boxes that all classes share.
+    SharedRows,
 }
 
 /// The extents that an arrangement is of.
@@ -89,7 +93,7 @@ pub struct Extents {
 
 impl Numbers {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Logits,
         Self::Logistic,
         Self::Boxes,
@@ -101,11 +105,14 @@ impl Numbers {
         Self::ScoredUnitBoxes,
         Self::ScoredCorners,
         Self::ScoredUnitCorners,
+        Self::CellBoxes,
     ];
 
     /// Whether they are decoded boxes.
     pub const fn are_boxes(self) -> bool {
-        matches!(self, Self::Boxes | Self::UnitBoxes) || self.are_corners() || self.are_scored()
+        matches!(self, Self::Boxes | Self::UnitBoxes | Self::CellBoxes)
+            || self.are_corners()
+            || self.are_scored()
     }
 
     /// Whether they are decoded boxes by their edges.
@@ -129,7 +136,7 @@ impl Numbers {
 
 impl Layout {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Rows,
         Self::Columns,
         Self::Planes,
@@ -138,11 +145,12 @@ impl Layout {
         Self::ByAnchor,
         Self::ChannelsLast,
         Self::AnchorsLast,
+        Self::SharedRows,
     ];
 
     /// Whether it is one of a single map.
     pub const fn of_one_map(self) -> bool {
-        !matches!(self, Self::Rows | Self::Columns)
+        !matches!(self, Self::Rows | Self::Columns | Self::SharedRows)
     }
 
     /// The shape of an output of so many columns; `None` if the layout is one of a single map and there is none.
@@ -150,6 +158,7 @@ impl Layout {
         let [anchors, height, width] = match self {
             Self::Rows => return Some(vec![1, rows, columns]),
             Self::Columns => return Some(vec![1, columns, rows]),
+            Self::SharedRows => return Some(vec![1, rows, 1, columns]),
             _ => map?,
         };
         Some(match self {
@@ -173,7 +182,7 @@ impl Layout {
         let (anchors, cells) = map.map_or((1, rows), |[anchors, height, width]| (anchors, height * width));
         let (anchor, cell) = (row / cells.max(1), row % cells.max(1));
         match self {
-            Self::Rows | Self::ByAnchor => row * columns + column,
+            Self::Rows | Self::SharedRows | Self::ByAnchor => row * columns + column,
             Self::Columns => column * rows + row,
             Self::Planes | Self::FlatPlanes | Self::PlanesByAnchor => {
                 (anchor * columns + column) * cells + cell

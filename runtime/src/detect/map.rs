@@ -79,6 +79,8 @@ pub(crate) struct Map {
     pub height: usize,
     /// Columns of cells.
     pub width: usize,
+    /// Input pixels a cell.
+    pub stride: f64,
     /// Boxes per cell.
     pub anchors_per_cell: usize,
     /// The rule for boxes; `None` if it has anchors and the export did not say which.
@@ -125,6 +127,7 @@ impl Map {
             let map = Self {
                 height: value.height as usize,
                 width: value.width as usize,
+                stride: f64::from(map.stride),
                 anchors_per_cell: map.anchors_per_cell as usize,
                 boxes: known.then(|| Boxes::new(detect.boxes, map)),
                 parts,

@@ -156,9 +156,12 @@ impl RawOutputs {
                     }
                     false => vec![x, y, width, height],
                 };
-                if numbers.are_parts() {
-                    row.iter_mut().enumerate().for_each(|(index, side)| *side /= self.input[index % 2]);
-                }
+                let unit = match numbers {
+                    Numbers::CellBoxes => [map.stride; 2],
+                    _ if numbers.are_parts() => self.input,
+                    _ => [1.0; 2],
+                };
+                row.iter_mut().enumerate().for_each(|(index, side)| *side /= unit[index % 2]);
                 let scored = numbers.are_scored();
                 if self.detect.scores == ScoreRule::ConstantObjectness && !scored {
                     row.push(1.0);
