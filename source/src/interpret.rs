@@ -32,6 +32,7 @@ mod steps;
 mod tools;
 mod trunc;
 
+pub use matrix::evaluate as matrix;
 pub use spatial::conv;
 
 use picture::Feed;

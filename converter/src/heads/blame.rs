@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use ylb_format::model::Extents;
 use ylb_source::ir::{Domain, Graph, Node, Tensor, TensorId};
 
+use super::check::{Checker, Random, SIDES};
+use super::families::sigmoid;
 use super::find::Finder;
 use super::not_a_detector;
 use crate::error::ConvertError;
@@ -84,6 +87,14 @@ impl<'g> Finder<'g> {
         format!("--outputs {}{with}", names.join(","))
     }
 
+    /// What to do about scores that stand before distributions.
+    pub(super) fn measured_from_centres(&self, output: TensorId) -> String {
+        let cut = self.cut(output);
+        format!(
+            "if it is the cells' centres, as PicoDet's are and NanoDet-Plus' are not, give {cut} --head yolov8"
+        )
+    }
+
     /// Refuses outputs that are no detector's before anything is asked of their heads.
     pub fn check_kinds(&self, behind: &[Vec<TensorId>]) -> Result<(), ConvertError> {
         let graph = self.graph;
@@ -136,6 +147,49 @@ impl<'g> Finder<'g> {
             pending.extend(node.inputs.iter().flatten().filter(|&&input| found.insert(input)));
         }
         found
+    }
+}
+
+impl Checker<'_, '_> {
+    /// Why rows of scores, and of distributions behind them that are not decoded, are refused: NanoDet and PicoDet have
+    /// them, whose cells' points lie in different places that their exports do not show.
+    pub(super) fn scores_before_distributions(
+        &self,
+        output: TensorId,
+        random: &Random,
+    ) -> Option<ConvertError> {
+        let (layout, columns) = self.layout_of_rows(random.found.shape())?;
+        let parts = self.maps[0].parts.len();
+        // In the order in which the output has their parts.
+        let rows = self.maps.iter().flat_map(|map| self.rows_of(map, &random.heads));
+        let rows: Vec<Vec<f64>> = rows.collect();
+        let extents = Extents { rows: rows.len(), map: None };
+        let is = |row: usize, column: usize, number: f64| {
+            let found = random.found.get(layout.position(extents, columns, row, column));
+            !self.differ(found, number, 0.0)
+        };
+        if rows.iter().any(|row| row.len() != columns) {
+            return None;
+        }
+        let scores = (0..columns).take_while(|&column| is(0, column, sigmoid(rows[0][column]))).count();
+        let bins = (columns - scores) / SIDES;
+        let all = |(row, logits): (usize, &Vec<f64>)| {
+            let number =
+                |column: usize| if column < scores { sigmoid(logits[column]) } else { logits[column] };
+            (0..columns).all(|column| is(row, column, number(column)))
+        };
+        if scores == 0 || bins < 2 || bins * SIDES + scores != columns || !rows.iter().enumerate().all(all) {
+            return None;
+        }
+        let what = match parts {
+            1 => "heads of one convolution that has both are of no family that is known here".to_owned(),
+            _ => self.finder.measured_from_centres(output),
+        };
+        let error = format!(
+            "its rows are {scores} scores and the logits of four distributions of {bins}, as NanoDet and PicoDet have \
+             them, which do not show where distances are measured from: {what}"
+        );
+        Some(self.finder.blame(output, not_a_detector(error)))
     }
 }
 

@@ -142,6 +142,9 @@ impl<'f, 'g> Checker<'f, 'g> {
         {
             return Ok(kind);
         }
+        if let Some(error) = self.scores_before_distributions(output, &random) {
+            return Err(error);
+        }
         let reached = |map: &Map| behind.iter().any(|&tensor| map.part_of(tensor).is_some());
         if self.maps.iter().all(reached)
             && let Some(kind) = self.decoded(output, &zeros, &random, hints)?

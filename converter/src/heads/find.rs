@@ -190,6 +190,10 @@ fn evaluate(node: &Node, inputs: &eval::Inputs<'_>, opset: i64) -> Result<Option
             let output = interpret::conv(node, inputs).map_err(|error| node.blame(error))?;
             Ok(Some(vec![output]))
         }
+        _ if node.is("MatMul") => {
+            let output = interpret::matrix(node, inputs).map_err(|error| node.blame(error))?;
+            Ok(output.map(|output| vec![output]))
+        }
         _ => {
             // Heads are 64-bit floats, beside 32-bit constants.
             let widened = interpret::widened(inputs)?;

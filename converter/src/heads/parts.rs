@@ -174,9 +174,18 @@ impl Checker<'_, '_> {
             _ => None,
         };
         let Some(boxes) = boxes else {
+            let hint = match (&first[..], &self.finder.graph.outputs[..]) {
+                (&[_, last], &[output]) if last > SIDES && last.is_multiple_of(SIDES) => {
+                    let what = self.finder.measured_from_centres(output);
+                    format!(
+                        "; if scores stand first, as NanoDet and PicoDet have them, where distances are measured from is not shown: {what}"
+                    )
+                }
+                _ => String::new(),
+            };
             let error = not_a_detector(format!(
                 "heads of {first:?} channels; expected 4 numbers of a box, or 4 distributions of 2 to {MAX_BINS}, then \
-                 classes; or 4, an objectness, then classes"
+                 classes; or 4, an objectness, then classes{hint}"
             ));
             return Err(self.finder.blame(self.maps[0].parts[0].tensor, error));
         };

@@ -142,6 +142,64 @@ fn means(net: &mut Net, boxes: TensorId, bins: usize, rows: usize) -> TensorId {
     net.reshaped(means, &[1, 4, rows as i64])
 }
 
+/// The same by a product with a vector, or with a matrix of one column, as linear layers of four rows a box have it.
+fn means_by_product(net: &mut Net, boxes: TensorId, bins: usize, rows: usize, matrix: bool) -> TensorId {
+    let numbers: Vec<f32> = (0..bins).map(|bin| bin as f32).collect();
+    let turned = net.builder.node("Transpose", &[boxes], &[("perm", ints(&[0, 2, 1]))]);
+    let shape = if matrix { vec![-1, bins as i64] } else { vec![1, rows as i64, 4, bins as i64] };
+    let split = net.reshaped(turned, &shape);
+    let shares = net.builder.node("Softmax", &[split], &[("axis", Attribute::Int(-1))]);
+    let numbers = net.builder.floats(&[bins, 1][..if matrix { 2 } else { 1 }], &numbers);
+    let means = net.two("MatMul", shares, numbers);
+    let means = net.reshaped(means, &[1, rows as i64, 4]);
+    net.builder.node("Transpose", &[means], &[("perm", ints(&[0, 2, 1]))])
+}
+
+#[test]
+fn means_of_distributions_by_products_of_matrices() {
+    let bins = 6;
+    for matrix in [false, true] {
+        let (mut net, maps) = parts(&[4 * bins, CLASSES]);
+        let strides = [1, 2];
+        let [boxes, classes] =
+            [(0, 4 * bins), (1, CLASSES)].map(|(part, channels)| flat(&mut net, &maps, part, channels));
+        let means = means_by_product(&mut net, boxes, bins, strides.map(cells).iter().sum(), matrix);
+        let sides = decoded(&mut net, means, Decode::Distances { bins }, &strides, false);
+        let classes = net.sigmoid(classes);
+        net.builder.graph.outputs = vec![net.joined_at(&[sides, classes], 1)];
+        let model = convert(&net, &Options::default()).unwrap().model;
+        assert_eq!(model.detect.boxes, BoxRule::Distributions { bins: bins as u8 });
+        assert_eq!(verdict(&net, &model), Verdict::Equal);
+    }
+}
+
+/// NanoDet's and PicoDet's rows: scores, and distributions before their decode. What they are is said, not guessed.
+#[test]
+fn scores_before_distributions_are_refused_by_name() {
+    let bins = 8;
+    for (classes, apart) in [(3, false), (3, true), (4, false), (4, true)] {
+        let channels = if apart { vec![classes, 4 * bins] } else { vec![classes + 4 * bins] };
+        let (mut net, maps) = parts(&channels);
+        let rows: Vec<TensorId> =
+            (0..channels.len()).map(|part| flat(&mut net, &maps, part, channels[part])).collect();
+        let rows = if apart { net.joined_at(&rows, 1) } else { rows[0] };
+        let [scores, boxes] =
+            [(0, classes), (classes, classes + 4 * bins)].map(|(start, end)| net.part(rows, 1, start, end));
+        let scores = net.sigmoid(scores);
+        let joined = net.joined_at(&[scores, boxes], 1);
+        let output = net.builder.node("Transpose", &[joined], &[("perm", ints(&[0, 2, 1]))]);
+        net.builder.graph.outputs = vec![output];
+        let error = convert(&net, &Options::default()).unwrap_err().to_string();
+        let said = format!("{classes} scores and the logits of four distributions of 8, as NanoDet");
+        // Three channels are no boxes, whatever the rows are.
+        let said = if apart && classes == 3 { "as NanoDet and PicoDet have them" } else { &said };
+        assert!(error.contains(said), "{error}");
+        let cut = error.contains("--outputs ") && error.contains("--head yolov8");
+        assert_eq!(cut, apart, "{error}");
+        assert_eq!(error.contains("of one convolution"), !apart, "{error}");
+    }
+}
+
 /// Puts a tensor on a grid and back, as ONNX Runtime does round every convolution.
 fn on_grid(net: &mut Net, from: TensorId, scale: f32) -> TensorId {
     let (scale, zero) = (net.builder.float(scale), net.builder.constant(int8(&[], &[0])));

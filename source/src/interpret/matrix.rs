@@ -4,8 +4,11 @@ use crate::error::SourceError;
 use crate::eval::{Inputs, required};
 use crate::ir::{Node, Tensor, element_count};
 
-/// The result of an operator of this module; `None` for others.
-pub(super) fn evaluate(node: &Node, inputs: &Inputs<'_>) -> Result<Option<Tensor>, SourceError> {
+/// What `MatMul` and `Gemm` give, in 64-bit floats; `None` for other operators.
+///
+/// # Errors
+/// If the operands do not fit.
+pub fn evaluate(node: &Node, inputs: &Inputs<'_>) -> Result<Option<Tensor>, SourceError> {
     Ok(Some(match node.op_type.as_str() {
         "MatMul" => mat_mul(required(inputs, 0)?, required(inputs, 1)?)?,
         "Gemm" => gemm(node, inputs)?,
@@ -13,8 +16,13 @@ pub(super) fn evaluate(node: &Node, inputs: &Inputs<'_>) -> Result<Option<Tensor
     }))
 }
 
-/// `[.., n, k] · [.., k, m]`, where one of them may have no extents in front.
+/// `[.., n, k] · [.., k, m]`, where one of them may have no extents in front, or `[.., n, k] · [k]`.
 fn mat_mul(a: &Tensor, b: &Tensor) -> Result<Tensor, SourceError> {
+    if let [depth] = *b.shape() {
+        let product = mat_mul(a, &b.clone().reshaped(&[depth, 1])?)?;
+        let shape = product.shape()[..product.shape().len() - 1].to_vec();
+        return product.reshaped(&shape);
+    }
     let parts = |tensor: &Tensor| match *tensor.shape() {
         [ref front @ .., rows, columns] => Ok((front.to_vec(), rows, columns)),
         _ => Err(SourceError::unsupported(format!("a product of shape {:?}", tensor.shape()))),

@@ -288,6 +288,13 @@ fn linear_layers() {
     let expected = [1, 0, 2].map(|at| f64::from(f32::from(PIXELS[at]) / 255.0));
     assert_eq!(reals(builder, output)[..3], expected);
 
+    // A vector leaves no extent: the last of each row.
+    let (mut builder, image) = Builder::picture(3, 3);
+    let vector = builder.floats(&[3], &[0.0, 0.0, 1.0]);
+    let output = builder.node("MatMul", &[image, vector], &[]);
+    let expected: Vec<f64> = (0..9).map(|row| f64::from(f32::from(PIXELS[3 * row + 2]) / 255.0)).collect();
+    assert_eq!(reals(builder, output), expected);
+
     let (mut builder, image) = Builder::picture(3, 3);
     let wrong = builder.floats(&[2, 2], &[0.0; 4]);
     let output = builder.node("MatMul", &[image, wrong], &[]);
