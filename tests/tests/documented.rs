@@ -14,6 +14,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ("cases", &["converter/tests/cases.rs"]),
     ("exports", &["converter/src/tests/exports.rs"]),
     ("families", &["converter/src/tests/families.rs"]),
+    ("selection", &["converter/src/tests/selection.rs"]),
     ("few_numbers", &["converter/src/tests/few_numbers.rs"]),
     ("guards", &["converter/src/tests/guards.rs"]),
     ("group_scales", &["converter/src/tests/group_scales.rs"]),
