@@ -40,7 +40,6 @@ const PLACES: &[(&str, &[&str])] = &[
     ("gates", &["converter/src/tests/gates.rs"]),
     ("one_accumulator", &["converter/src/tests/one_accumulator.rs"]),
     ("placement", &["converter/src/tests/placement.rs"]),
-    ("selection", &["converter/src/tests/selection.rs"]),
     ("passes", &["converter/src/passes/tests.rs", "converter/src/passes/tests/hostile.rs"]),
     ("trunc", &["converter/src/passes/trunc/tests.rs"]),
     ("grids", &["converter/src/passes/grids/tests.rs"]),
