@@ -188,8 +188,9 @@ impl Execution<'_> {
                 }
                 Elements::Levels(requantized(requantize, &[sums], 1, max_level(output)))
             }
-            Operator::MatMul { inputs, groups, along, requantize } => {
-                let sums = self.matrix_product(*inputs, *groups as usize, *along, output);
+            Operator::MatMul { inputs, groups, areas, along, requantize } => {
+                let parts = [*groups, *areas].map(|count| count as usize);
+                let sums = self.matrix_product(*inputs, parts, *along, output);
                 Elements::Levels(requantized(requantize, &[sums], 1, max_level(output)))
             }
             Operator::Softmax { input, groups, exponentials, thresholds, levels } => {
@@ -223,7 +224,13 @@ impl Execution<'_> {
     }
 
     /// Sums of products of two values as matrices.
-    fn matrix_product(&self, inputs: [ValueId; 2], groups: usize, along: Along, output: &Value) -> Vec<i32> {
+    fn matrix_product(
+        &self,
+        inputs: [ValueId; 2],
+        [groups, areas]: [usize; 2],
+        along: Along,
+        output: &Value,
+    ) -> Vec<i32> {
         let [a, b] = inputs.map(|input| self.integers(input));
         let [own, second] = inputs.map(|input| extents(self.model.value(input)));
         let (pixels, positions) = (own[1] * own[2], second[1] * second[2]);
@@ -232,12 +239,15 @@ impl Execution<'_> {
         let mut sums = Vec::with_capacity(channels * pixels);
         for (channel, pixel) in (0..channels).flat_map(|c| (0..pixels).map(move |pixel| (c, pixel))) {
             let (group, output) = (channel / outputs, channel % outputs);
+            let area = positions / areas;
+            let first = if areas == 1 { 0 } else { pixel / area * area };
             let product = |k: usize| {
                 let [from, position] = match along {
                     Along::Channels => [k, output],
                     Along::Positions => [output, k],
                 };
-                a[(group * depth + k) * pixels + pixel] * b[(group * each + from) * positions + position]
+                a[(group * depth + k) * pixels + pixel]
+                    * b[(group * each + from) * positions + first + position]
             };
             sums.push((0..depth).map(product).sum());
         }

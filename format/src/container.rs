@@ -49,6 +49,8 @@ pub(crate) mod codes {
 
     pub(crate) const ALONG_CHANNELS: u8 = 1;
     pub(crate) const ALONG_POSITIONS: u8 = 2;
+    pub(crate) const ALONG_CHANNELS_BY_AREA: u8 = 3;
+    pub(crate) const ALONG_POSITIONS_BY_AREA: u8 = 4;
 
     pub(crate) const REQUANTIZE_NONE: u8 = 0;
     pub(crate) const REQUANTIZE_SCALE: u8 = 1;

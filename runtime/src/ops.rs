@@ -152,9 +152,12 @@ fn draft<'a>(
         Operator::ChannelMax { input } => Box::new(channel_max::ChannelMaxDraft { input: *input }),
         Operator::Pad { input, padding } => Box::new(pad::PadDraft { input: *input, padding: *padding }),
         Operator::PairMap { inputs, table } => Box::new(mul::PairMapDraft { inputs: *inputs, table }),
-        Operator::MatMul { inputs, groups, along, requantize } => {
-            Box::new(mat_mul::MatMulDraft { inputs: *inputs, groups: *groups, along: *along, requantize })
-        }
+        Operator::MatMul { inputs, groups, areas, along, requantize } => Box::new(mat_mul::MatMulDraft {
+            inputs: *inputs,
+            parts: [*groups, *areas],
+            along: *along,
+            requantize,
+        }),
         Operator::Softmax { input, groups, exponentials, thresholds, levels } => {
             Box::new(softmax::SoftmaxDraft {
                 input: *input,

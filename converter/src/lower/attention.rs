@@ -11,7 +11,7 @@ use super::join::Joined;
 use super::{Feature, LoweredValue, Lowering, PendingConv, Segment, id_of};
 use crate::error::{ConvertError, ErrorKind};
 use crate::expr::{ConvIndex, Expr, Program, ValueIndex};
-use crate::passes::attention::{GROUPS, POSITIONS};
+use crate::passes::attention::{AREAS, GROUPS, POSITIONS};
 use crate::report::Row;
 use crate::staircase::{Levels, Staircase};
 
@@ -26,9 +26,10 @@ impl Lowering<'_> {
         let ((a, a_scale), (b, b_scale)) = (self.one_value(&first)?, self.one_value(&second)?);
         let groups = usize::try_from(node.int(GROUPS, 1)).unwrap_or(1).max(1);
         let along = if node.int(POSITIONS, 0) == 0 { Along::Channels } else { Along::Positions };
+        let areas = u32::try_from(node.int(AREAS, 1)).unwrap_or(1).max(1);
         let depth = first.channels() / groups;
         let channels = match along {
-            Along::Channels => groups * second.height * second.width,
+            Along::Channels => groups * second.height * second.width / areas as usize,
             Along::Positions => second.channels(),
         };
         let ends = |value: ValueIndex| {
@@ -42,7 +43,7 @@ impl Lowering<'_> {
         if range.0 < i64::from(i32::MIN) || range.1 > i64::from(i32::MAX) {
             return Err(super::too_large("its sums of products do not fit 32 bits"));
         }
-        let kind = PendingKind::MatMul { inputs: [a, b], groups: groups as u32, along };
+        let kind = PendingKind::MatMul { inputs: [a, b], groups: groups as u32, areas, along };
         let size = [first.height, first.width];
         Ok(self.pending(node, kind, (a, a_scale * b_scale), range, (channels, size)))
     }
@@ -121,11 +122,11 @@ impl Lowering<'_> {
             PendingKind::Conv | PendingKind::Average => {
                 return Err(ConvertError::malformed("expected a product of activations"));
             }
-            PendingKind::MatMul { inputs, groups, along } => {
+            PendingKind::MatMul { inputs, groups, areas, along } => {
                 let requantize = self.requantize(conv, expr, levels)?.map;
                 let row = Row::of("MatMul", super::requantize::kind_name(&requantize));
                 let ids = inputs.map(id_of);
-                (inputs.to_vec(), Operator::MatMul { inputs: ids, groups, along, requantize }, row)
+                (inputs.to_vec(), Operator::MatMul { inputs: ids, groups, areas, along, requantize }, row)
             }
             PendingKind::Softmax { input, groups, ref exponentials } => {
                 let reading = pending.reading(0);

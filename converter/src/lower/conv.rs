@@ -34,6 +34,8 @@ pub enum PendingKind {
         inputs: [ValueIndex; 2],
         /// Groups of channels.
         groups: u32,
+        /// Areas of positions.
+        areas: u32,
         /// What is summed.
         along: Along,
     },

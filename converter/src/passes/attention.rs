@@ -6,6 +6,8 @@
 //! v · pᵀ ─ Reshape ─ [1, c, h, w]
 //! ```
 //!
+//! Positions may fall into areas, one behind the other, which come before the heads: YOLO12's area attention.
+//!
 //! Which element of which feature map each operand holds is known, however it was moved there ([`Moved`]). So a product is known to
 //! sum over channels of both, or over positions, and becomes an operator on feature maps. What stands behind it until the next
 //! product, softmax or feature map works element by element, and is done with the feature map.
@@ -26,6 +28,8 @@ pub const MAT_MUL: &str = "MatMul";
 pub const SOFTMAX: &str = "Softmax";
 /// Groups of channels.
 pub const GROUPS: &str = "groups";
+/// Areas of positions, one behind the other, each of which attends to itself only.
+pub const AREAS: &str = "areas";
 /// 1 if a product sums over positions, otherwise 0.
 pub const POSITIONS: &str = "positions";
 
@@ -157,15 +161,20 @@ impl Operand {
         Ok(Some(Self { base, groups, size, plane, elements }))
     }
 
-    /// The channel of each group and row, if rows are channels and columns are all positions in their order; where
+    /// Areas of positions that the groups are of, and groups of each.
+    fn areas(&self, positions: usize) -> Option<[usize; 2]> {
+        let areas = self.plane.checked_div(positions).filter(|&areas| areas > 0)?;
+        let whole = areas * positions == self.plane && self.groups.is_multiple_of(areas);
+        whole.then_some([areas, self.groups / areas])
+    }
+
+    /// The channel of each group and row, if rows are channels and columns are all positions of an area in their order; where
     /// `transposed`, of each group and column.
-    fn channels(&self, transposed: bool) -> Option<Vec<i64>> {
+    fn channels(&self, transposed: bool) -> Option<Channels> {
         let [rows, columns] = self.size;
         let [own, positions] = if transposed { [columns, rows] } else { [rows, columns] };
-        if positions != self.plane {
-            return None;
-        }
-        let mut channels = Vec::with_capacity(self.groups * own);
+        let [areas, heads] = self.areas(positions)?;
+        let mut channels = Vec::with_capacity(heads * own);
         for (group, channel) in
             (0..self.groups).flat_map(|group| (0..own).map(move |channel| (group, channel)))
         {
@@ -173,14 +182,26 @@ impl Operand {
                 let [row, column] = if transposed { [position, channel] } else { [channel, position] };
                 self.elements.get((group * rows + row) * columns + column) as usize
             };
-            let first = number(0);
-            if !first.is_multiple_of(self.plane) || (0..positions).any(|at| number(at) != first + at) {
+            let (first, area) = (number(0), group / heads);
+            let own_channel = (first / self.plane) as i64;
+            if first % self.plane != area * positions || (0..positions).any(|at| number(at) != first + at) {
                 return None;
             }
-            channels.push((first / self.plane) as i64);
+            match area {
+                0 => channels.push(own_channel),
+                // All areas have the same channels.
+                _ if channels[group % heads * own + channel] != own_channel => return None,
+                _ => {}
+            }
         }
-        Some(channels)
+        Some(Channels { channels, areas })
     }
+}
+
+/// Channels of all groups of an area, and how many areas there are.
+struct Channels {
+    channels: Vec<i64>,
+    areas: usize,
 }
 
 /// A product of two operands as one of feature maps.
@@ -211,9 +232,14 @@ fn product(
     };
     let Some(((a, a_channels), (b, b_channels), along, rows_are_positions)) = found else { return Ok(None) };
     let Some(&[1, _, height, width]) = graph.tensor(a.base).shape.as_deref() else { return Ok(None) };
-    let groups = x.groups;
+    let (areas, Channels { channels: a_channels, .. }) = (a_channels.areas, a_channels);
+    let (b_areas, Channels { channels: b_channels, .. }) = (b_channels.areas, b_channels);
+    if areas != b_areas || (areas > 1 && a.plane != b.plane) {
+        return Ok(None);
+    }
+    let groups = x.groups / areas;
     let each = match along {
-        Along::Channels => b.plane,
+        Along::Channels => b.plane / areas,
         Along::Positions => b_channels.len() / groups,
     };
     let [rows, columns] = [x.size[0], y.size[1]];
@@ -221,11 +247,12 @@ fn product(
     let number = |at: usize| {
         let (group, row, column) = (at / columns / rows, at / columns % rows, at % columns);
         let [channel, position] = if rows_are_positions { [column, row] } else { [row, column] };
-        ((group * each + channel) * plane + position) as f32
+        let first = group / groups * (plane / areas);
+        ((group % groups * each + channel) * plane + first + position) as f32
     };
     let mut shape = first_extents(graph, moved, first);
     shape.extend([rows, columns]);
-    let elements = Tensor::f32(&shape, (0..groups * rows * columns).map(number).collect())?;
+    let elements = Tensor::f32(&shape, (0..x.groups * rows * columns).map(number).collect())?;
     let mut nodes = Vec::new();
     let mut inputs = Vec::with_capacity(2);
     for (operand, channels) in [(a, a_channels), (b, b_channels)] {
@@ -235,6 +262,7 @@ fn product(
     let made = graph.add_tensor(TensorInfo { shape: made, ..TensorInfo::default() });
     let attributes = BTreeMap::from([
         (GROUPS.to_owned(), Attribute::Int(groups as i64)),
+        (AREAS.to_owned(), Attribute::Int(areas as i64)),
         (POSITIONS.to_owned(), Attribute::Int((along == Along::Positions).into())),
     ]);
     nodes.push(converter(node, MAT_MUL, inputs, made, attributes));

@@ -1,5 +1,6 @@
 //! Self-attention: through the whole converter, beside the interpreter.
 
+use ylb_format::model::{Node, Operator};
 use ylb_source::ir::TensorInfo;
 
 use super::*;
@@ -107,6 +108,49 @@ fn queries_keys_and_values() {
         let converted = net.finished(sum, map, 6);
         assert_eq!((count(&converted, "MatMul"), count(&converted, "Softmax")), (2, 1));
     }
+}
+
+/// YOLO12's area attention: positions in two areas of 8, before the two heads.
+fn by_area(areas: [i64; 2]) -> (Net, TensorId, TensorId) {
+    let (mut net, image) = Net::new();
+    let map = net.small(image, 6);
+    let qkv = net.tokens(map, [12, 6, 1, 1], 0.11);
+    let flat = net.in_extents(qkv, &[1, 12, POSITIONS]);
+    let tokens = net.turned(flat, &[0, 2, 1]);
+    let [count, each] = areas;
+    let tokens = net.in_extents(tokens, &[count, each, 2, 6]);
+    let heads = net.turned(tokens, &[0, 2, 3, 1]);
+    let parts = net.split(heads, &[2, 2, 2], 2);
+    let query = net.turned(parts[0], &[0, 1, 3, 2]);
+    let logits = net.product(query, parts[1]);
+    let shares = net.shares(logits);
+    let shares = net.turned(shares, &[0, 1, 3, 2]);
+    let attended = net.product(parts[2], shares);
+    let attended = net.turned(attended, &[0, 3, 1, 2]);
+    let attended = net.in_extents(attended, &[1, 4, 4, 4]);
+    let attended = net.turned(attended, &[0, 3, 1, 2]);
+    (net, attended, map)
+}
+
+#[test]
+fn areas_attend_to_themselves() {
+    for count in [1, 2, 4, 8] {
+        let (mut net, attended, map) = by_area([count, POSITIONS / count]);
+        let codes = net.builder.quant(attended, 0.041, 0.0, 6.0, true);
+        let weights = net.weights([6, 4, 1, 1]);
+        let out = net.conv(codes, weights);
+        let converted = net.finished(out, map, 6);
+        assert_eq!(areas_of(&converted), [count as u32; 2]);
+    }
+}
+
+/// Of each product of matrices.
+fn areas_of(converted: &Converted) -> Vec<u32> {
+    let areas = |node: &Node| match node.operator {
+        Operator::MatMul { areas, .. } => Some(areas),
+        _ => None,
+    };
+    converted.model.nodes.iter().filter_map(areas).collect()
 }
 
 /// Tokens as rows, as transformers have them: queries and keys of layers of their own, shares times values.

@@ -103,6 +103,9 @@ pub enum Operator {
         inputs: [ValueId; 2],
         /// Independent groups of channels, of both and of the output: the heads of an attention.
         groups: u32,
+        /// Areas of equally many positions, one behind the other in the order of rows, of both values; a pixel is multiplied
+        /// with the second value's positions in its own area. 1 for all positions.
+        areas: u32,
         /// What is summed.
         along: Along,
         /// Sums to levels.

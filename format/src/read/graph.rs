@@ -126,13 +126,16 @@ fn mat_mul(sections: &mut Sections<'_>) -> Result<Operator> {
     let inputs = [value_id(&mut sections.graph)?, value_id(&mut sections.graph)?];
     let groups = sections.graph.u32()?;
     let offset = sections.graph.offset();
-    let along = match sections.graph.u8()? {
-        codes::ALONG_CHANNELS => Along::Channels,
-        codes::ALONG_POSITIONS => Along::Positions,
+    let (along, by_area) = match sections.graph.u8()? {
+        codes::ALONG_CHANNELS => (Along::Channels, false),
+        codes::ALONG_POSITIONS => (Along::Positions, false),
+        codes::ALONG_CHANNELS_BY_AREA => (Along::Channels, true),
+        codes::ALONG_POSITIONS_BY_AREA => (Along::Positions, true),
         code => return Err(sections.graph.unknown_code(offset, "axis of a product", code)),
     };
+    let areas = if by_area { sections.graph.u32()? } else { 1 };
     let requantize = requantized(sections, "requantization of a product of matrices", 1)?;
-    Ok(Operator::MatMul { inputs, groups, along, requantize })
+    Ok(Operator::MatMul { inputs, groups, areas, along, requantize })
 }
 
 fn mul(sections: &mut Sections<'_>) -> Result<Operator> {

@@ -8,7 +8,7 @@ use crate::model::{Along, Model, Requantize, ValueId};
 pub(super) fn mat_mul(
     model: &Model,
     [first, second]: [ValueId; 2],
-    (groups, along): (u32, Along),
+    (groups, areas, along): (u32, u32, Along),
     to_levels: &Requantize,
     output: Levels<'_>,
 ) -> Result<(), NodeProblem> {
@@ -20,6 +20,11 @@ pub(super) fn mat_mul(
         }
     }
     let positions = u64::from(rows) * u64::from(columns);
+    let own = u64::from(height) * u64::from(width);
+    if areas == 0 || (areas > 1 && (own != positions || !positions.is_multiple_of(areas.into()))) {
+        return Err(NodeProblem::Areas { areas, positions: [own, positions] });
+    }
+    let positions = positions / u64::from(areas);
     let (summed, weights, outputs) = match along {
         Along::Channels => (u64::from(inputs), u64::from(channels), u64::from(groups) * positions),
         Along::Positions => (u64::from(inputs), u64::from(groups) * positions, u64::from(channels)),

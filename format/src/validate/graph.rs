@@ -134,8 +134,8 @@ fn by_itself(model: &Model, node: &Node, written: &Value) -> Result<(), NodeProb
         }
         Operator::Pad { input: id, padding } => pad(input(model, *id)?, padding, output(written)?),
         Operator::PairMap { inputs, table } => pair_map(model, *inputs, table, output(written)?),
-        Operator::MatMul { inputs, groups, along, requantize } => {
-            attention::mat_mul(model, *inputs, (*groups, *along), requantize, output(written)?)
+        Operator::MatMul { inputs, groups, areas, along, requantize } => {
+            attention::mat_mul(model, *inputs, (*groups, *areas, *along), requantize, output(written)?)
         }
         Operator::Softmax { input: id, groups, exponentials, thresholds, levels } => {
             let staircase = (&thresholds[..], &levels[..]);

@@ -106,6 +106,14 @@ pub enum NodeProblem {
         /// Channels of the second, or its positions in each group.
         weights: u64,
     },
+    /// Positions of two matrices do not fall into areas of equally many.
+    #[error("{areas} areas of {} and {} positions", positions[0], positions[1])]
+    Areas {
+        /// Number of areas.
+        areas: u32,
+        /// Positions of the first and of the second input.
+        positions: [u64; 2],
+    },
     /// An exponential is too large, or the first is 0.
     #[error("exponential {index} is {exponential}; expected at most 2^46, and the first more than 0")]
     Exponential {

@@ -101,14 +101,19 @@ impl Sections {
                 self.quant.u32(narrow(table.len()));
                 self.quant.bytes.extend_from_slice(table);
             }
-            Operator::MatMul { inputs, groups, along, requantize } => {
+            Operator::MatMul { inputs, groups, areas, along, requantize } => {
                 self.graph.u8(codes::MAT_MUL);
                 inputs.iter().for_each(|input| self.graph.u32(input.0));
                 self.graph.u32(*groups);
-                self.graph.u8(match along {
-                    Along::Channels => codes::ALONG_CHANNELS,
-                    Along::Positions => codes::ALONG_POSITIONS,
+                self.graph.u8(match (along, areas) {
+                    (Along::Channels, 1) => codes::ALONG_CHANNELS,
+                    (Along::Positions, 1) => codes::ALONG_POSITIONS,
+                    (Along::Channels, _) => codes::ALONG_CHANNELS_BY_AREA,
+                    (Along::Positions, _) => codes::ALONG_POSITIONS_BY_AREA,
                 });
+                if *areas != 1 {
+                    self.graph.u32(*areas);
+                }
                 self.requantize(Some(requantize));
             }
             Operator::Softmax { input, groups, exponentials, thresholds, levels } => {

@@ -137,8 +137,12 @@ fn gates_along_any_axes() {
 
 /// The product of the image and itself, or of it and of 64 channels of it.
 fn product(groups: u32, along: Along, channels: u32) -> Option<NodeProblem> {
+    product_by_area([groups, 1], along, channels)
+}
+
+fn product_by_area([groups, areas]: [u32; 2], along: Along, channels: u32) -> Option<NodeProblem> {
     let requantize = Requantize::Scale { multipliers: vec![1], bias: vec![0], shift: 24 };
-    let operator = Operator::MatMul { inputs: [IMAGE; 2], groups, along, requantize };
+    let operator = Operator::MatMul { inputs: [IMAGE; 2], groups, areas, along, requantize };
     problem(&made([channels, 8, 8], operator))
 }
 
@@ -152,6 +156,12 @@ fn products_of_matrices_fit_together() {
     assert_eq!(product(1, Along::Positions, 3), Some(NodeProblem::Summed { summed: 3, weights: 64 }));
     for groups in [0, 2] {
         assert_eq!(product(groups, Along::Channels, 64), Some(NodeProblem::Groups { groups, channels: 3 }));
+    }
+    assert_eq!(product_by_area([1, 4], Along::Channels, 16), None);
+    assert_eq!(product_by_area([3, 32], Along::Channels, 6), None);
+    for areas in [0, 3] {
+        let wrong = NodeProblem::Areas { areas, positions: [64; 2] };
+        assert_eq!(product_by_area([1, areas], Along::Channels, 16), Some(wrong));
     }
 }
 

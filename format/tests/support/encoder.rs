@@ -274,10 +274,14 @@ fn operator(all: &mut Sections, operator: &Operator) {
             all.quant.extend((table.len() as u32).to_le_bytes());
             all.quant.extend(table);
         }
-        Operator::MatMul { inputs: [first, second], groups, along, requantize: to_levels } => {
+        Operator::MatMul { inputs: [first, second], groups, areas, along, requantize: to_levels } => {
             all.graph.push(12);
             u32s(&mut all.graph, &[first.0, second.0, *groups]);
-            all.graph.push(if *along == Along::Channels { 1 } else { 2 });
+            let by_area = if *areas == 1 { 0 } else { 2 };
+            all.graph.push(by_area + if *along == Along::Channels { 1 } else { 2 });
+            if *areas != 1 {
+                u32s(&mut all.graph, &[*areas]);
+            }
             requantize(all, Some(to_levels));
         }
         Operator::Curves(join) => curves(all, join),

@@ -235,8 +235,10 @@ impl Generator {
         let groups = if self.choose(2) == 0 { 1 } else { channels };
         let output = self.encoding();
         let requantize = self.requantize(1, 1, &output);
-        let operator = Operator::MatMul { inputs: [input; 2], groups, along: Along::Channels, requantize };
-        self.push([groups * height * width, height, width], output, operator);
+        let areas = if (height * width).is_multiple_of(2) && self.choose(2) == 0 { 2 } else { 1 };
+        let along = Along::Channels;
+        let operator = Operator::MatMul { inputs: [input; 2], groups, areas, along, requantize };
+        self.push([groups * height * width / areas, height, width], output, operator);
     }
 
     fn softmax(&mut self, input: ValueId) {

@@ -1,7 +1,7 @@
 //! Product of two values as matrices, in groups of channels: the heads of an attention.
 //!
-//! The second value becomes a matrix of integers for each group, `[summed][outputs]`, once a band; then each pixel of the first
-//! is a row that is multiplied with it. Attention is a small part of a network: there is no micro-kernel for it.
+//! The second value becomes a matrix of integers for each area and group, `[summed][outputs]`, once a band; then each pixel of the
+//! first is a row that is multiplied with those of its area. Attention is a small part of a network: there is no micro-kernel for it.
 
 use ylb_format::model::{Along, Requantize, ValueId};
 use ylb_kernels::requantize::{AccumulatorRange, RequantizeTile, Requantizer};
@@ -17,8 +17,8 @@ use crate::storage::Store;
 pub struct MatMulDraft<'a> {
     /// The value whose pixels are multiplied, and the one that stands for weights.
     pub inputs: [ValueId; 2],
-    /// Groups of channels.
-    pub groups: u32,
+    /// Groups of channels, and areas of positions.
+    pub parts: [u32; 2],
     /// What is summed.
     pub along: Along,
     /// Sums to levels.
@@ -29,6 +29,8 @@ pub struct MatMulDraft<'a> {
 struct MatMulOp {
     inputs: [Store; 2],
     groups: usize,
+    /// Positions of an area.
+    area: usize,
     along: Along,
     /// Products of a sum.
     depth: usize,
@@ -55,7 +57,7 @@ impl Draft for MatMulDraft<'_> {
         let [first, second] = self.inputs;
         let encodings = [first, second].map(|value| model.encoding(value));
         let matrix = model.value(second).shape().map(|extent| extent as usize);
-        let groups = self.groups as usize;
+        let [groups, areas] = self.parts.map(|count| count as usize);
         let depth = model.value(first).channels as usize / groups;
         // The reader lets sums of 32 bits pass.
         let [a, b] = encodings.map(|encoding| encoding.max_magnitude());
@@ -65,6 +67,7 @@ impl Draft for MatMulDraft<'_> {
         let op = MatMulOp {
             inputs: self.inputs.map(|input| super::input_store(plan, input)),
             groups,
+            area: matrix[1] * matrix[2] / areas,
             along: self.along,
             depth,
             outputs: model.value(output).channels as usize / groups,
@@ -90,7 +93,12 @@ impl MatMulOp {
         level_stride(self.matrix[0] as u32)
     }
 
-    /// Writes the second value down as `[group][summed][output]`.
+    /// Integers of the second value.
+    fn matrix_len(&self) -> usize {
+        self.matrix[1] * self.matrix[2] / self.area * self.groups * self.depth * self.outputs
+    }
+
+    /// Writes the second value down as `[area][group][summed][output]`.
     fn gather(&self, context: &Context<'_, '_>, buffer: &mut [u8], out: &mut [i32]) {
         let [channels, height, width] = self.matrix;
         let stride = self.matrix_stride();
@@ -101,13 +109,14 @@ impl MatMulOp {
             let row = read_row(context.rows, &self.inputs[1], bytes, y, stride, buffer);
             for (x, pixel) in row.chunks_exact(stride).enumerate() {
                 let position = y * width + x;
+                let (area, position) = (position / self.area, position % self.area);
                 for (channel, &level) in pixel[..channels].iter().enumerate() {
                     let (group, own) = (channel / each, channel % each);
                     let [summed, output] = match self.along {
                         Along::Channels => [own, position],
                         Along::Positions => [position, own],
                     };
-                    let at = (group * self.depth + summed) * self.outputs + output;
+                    let at = ((area * self.groups + group) * self.depth + summed) * self.outputs + output;
                     out[at] = step * i32::from(level) + zero;
                 }
             }
@@ -131,7 +140,7 @@ impl Op for MatMulOp {
             self.matrix[2] * self.matrix_stride(),
             self.width * self.stride(),
         ];
-        let matrix = self.groups * self.depth * self.outputs;
+        let matrix = self.matrix_len();
         levels.into_iter().map(bytes_for::<u8>).sum::<usize>()
             + bytes_for::<i32>(self.width * self.stride())
             + bytes_for::<i32>(matrix)
@@ -144,16 +153,20 @@ impl Op for MatMulOp {
         let matrix_buffer = scratch.cut::<u8>(self.matrix[2] * self.matrix_stride());
         let out = scratch.cut::<u8>(self.width * to);
         let sums = scratch.cut::<i32>(self.width * to);
-        let matrix = scratch.cut::<i32>(self.groups * self.depth * self.outputs);
+        let matrix = scratch.cut::<i32>(self.matrix_len());
         self.gather(context, matrix_buffer, matrix);
         let Context { memory, rows, .. } = context;
         let bytes = memory.read(&self.inputs[0].range);
         let [step, zero] = self.integers[0];
+        let each = self.groups * self.depth * self.outputs;
         for y in band.rows.clone() {
             let row = read_row(rows, &self.inputs[0], bytes, y, from, buffer);
             sums.fill(0);
-            for (pixel, sums) in row.chunks_exact(from).zip(sums.chunks_exact_mut(to)) {
-                let rows = matrix.chunks_exact(self.outputs).enumerate();
+            let pixels = row.chunks_exact(from).zip(sums.chunks_exact_mut(to));
+            for (x, (pixel, sums)) in pixels.enumerate() {
+                // One area is that of any position, of maps of other extents too.
+                let area = if matrix.len() == each { 0 } else { (y * self.width + x) / self.area };
+                let rows = matrix[area * each..][..each].chunks_exact(self.outputs).enumerate();
                 for (at, weights) in rows {
                     let integer = step * i32::from(pixel[at]) + zero;
                     let sums = &mut sums[at / self.depth * self.outputs..][..self.outputs];

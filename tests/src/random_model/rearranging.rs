@@ -108,18 +108,21 @@ impl Builder {
         let logits = self.encoding();
         let reach = 3 * self.integer_reach(query) * self.integer_reach(key);
         let requantize = self.requantize(&[reach], 1, logits.max_level);
-        let positions = height * width;
+        let fitting: Vec<u32> =
+            [1, 2, 3, 4].into_iter().filter(|&own| (height * width).is_multiple_of(own)).collect();
+        let areas = fitting[self.rng.below(fitting.len())];
+        let positions = height * width / areas;
         let output = self.value([heads * positions, height, width], ValueKind::Levels(logits));
-        let operator =
-            Operator::MatMul { inputs: [query, key], groups: heads, along: Along::Channels, requantize };
+        let along = Along::Channels;
+        let operator = Operator::MatMul { inputs: [query, key], groups: heads, areas, along, requantize };
         let logits = self.node(output, operator);
         let shares = self.softmax(logits, heads);
         let encoding = self.encoding();
         let reach = self.integer_reach(shares) * self.integer_reach(value) * 4;
         let requantize = self.requantize(&[reach], 1, encoding.max_level);
         let output = self.value([own, height, width], ValueKind::Levels(encoding));
-        let operator =
-            Operator::MatMul { inputs: [shares, value], groups: heads, along: Along::Positions, requantize };
+        let along = Along::Positions;
+        let operator = Operator::MatMul { inputs: [shares, value], groups: heads, areas, along, requantize };
         self.node(output, operator)
     }
 

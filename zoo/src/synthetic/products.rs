@@ -57,7 +57,7 @@ impl Builder {
         let to = *self.model.encoding(inputs[1]);
         let requantize = scaled(factor, 1, &to);
         let output = self.levels_like(name, [channels, height, width], to);
-        self.node(name, output, Operator::MatMul { inputs, groups, along, requantize })
+        self.node(name, output, Operator::MatMul { inputs, groups, areas: 1, along, requantize })
     }
 
     /// Shares of logits.
