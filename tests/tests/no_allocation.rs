@@ -78,6 +78,11 @@ fn other_heads() -> Vec<Model> {
             detect.classes = channels - boxes.fields() - u32::from(scores.has_objectness());
             (map.anchors_per_cell, map.anchors, map.scale_xy) = (1, Vec::new(), 1.0);
             map.parts[0].fields = 0..channels;
+            if boxes == BoxRule::Distances {
+                // Of random signs most boxes have no area: a cell more on each side.
+                let cell = 1i64 << (24 + map.parts[0].shift);
+                map.parts[0].bias[..4].iter_mut().for_each(|bias| *bias += cell);
+            }
         }
         model
     };

@@ -45,6 +45,7 @@ impl Lowering<'_> {
                 return Err(ConvertError::malformed("phases of different scales"));
             }
             let values: Vec<ValueIndex> = addends.iter().map(|addend| self.fix_zero_point(addend)).collect();
+            let values = self.of_equal_levels(&node.name, values)?;
             let name = if first.segments.len() == 1 { codes_name(node) } else { String::new() };
             let model = self.values[values[0].0].clone();
             let shape = [segment.channels, height, width];
@@ -56,6 +57,34 @@ impl Lowering<'_> {
             segments.push(Segment { channels: segment.channels, expr });
         }
         Ok(Feature { segments, height, width, order: None })
+    }
+
+    /// The same codes in levels that mean the same in all values. Where a rounding makes codes, each value has levels for those
+    /// that it reaches.
+    fn of_equal_levels(
+        &mut self,
+        name: &str,
+        values: Vec<ValueIndex>,
+    ) -> Result<Vec<ValueIndex>, ConvertError> {
+        let known = |value: &ValueIndex| &self.values[value.0];
+        let (low, step) =
+            (values.iter().map(|value| known(value).low).min().unwrap_or(0), known(&values[0]).step);
+        let high = |value: &LoweredValue| value.low + value.step * i64::from(value.max_level);
+        let high = values.iter().map(|value| high(known(value))).max().unwrap_or(0);
+        let fits = |value: &ValueIndex| known(value).step == step && (known(value).low - low) % step == 0;
+        let max_level = u8::try_from((high - low) / step).ok().filter(|_| values.iter().all(fits));
+        let max_level = max_level.ok_or_else(|| ConvertError::malformed("phases of different codes"))?;
+        let widened = |value: ValueIndex| {
+            let own = self.values[value.0].clone();
+            let all = LoweredValue { name: String::new(), low, max_level, ..own.clone() };
+            if own.same_levels(&all) {
+                return value;
+            }
+            let first = ((own.low - low) / step) as u8;
+            let table = (0..=own.max_level).map(|level| first + level).collect();
+            self.add_map(name, value, all, table)
+        };
+        Ok(values.into_iter().map(widened).collect())
     }
 
     /// The one value that an expression scales.

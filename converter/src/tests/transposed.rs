@@ -50,6 +50,22 @@ fn reduced(net: &mut Net, upsampled: TensorId, channels: usize, stride: i64) -> 
     net.builder.quant(conv, 0.4, 0.0, 4.0, true)
 }
 
+/// A rounding that is no quantizer's has a level for each code that is reached, and the phases reach different ones.
+#[test]
+fn phases_of_different_reach() {
+    let (mut net, image) = Net::new();
+    let input = Upsampling::input(&mut net, image);
+    let up = Upsampling::PLAIN.build(&mut net, input);
+    let [inverse, scale] = [3.3, 0.31].map(|number| net.builder.float(number));
+    let scaled = net.builder.node("Mul", &[up, inverse], &[]);
+    let rounded = net.builder.node("Round", &[scaled], &[]);
+    let codes = net.builder.node("Mul", &[rounded, scale], &[]);
+    let last = reduced(&mut net, codes, 6, 2);
+    let converted = net.check_interpreted(last, 4);
+    assert_eq!(interleaved(&converted.model).len(), 1);
+    assert!(converted.model.nodes.iter().any(|node| matches!(node.operator, Operator::Map { .. })));
+}
+
 fn interleaved(model: &Model) -> Vec<&str> {
     let is_interleave = |operator: &Operator| matches!(operator, Operator::Interleave { .. });
     let nodes = model.nodes.iter().filter(|node| is_interleave(&node.operator));
