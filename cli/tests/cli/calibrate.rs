@@ -67,6 +67,31 @@ fn a_float_model_becomes_one_that_is_proven() {
     folder.run(&["run", "best.ylb", "photos/1.png"]).done();
 }
 
+/// Without an object there is no agreement, and the warning says how far from one the model was.
+#[test]
+fn agreement_takes_objects() {
+    let folder = folder("calibrated_nothing", 3);
+    let mut model = fs::read(float_model()).unwrap();
+    // `raw_data` of 21 floats: biases of the three heads, of 3 anchors with 7 numbers, the fifth of which is the objectness.
+    let heads: Vec<usize> =
+        (0..model.len() - 86).filter(|&place| model[place..].starts_with(&[0x4a, 84])).collect();
+    assert_eq!(heads.len(), 3);
+    for place in heads {
+        for anchor in 0..3 {
+            let objectness = place + 2 + 4 * (7 * anchor + 4);
+            model[objectness..objectness + 4].copy_from_slice(&(-20.0f32).to_le_bytes());
+        }
+    }
+    folder.write("nothing.onnx", model);
+    let finished = folder.run(&["convert", "nothing.onnx", "--calibrate", "photos"]);
+    assert_says(
+        &finished.stderr,
+        &["finds nothing in these pictures with a confidence above 0.25 (the greatest is 0.0"],
+    );
+    let text = finished.done();
+    assert!(text.contains("calibrated from floats") && !text.contains("agreement"), "{text}");
+}
+
 /// Nothing in a graph of floats tells that they are bytes: an option does, and the kept model says so itself.
 #[test]
 fn floats_are_bytes_by_option() {

@@ -21,7 +21,7 @@ use crate::pipeline::Photo;
 use crate::{model, proof};
 
 /// What the model in floats is so sure of counts as an object.
-const SURE: f32 = 0.25;
+pub const SURE: f32 = 0.25;
 /// Options of `eval`, for both.
 const OPTIONS: DetectOptions =
     DetectOptions { confidence: 0.001, iou: 0.6, max_detections: 300, classes: None, multi_label: true };
@@ -35,8 +35,15 @@ pub fn heads(model: &Model) -> Vec<&str> {
     model.detect.parts().filter_map(|part| node(part.value)).map(|node| node.name.as_str()).collect()
 }
 
-/// mAP50-95 with the detections of the model in floats for labels; `None` if it has none. Pictures are RGB pixels row by row,
-/// of the network's size.
+/// What came of measuring.
+pub enum Found {
+    /// mAP50-95 with the detections of the model in floats for labels.
+    Map(f64),
+    /// The model in floats has none that it is sure of: the greatest confidence, 0 to 1.
+    Nothing(f64),
+}
+
+/// Measures with the detections of the model in floats for labels. Pictures are RGB pixels row by row, of the network's size.
 ///
 /// # Errors
 /// If one of both cannot be run.
@@ -45,16 +52,18 @@ pub fn measure(
     float: &FloatNetwork,
     pictures: &[Vec<u8>],
     progress: &mut dyn FnMut(usize),
-) -> Result<Option<f64>> {
+) -> Result<Found> {
     let model = network.model();
     let (width, height) = (model.picture().width as usize, model.picture().height as usize);
     let mut session = model::start(network, SessionOptions::default())?;
     let mut scenes = Vec::with_capacity(pictures.len());
+    let mut surest = 0.0f64;
     for (index, pixels) in pictures.iter().enumerate() {
         progress(index);
         let heads = float.run(&compare::planar(pixels)).context("cannot run the model in floats")?;
         let input = [width, height];
-        let found = decoded(model, &heads, SURE, &Placement::new(input, input))?;
+        let (found, most) = decoded(model, &heads, SURE, &Placement::new(input, input))?;
+        surest = surest.max(most);
         let objects = found.iter().map(object).collect();
         // Pixels are in the network's order already.
         let format = match model.input.preprocessing.order {
@@ -65,7 +74,8 @@ pub fn measure(
         let guesses = session.detect(&picture, &OPTIONS)?.iter().map(guess).collect();
         scenes.push(Scene { objects, guesses });
     }
-    Ok(metrics::measure(&scenes, model.detect.classes as usize).map50_95())
+    let map = metrics::measure(&scenes, model.detect.classes as usize).map50_95();
+    Ok(map.map_or(Found::Nothing(surest), Found::Map))
 }
 
 /// Accuracy on labelled pictures, of the model in floats and of the converted one.
@@ -94,7 +104,7 @@ pub fn accuracies(
         let pixels = proof::letterboxed([height, width], wanted, &photo.pixels)?;
         let heads = float.run(&compare::planar(&pixels)).context("cannot run the model in floats")?;
         let placement = Placement::of([columns as usize, rows as usize], [width, height], wanted.placement);
-        let found = decoded(model, &heads, OPTIONS.confidence, &placement)?;
+        let (found, _) = decoded(model, &heads, OPTIONS.confidence, &placement)?;
         let own = session.detect(&photo.picture()?, &OPTIONS)?;
         for (scenes, found) in scenes.iter_mut().zip([&found[..], own]) {
             scenes.push(Scene { objects: objects.clone(), guesses: found.iter().map(guess).collect() });
@@ -103,17 +113,18 @@ pub fn accuracies(
     Ok(scenes.map(|scenes| metrics::measure(&scenes, model.detect.classes as usize)))
 }
 
-/// The detections of heads in floats above a confidence, in pixels of the picture that the placement tells of.
+/// The detections of heads in floats above a confidence, in pixels of the picture that the placement tells of, and the greatest
+/// confidence of all boxes.
 fn decoded(
     model: &Model,
     heads: &[Tensor],
     confidence: f32,
     placement: &Placement,
-) -> Result<Vec<Detection>> {
+) -> Result<(Vec<Detection>, f64)> {
     let detect = &model.detect;
     let family = families::of(detect.boxes);
     let classes = detect.classes as usize;
-    let (mut candidates, mut first_row, mut heads) = (Vec::new(), 0, heads.iter());
+    let (mut candidates, mut surest, mut first_row, mut heads) = (Vec::new(), 0.0f64, 0, heads.iter());
     for map in &detect.maps {
         let parts: Vec<&Tensor> = heads.by_ref().take(map.parts.len()).collect();
         let Some(&[1, _, height, width]) = parts.first().map(|head| head.shape()) else {
@@ -134,6 +145,7 @@ fn decoded(
             let (sides, probabilities) = numbers.split_at(numbers.len() - classes);
             for (class, probability) in probabilities.iter().enumerate() {
                 let score = objectness * probability;
+                surest = surest.max(score);
                 if score > f64::from(confidence) {
                     candidates.push(candidate(sides, score, class, first_row + row));
                 }
@@ -143,7 +155,7 @@ fn decoded(
     }
     let options = DetectOptions { confidence, ..OPTIONS };
     let mut nms = Nms::new(detect.classes as usize);
-    Ok(nms.detections(&mut candidates, &options, placement).to_vec())
+    Ok((nms.detections(&mut candidates, &options, placement).to_vec(), surest))
 }
 
 /// The logits of a box, from all parts of its map.

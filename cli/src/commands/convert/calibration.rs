@@ -132,10 +132,16 @@ impl Calibration {
         let step = &mut |done| progress.set(done, "pictures compared with the model in floats");
         let found = agreement::measure(network, &float, &self.measured, step)?;
         drop(progress);
-        let Some(map50_95) = found else {
-            messages
-                .warning("the model in floats finds nothing in these pictures: agreement is not measured");
-            return Ok(None);
+        let map50_95 = match found {
+            agreement::Found::Map(map50_95) => map50_95,
+            agreement::Found::Nothing(surest) => {
+                messages.warning(format_args!(
+                    "the model in floats finds nothing in these pictures with a confidence above {} (the greatest is \
+                     {surest:.3}): agreement is not measured",
+                    agreement::SURE
+                ));
+                return Ok(None);
+            }
         };
         let agreement = Agreement { map50_95, pictures: self.measured.len(), held_out: self.are_held_out };
         if self.wanted == Wanted::default() && map50_95 < LEAST_AGREEMENT {
