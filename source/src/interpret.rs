@@ -263,10 +263,12 @@ fn check_input(graph: &Graph, size: [usize; 2]) -> Result<(), SourceError> {
     if info.shape.as_ref().is_none_or(fits) {
         return Ok(());
     }
+    let shape = info.shape.as_deref().unwrap_or_default();
+    let advice =
+        if shape.first().is_some_and(|&batch| batch > 1) { ": export it with a batch of 1" } else { "" };
     Err(SourceError::unsupported(format!(
-        "input \"{}\" has shape {:?}, which {picture:?} does not fit",
-        info.name,
-        info.shape.as_deref().unwrap_or_default()
+        "input \"{}\" has shape {shape:?}, which {picture:?} does not fit{advice}",
+        info.name
     )))
 }
 

@@ -65,8 +65,9 @@ fn fix_input(graph: &mut Graph, image_size: Option<[usize; 2]>) -> Result<(), Co
         ));
     };
     if batch > 1 || (channels != 3 && channels != 0) {
+        let advice = if batch > 1 { ": export it with a batch of 1" } else { "" };
         return Err(ConvertError::unsupported(format!(
-            "input \"{}\" has shape {declared:?}; expected one RGB picture [1, 3, h, w]",
+            "input \"{}\" has shape {declared:?}; expected one RGB picture [1, 3, h, w]{advice}",
             info.name
         )));
     }

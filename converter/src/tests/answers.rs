@@ -42,7 +42,7 @@ fn named() -> Options {
 }
 
 /// What is said, and a network of which it is said.
-const REFUSALS: [(&str, Refused); 25] = [
+const REFUSALS: [(&str, Refused); 26] = [
     ("are plain floats; those of output channel 0 lie on no grid of at most 8 bits", |net, image| {
         let layer = net.first(image);
         let floats = net.numbers(4 * 4 * 9);
@@ -150,6 +150,12 @@ const REFUSALS: [(&str, Refused); 25] = [
         net.builder.graph.tensors[image.0].shape = Some(vec![1, 1, SIZE, SIZE]);
         let input = net.input(image);
         let layer = net.layer(input, [4, 1, 3, 3], 0.25);
+        net.ends(layer)
+    }),
+    ("[1, 3, h, w]: export it with a batch of 1", |net, image| {
+        net.builder.graph.tensors[image.0].shape = Some(vec![4, 3, SIZE, SIZE]);
+        let input = net.input(image);
+        let layer = net.layer(input, [4, 3, 3, 3], 0.25);
         net.ends(layer)
     }),
     ("what range its numbers have cannot be told", |net, image| {

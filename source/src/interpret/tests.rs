@@ -262,6 +262,11 @@ fn what_is_not_known_is_an_error() {
     let (mut builder, image) = Builder::picture(4, 3);
     let output = builder.node("Relu", &[image], &[]);
     assert!(error(builder, output).message().contains("does not fit"));
+
+    let (mut builder, image) = Builder::picture(3, 3);
+    builder.graph.tensors[image.0].shape = Some(vec![4, 3, 3, 3]);
+    let output = builder.node("Relu", &[image], &[]);
+    assert!(error(builder, output).message().contains("does not fit: export it with a batch of 1"));
 }
 
 /// Products of matrices, as linear layers write them.
