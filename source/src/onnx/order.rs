@@ -11,14 +11,21 @@ use super::schema::NodeProto;
 /// come last.
 pub(super) fn sorted(nodes: Vec<NodeProto>) -> Vec<NodeProto> {
     let mut unwritten: HashSet<String> = nodes.iter().flat_map(|node| node.output.iter().cloned()).collect();
+    // An output or an input that is left out has no name.
+    unwritten.remove("");
     let mut nodes: Vec<Option<NodeProto>> = nodes.into_iter().map(Some).collect();
     let mut waiting: HashMap<String, Vec<usize>> = HashMap::new();
+    // How many inputs of each are known to be written: none is looked at twice.
+    let mut known = vec![0; nodes.len()];
     let mut in_order = Vec::with_capacity(nodes.len());
     for index in 0..nodes.len() {
         let mut ready = vec![index];
         while let Some(index) = ready.pop() {
             let Some(node) = nodes[index].take() else { continue };
-            if let Some(missing) = node.input.iter().find(|name| unwritten.contains(*name)) {
+            let missing = node.input[known[index]..].iter().position(|name| unwritten.contains(name));
+            if let Some(position) = missing {
+                known[index] += position;
+                let missing = &node.input[known[index]];
                 waiting.entry(missing.clone()).or_default().push(index);
                 nodes[index] = Some(node);
                 continue;
@@ -63,6 +70,25 @@ mod tests {
             node(&["d"], &["b"]),
         ];
         assert_eq!(order(nodes), ["cast", "a", "d", "b", "c"]);
+    }
+
+    /// Of two inputs without a name and an output without one, nobody waits for anybody.
+    #[test]
+    fn names_that_are_left_out_are_nobodys() {
+        let nodes = vec![node(&["image", ""], &["a"]), node(&["a", ""], &["b", ""]), node(&["b"], &["c"])];
+        assert_eq!(order(nodes), ["a", "b", "c"]);
+        let nodes = vec![node(&["b", ""], &["c"]), node(&["a"], &["b", ""]), node(&["image", ""], &["a"])];
+        assert_eq!(order(nodes), ["a", "b", "c"]);
+    }
+
+    /// A node waits for one input after another, and each is looked at once.
+    #[test]
+    fn many_inputs_are_known_one_by_one() {
+        let names: Vec<String> = (0..100_000).map(|index| index.to_string()).collect();
+        let all = NodeProto { input: names.clone(), output: vec!["all".into()], ..NodeProto::default() };
+        let one = |name: &String| NodeProto { output: vec![name.clone()], ..NodeProto::default() };
+        let found = order([all].into_iter().chain(names.iter().map(one)).collect());
+        assert_eq!((found.len(), found.last().map(String::as_str)), (100_001, Some("all")));
     }
 
     #[test]
