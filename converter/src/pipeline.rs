@@ -143,7 +143,7 @@ pub(crate) fn run_passes(
         found.qonnx, found.linear, found.clipped
     ));
     progress(Progress::Pass("unjoined"));
-    let unjoined = passes::unjoined::run(graph)?;
+    let unjoined = passes::unjoined::run(graph);
     if unjoined > 0 {
         report
             .passes

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A quantizer is a non-decreasing function of each element, so it commutes with what only picks elements: `MaxPool`,
-//! nearest `Resize`, a `Pad` of zeros, if one of its codes stands for 0, and, where it has one scale, `Concat`. Tools that quantize the inputs of convolutions
+//! nearest `Resize`, a `Pad` of zeros (which is refused behind it where none of its codes stands for 0) and, where it has
+//! one scale, `Concat`. Tools that quantize the inputs of convolutions
 //! (TensorRT's, NNCF's,
 //! AIMET's) leave floats in these operators, of which there are no codes to pick. What readers quantize differently is
 //! picked once for each. A clamp or another function that is non-decreasing, between the two, moves along.
@@ -255,7 +256,7 @@ impl Pass<'_> {
         if (joins && !(channels && one_scale))
             || (!one_scale && !along_channels)
             || picking.outputs.len() != 1
-            || (picking.is("Pad") && !keeps_zeros(graph, &picking, moving))
+            || (picking.is("Pad") && !(moving.functions.is_empty() && pad::adds_zeros(graph, &picking)))
         {
             return None;
         }
@@ -308,15 +309,6 @@ impl Pass<'_> {
         self.quantized.entry(moving.key(source)).or_default().push((own, output));
         output
     }
-}
-
-/// Whether a `Pad` adds zeros that a quantizer leaves what they are.
-fn keeps_zeros(graph: &Graph, pad: &Node, moving: &Moving<'_>) -> bool {
-    let quantizer = moving.quantizer;
-    let has_zero = |&zero: &f32| quantizer.code_f64(0.0, 1.0, f64::from(zero)) == f64::from(zero);
-    moving.functions.is_empty()
-        && quantizer.zero_point.values.iter().all(has_zero)
-        && pad::adds_zeros(graph, pad)
 }
 
 /// What a non-decreasing function of one tensor reads, the same for all elements.

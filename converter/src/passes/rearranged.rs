@@ -310,9 +310,10 @@ pub(super) fn keeps_pixels(graph: &Graph, node: &Node) -> bool {
     let (Some(&[_, _, height, width]), true) = (shape(node.input(0)), constants) else { return false };
     let one_pixel = || matches!(shape(node.input(1)), Some([_, _, 1, 1]));
     let unpadded = || node.ints("pads").is_none_or(|pads| pads.iter().all(|&pad| pad == 0));
+    let steps = || node.ints("strides").is_none_or(|strides| strides.iter().all(|&stride| stride == 1));
     let same =
         || matches!(shape(node.outputs.first().copied()), Some(&[_, _, h, w]) if [h, w] == [height, width]);
-    node.is("BatchNormalization") || (node.is("Conv") && one_pixel() && unpadded() && same())
+    node.is("BatchNormalization") || (node.is("Conv") && one_pixel() && unpadded() && steps() && same())
 }
 
 /// Whether a node computes each element of its output from the same one of each input.

@@ -3,7 +3,7 @@ use ylb_source::ir::Builder;
 use ylb_source::ir::{Attribute, Domain, ElementType, Graph, Tensor, TensorId};
 use ylb_source::quantizer::Order;
 
-use super::{constants, decode, prune, qoperator, quantizers};
+use super::{constants, decode, prune, qoperator, quantizers, unjoined};
 use crate::error::ErrorKind;
 use crate::heads::{self, Hints};
 
@@ -320,4 +320,47 @@ fn nodes_behind_the_heads_are_pruned() {
     prune::run(&mut graph);
     let left: Vec<&str> = graph.nodes.iter().map(|node| node.op_type.as_str()).collect();
     assert_eq!(left, ["Conv"]);
+}
+
+/// Maps joined by rows, a function, and what takes a part of that: the graph, and whether it was computed part by part.
+fn joined(take: impl Fn(&mut Builder, TensorId) -> TensorId, parts: usize) -> usize {
+    let (mut builder, picture) = Builder::picture(8, 8);
+    let both = vec![picture; parts];
+    let map = builder.node("Concat", &both, &[("axis", Attribute::Int(2))]);
+    let relu = builder.node("Relu", &[map], &[]);
+    let taken = take(&mut builder, relu);
+    builder.graph.outputs = vec![taken];
+    let mut graph = builder.graph;
+    constants::run(&mut graph, None).unwrap();
+    let before = graph.nodes.len();
+    let found = unjoined::run(&mut graph);
+    assert_eq!(graph.nodes.iter().any(|node| node.is("Concat")), found == 0);
+    assert!(found > 0 || graph.nodes.len() == before);
+    found
+}
+
+/// Only whole parts are taken apart: a part and a bit, or channels, need the joined map.
+#[test]
+fn joined_maps_are_taken_apart_where_whole_parts_are_taken() {
+    let slice = |from: i64, to: i64, axis: i64| {
+        move |builder: &mut Builder, x: TensorId| {
+            let bounds = [from, to, axis].map(|number| builder.constant(Tensor::indices(&[number])));
+            builder.node("Slice", &[x, bounds[0], bounds[1], bounds[2]], &[])
+        }
+    };
+    assert_eq!(joined(slice(8, 16, 2), 2), 1);
+    assert_eq!(joined(slice(-8, i64::MAX, 2), 3), 1);
+    assert_eq!(joined(slice(7, 15, 2), 2), 0);
+    assert_eq!(joined(slice(0, 1, 1), 2), 0);
+    assert_eq!(joined(slice(0, 2, 1), 1), 0);
+    let channels = |builder: &mut Builder, x: TensorId| {
+        let order = builder.constant(Tensor::indices(&[2, 0]));
+        builder.node("Gather", &[x, order], &[("axis", Attribute::Int(1))])
+    };
+    assert_eq!(joined(channels, 2), 0);
+    let channel_of_a_part = |builder: &mut Builder, x: TensorId| {
+        let bounds = [[0, 8], [1, 16], [1, 2]].map(|numbers| builder.constant(Tensor::indices(&numbers)));
+        builder.node("Slice", &[x, bounds[0], bounds[1], bounds[2]], &[])
+    };
+    assert_eq!(joined(channel_of_a_part, 2), 0);
 }

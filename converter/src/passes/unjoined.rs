@@ -18,20 +18,14 @@ use ylb_source::quantizer::{PerAxis, Quantizer};
 
 use super::prune;
 use super::rearranged::{keeps_elements, keeps_pixels};
-use crate::error::ConvertError;
 
 /// Runs the pass. Returns how many concats are gone.
-///
-/// # Errors
-/// If an operator contradicts the shapes of its operands.
-pub fn run(graph: &mut Graph) -> Result<usize, ConvertError> {
+pub fn run(graph: &mut Graph) -> usize {
     let mut count = 0;
     let concats: Vec<TensorId> =
         graph.nodes.iter().filter(|node| node.is("Concat")).flat_map(|node| node.outputs.clone()).collect();
     for joined in concats {
-        if let Some(changed) =
-            Parts::new(graph, joined).map_or(Ok(None), |parts| parts.unjoined(graph.clone()))?
-        {
+        if let Some(changed) = Parts::new(graph, joined).and_then(|parts| parts.unjoined(graph.clone())) {
             *graph = changed;
             count += 1;
         }
@@ -39,7 +33,7 @@ pub fn run(graph: &mut Graph) -> Result<usize, ConvertError> {
     if count > 0 {
         prune::unread(graph);
     }
-    Ok(count)
+    count
 }
 
 /// A map of several parts one behind the other.
@@ -64,11 +58,16 @@ impl Parts {
         let shape = |id: &TensorId| graph.tensor(*id).shape.as_deref().filter(|shape| shape.len() == 4);
         let extents = inputs.iter().map(|id| Some(shape(id)?[axis])).collect::<Option<_>>()?;
         let moving = inputs.iter().all(|id| graph.constant(*id).is_none());
-        (moving && shape(&joined).is_some()).then_some(Self { joined, inputs, axis, extents })
+        (moving && inputs.len() > 1 && shape(&joined).is_some()).then_some(Self {
+            joined,
+            inputs,
+            axis,
+            extents,
+        })
     }
 
     /// The graph without the concat, or `None` if something behind it needs the joined map.
-    fn unjoined(&self, mut graph: Graph) -> Result<Option<Graph>, ConvertError> {
+    fn unjoined(&self, mut graph: Graph) -> Option<Graph> {
         // Operators that quantizers were made of may still be there, read by nothing.
         prune::unread(&mut graph);
         let mut parts = BTreeMap::from([(self.joined, self.inputs.clone())]);
@@ -78,7 +77,7 @@ impl Parts {
                 node.inputs.iter().flatten().filter(|id| parts.contains_key(id)).copied().collect();
             if read.is_empty() {
                 graph.nodes.push(node);
-            } else if let Some(taken) = self.taken(&graph, &node)? {
+            } else if let Some(taken) = self.taken(&graph, &node) {
                 let of = &parts[&read[0]];
                 let identities = node.outputs.iter().zip(taken);
                 graph.nodes.extend(identities.map(|(&output, part)| {
@@ -93,31 +92,33 @@ impl Parts {
                     .collect();
                 parts.insert(output, own);
             } else {
-                return Ok(None);
+                return None;
             }
         }
         let output = graph.outputs.iter().any(|id| parts.contains_key(id));
-        Ok((split && !output).then_some(graph))
+        (split && !output).then_some(graph)
     }
 
     /// The part that each output of a node is, if it only takes parts.
-    fn taken(&self, graph: &Graph, node: &Node) -> Result<Option<Vec<usize>>, ConvertError> {
+    fn taken(&self, graph: &Graph, node: &Node) -> Option<Vec<usize>> {
         if !["Split", "Slice", "Gather"].iter().any(|op_type| node.is(op_type)) {
-            return Ok(None);
+            return None;
         }
-        let shape = graph.tensor(self.joined).shape.clone().unwrap_or_default();
+        // Channels may be others than those that were joined.
+        let shape = graph.tensor(node.input(0)?).shape.clone().filter(|shape| shape.len() == 4)?;
         let rows = self.extents.iter().sum::<usize>();
         let inner: usize = shape[self.axis + 1..].iter().product();
         // Where along the axis each element is, with one channel for all.
         let places = (0..rows * inner).map(|at| (at / inner) as f32).collect();
         let mut line = [1, 1, 1, 1];
         line[self.axis..].copy_from_slice(&[&[rows], &shape[self.axis + 1..]].concat());
-        let places = Tensor::f32(&line, places)?;
+        let places = Tensor::f32(&line, places).ok()?;
         let constants = (1..node.inputs.len()).map(|at| graph.constant_input(node, at).map(AsRef::as_ref));
         let operands: Vec<Option<&Tensor>> = std::iter::once(Some(&places)).chain(constants).collect();
         let known =
             operands.iter().zip(&node.inputs).all(|(operand, input)| operand.is_some() || input.is_none());
-        let found = if known { eval::evaluate(node, &operands, graph.opset)? } else { None };
+        // What takes channels finds but one of them here.
+        let found = known.then(|| eval::evaluate(node, &operands, graph.opset).ok()?).flatten()?;
         let part_of = |found: &Tensor| {
             let mut first = 0;
             let starts = self.extents.iter().map(|extent| {
@@ -130,8 +131,17 @@ impl Parts {
             };
             starts.zip(&self.extents).position(|(start, &extent)| is(start, extent))
         };
-        let taken: Option<Vec<usize>> = found.iter().flatten().map(part_of).collect();
-        Ok(taken.filter(|taken| !taken.is_empty() && taken.len() == node.outputs.len()))
+        let taken: Vec<usize> = found.iter().map(part_of).collect::<Option<_>>()?;
+        let whole = |(&output, &part): (&TensorId, &usize)| {
+            let extents = graph.tensor(output).shape.as_deref();
+            extents.is_some_and(|own| {
+                own.iter().enumerate().all(|(axis, &extent)| {
+                    extent == if axis == self.axis { self.extents[part] } else { shape[axis] }
+                })
+            })
+        };
+        let all = taken.len() == node.outputs.len() && node.outputs.iter().zip(&taken).all(whole);
+        all.then_some(taken)
     }
 
     /// Whether a node does with each part what it does with the joined map.

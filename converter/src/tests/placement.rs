@@ -138,6 +138,7 @@ fn quantizers_move_before_zeros_around_a_map() {
         let (mut net, quantized) = padded(of_codes, -3.0);
         let error = net.convert(quantized, 4).unwrap_err();
         assert_eq!(error.op_type(), Some("Pad"), "{error}");
+        assert!(error.to_string().contains("none stands for 0"), "{error}");
     }
 }
 
