@@ -172,8 +172,7 @@ pub fn calibrate(
     let all = grids.clone().into_iter().chain(network.picture_grid()).collect();
     let mut emitted = emit::graph(&graph, &weights, &computed_biases(&network, &structure), &all)?;
     shape_outputs(&network, &pictures[0], &mut emitted)?;
-    let mut layers = report::layers(&network, &structure, &weights, &grids, &histograms);
-    report::add_linear(&mut layers, &network, &linear);
+    let layers = report::layers(&network, &structure, &weights, &linear, &grids, &histograms);
     Ok(Calibrated { graph: emitted, layers, trials, afforded })
 }
 

@@ -109,28 +109,12 @@ pub fn trials(
     all
 }
 
-/// Puts the weights of layers that are no convolutions beside what these write, or before the convolution that follows.
-pub fn add_linear(layers: &mut Vec<Layer>, network: &Forward, linear: &BTreeMap<TensorId, (Weights, Error)>) {
-    let mut at = 0;
-    for position in 0..network.len() {
-        let node = network.node(position);
-        let own = node.outputs.first().and_then(|id| linear.get(id));
-        let listed = layers.get(at).is_some_and(|layer| layer.name == node.name);
-        if let Some((_, error)) = own {
-            if !listed {
-                layers.insert(at, Layer { name: node.name.clone(), weights: None, activations: None });
-            }
-            layers[at].weights = Some(*error);
-        }
-        at += usize::from(listed || own.is_some());
-    }
-}
-
 /// Bits and errors of what was quantized.
 pub fn layers(
     network: &Forward,
     structure: &Structure,
     weights: &BTreeMap<TensorId, Weights>,
+    linear: &BTreeMap<TensorId, (Weights, Error)>,
     grids: &BTreeMap<TensorId, Grid>,
     histograms: &[Histogram],
 ) -> Vec<Layer> {
@@ -156,8 +140,9 @@ pub fn layers(
             continue;
         }
         let own = node.outputs.iter().filter(|id| !sites_of_convolutions.contains(id)).find_map(activations);
-        if let Some(own) = own {
-            layers.push(Layer { name, weights: None, activations: Some(own) });
+        let weights = node.outputs.first().and_then(|id| linear.get(id)).map(|(_, error)| *error);
+        if own.is_some() || weights.is_some() {
+            layers.push(Layer { name, weights, activations: own });
         }
     }
     layers

@@ -241,10 +241,9 @@ fn candidates_are_those_of_the_formulas() {
             let options = DetectOptions { confidence, multi_label, ..Default::default() };
             let found = heads.candidates(&options);
             let mut expected = Vec::new();
-            let has_area = |row: &&Row| row.edges[2] > row.edges[0] && row.edges[3] > row.edges[1];
             // Distances may be negative, and what has no area is no object.
-            assert_eq!(rows.iter().all(|row| has_area(&row)), detect.boxes != BoxRule::Distances);
-            for (index, row) in rows.iter().enumerate().filter(|(_, row)| has_area(row)) {
+            assert_eq!(rows.iter().all(Row::has_area), detect.boxes != BoxRule::Distances);
+            for (index, row) in rows.iter().enumerate().filter(|(_, row)| row.has_area()) {
                 let best = (0..3).rev().max_by(|&a, &b| row.classes[a].total_cmp(&row.classes[b]));
                 for (class, &probability) in row.classes.iter().enumerate() {
                     let score = row.objectness.unwrap_or(1.0) * probability;
@@ -253,7 +252,8 @@ fn candidates_are_those_of_the_formulas() {
                     }
                 }
             }
-            assert!(expected.len() > 4, "{} candidates", expected.len());
+            let least = if detect.boxes == BoxRule::Distances { 4 } else { 10 };
+            assert!(expected.len() > least, "{} candidates", expected.len());
             assert_eq!(found.len(), expected.len(), "{:?} {:?} {cut:?}", detect.boxes, detect.scores);
             for (found, (row, class, score, edges)) in found.iter().zip(expected) {
                 assert_eq!((found.row, found.class), (row, class));
@@ -280,7 +280,8 @@ fn large_logits_are_not_cut_off() {
             assert!(rows.iter().any(|row| row.logits.iter().any(|logit| *logit > 24.0)));
             let options = DetectOptions { confidence: 0.2, ..Default::default() };
             let found = heads.candidates(&options);
-            assert!(found.len() >= 8, "{}", found.len());
+            let least = if boxes == BoxRule::Distances { 7 } else { 20 };
+            assert!(found.len() > least, "{}", found.len());
             for found in found {
                 let row = &rows[found.row as usize];
                 let own = [found.left, found.top, found.right, found.bottom];
